@@ -1,0 +1,131 @@
+"""The plain loops against PyTorch in float64, over every case whose parameters PyTorch can express."""
+
+import numpy as np
+import pytest
+from cases import conv_cases, fold_cases, norm_cases, pool_cases, random_array
+
+import naive
+from fastconv.testing import assert_same
+from naive.shared import pad_pairs, pair
+
+torch = pytest.importorskip("torch", reason="needs the extra `peers`: pip install fastconv[peers]")
+F = torch.nn.functional
+
+
+def tensor(x, requires_grad=True):
+    return None if x is None else torch.tensor(x, requires_grad=requires_grad)
+
+
+def array(t):
+    return None if t is None else t.detach().numpy()
+
+
+def nested(padding):
+    """Whether padding is ((top, bottom), (left, right)), which torch's operations do not take (but F.pad does)."""
+    return np.ndim(padding) == 2
+
+
+def pad_first(x, padding, value=0.0):
+    """x padded with F.pad by nested pairs, which wants the last axis first."""
+    (top, bottom), (left, right) = padding
+    return F.pad(x, (left, right, top, bottom), value=value)
+
+
+def supported(case):
+    """PyTorch pads a pool by at most half its kernel, the same on both sides, and refuses a window that misses the image."""
+    padding = case.kwargs.get("padding", 0)
+    return not nested(padding) and all(p <= k // 2 for p, k in zip(pair(padding), pair(case.kernel_size)))
+
+
+def same_gradients(y, dout, leaves, expected):
+    """The gradients torch finds for sum(y * dout) are `expected`, None where the leaf is None."""
+    y.backward(torch.tensor(dout))
+    assert_same(tuple(array(leaf.grad) if leaf is not None else None for leaf in leaves), expected, tolerance=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("case", conv_cases(), ids=str)
+def test_conv2d(case):
+    arrays, dout, kwargs = case.arrays(), case.dout(), dict(case.kwargs)
+    x, weight, bias = leaves = [tensor(a) for a in arrays]
+    image = x
+    if nested(kwargs.get("padding", 0)):
+        image = pad_first(x, kwargs.pop("padding"))
+    y = F.conv2d(image, weight, bias, **kwargs)
+    assert_same(naive.conv2d(*arrays, **case.kwargs), array(y))
+    same_gradients(y, dout, leaves, naive.conv2d_backward(dout, *arrays, **case.kwargs))
+
+
+@pytest.mark.parametrize("integers", [False, True], ids=["", "ties"])
+@pytest.mark.parametrize("case", pool_cases(), ids=str)
+def test_max_pool2d(case, integers):
+    if not supported(case) and not case.kwargs.get("ceil_mode"):
+        return max_pool2d_padded_first(case, integers)
+    if not supported(case):
+        pytest.skip("PyTorch cannot pad like this in ceil_mode")
+    (x,), dout = case.arrays(integers=integers), case.dout()
+    t = tensor(x)
+    y, indices = F.max_pool2d(t, **case.max_kwargs, return_indices=True)
+    assert_same(naive.max_pool2d(x, **case.max_kwargs, return_indices=True), (array(y), array(indices)), exact=True)
+    same_gradients(y, dout, [t], (naive.max_pool2d_backward(dout, x, **case.max_kwargs),))
+
+
+def max_pool2d_padded_first(case, integers):
+    (x,), dout, kwargs = case.arrays(integers=integers), case.dout(), dict(case.max_kwargs)
+    pad = pad_pairs(kwargs.pop("padding"), pair(case.kernel_size), pair(kwargs.get("dilation", 1)))
+    t = tensor(x)
+    y = F.max_pool2d(pad_first(t, pad, -np.inf), **kwargs)
+    assert_same(naive.max_pool2d(x, **case.max_kwargs), array(y), exact=True)
+    same_gradients(y, dout, [t], (naive.max_pool2d_backward(dout, x, **case.max_kwargs),))
+
+
+@pytest.mark.parametrize("case", pool_cases(), ids=str)
+def test_avg_pool2d(case):
+    if np.any(np.array(case.kwargs.get("dilation", 1)) != 1):
+        pytest.skip("PyTorch has no dilation here")
+    (x,), dout, kwargs = case.arrays(), case.dout(), dict(case.avg_kwargs)
+    kwargs.pop("dilation", None)
+    t = image = tensor(x)
+    if not supported(case):
+        if kwargs.get("ceil_mode") or not kwargs.get("count_include_pad", True):
+            pytest.skip("PyTorch cannot pad like this in ceil_mode or without counting the padding")
+        image = pad_first(t, pad_pairs(kwargs.pop("padding"), pair(case.kernel_size), (1, 1)))
+    y = F.avg_pool2d(image, **kwargs)
+    assert_same(naive.avg_pool2d(x, **case.avg_kwargs), array(y))
+    same_gradients(y, dout, [t], (naive.avg_pool2d_backward(dout, x, **case.avg_kwargs),))
+
+
+@pytest.mark.parametrize("case", norm_cases(), ids=str)
+def test_batch_norm(case):
+    arrays, dout = case.arrays(), case.dout()
+    x, mean, var = arrays[:3]
+    t, t_mean, t_var, t_weight, t_bias = (tensor(a, i not in (1, 2)) for i, a in enumerate(arrays))
+    training = case.kwargs.get("training", False) or mean is None  # torch wants to be told, where there are no running statistics
+    y = F.batch_norm(t, t_mean, t_var, t_weight, t_bias, **{**case.kwargs, "training": training})
+    assert_same(naive.batch_norm(*arrays, **case.kwargs), array(y))
+    assert_same((mean, var), (array(t_mean), array(t_var)))
+    if x.size > 0:
+        same_gradients(y, dout, [t, t_weight, t_bias], naive.batch_norm_backward(dout, *arrays, **case.kwargs))
+
+
+@pytest.mark.parametrize("case", fold_cases(), ids=str)
+def test_fold(case):
+    (x,), cols = case.arrays(), case.cols()
+    expected = naive.im2col(x, case.kernel_size, **case.kwargs), naive.im2col_backward(cols, x, case.kernel_size, **case.kwargs)
+    t, kwargs = tensor(x), dict(case.kwargs)
+    image = pad_first(t, kwargs.pop("padding")) if nested(kwargs.get("padding", 0)) else t
+    y = F.unfold(image, case.kernel_size, **kwargs)
+    assert_same(expected[0], array(y), exact=True)
+    same_gradients(y, cols, [t], expected[1:])
+
+    if nested(case.kwargs.get("padding", 0)):
+        return  # what F.fold would have to crop, unfold's own gradient above has shown
+    t = tensor(cols)
+    y = F.fold(t, case.output_size, case.kernel_size, **case.kwargs)
+    assert_same(naive.col2im(cols, case.output_size, case.kernel_size, **case.kwargs), array(y))
+    same_gradients(y, x, [t], (naive.col2im_backward(x, cols, case.output_size, case.kernel_size, **case.kwargs),))
+
+
+def test_padding_same_is_for_stride_1():
+    with pytest.raises(RuntimeError, match="strided"):
+        F.conv2d(tensor(random_array((1, 1, 4, 4))), tensor(random_array((1, 1, 3, 3))), padding="same", stride=2)
