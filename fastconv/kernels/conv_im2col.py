@@ -1,0 +1,250 @@
+"""Convolution as a matrix product over blocks of the patch matrix: forward, gradient to the input, gradient to the weights.
+
+    forward         y    (F x P)  = W   (F x K) . patches (K x P)            K = C / G * KH * KW,  P = OH * OW, for each image and group
+    to the input    cols (K x P)  = W^T (K x F) . dout    (F x P),  then col2im adds the columns into dx
+    to the weights  dW   (F x K)  = dout (F x P) . patches^T (P x K),  summed over the batch
+
+The patch matrix is never whole: a task packs one block of it, small enough for the L2 cache, and multiplies it at once. Tasks write
+to places of their own and every sum runs in an order given by the blocks, so neither the number of threads nor their timing can show.
+`blocks` is the int64 array that each docstring lists; plan.py chooses it.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from .gemm import ROWS, aligned, multiply, pack_a, packed_rows, width_of
+from .geometry import inside, unpack
+from .im2col import add_patch_row, pack_patches, pack_patches_transposed
+from .jit import jit
+from .rows import copy_strided
+from .simd import copy_vectors
+from .tiles import VECTORS
+
+
+@jit
+def round_up(n, multiple):
+    return (n + multiple - 1) // multiple * multiple
+
+
+# ---------------------------------------------------------------- weights
+@jit
+def pack_weight_rows(t, weight, packed, geometry, f_blocks):
+    """Task t packs filter block t % f_blocks of group t // f_blocks: the A of the forward product, (F/G x K) for each group."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    FG, K = F // G, C // G * KH * KW
+    g, block = t // f_blocks, t % f_blocks
+    size = round_up((FG + f_blocks - 1) // f_blocks, ROWS)
+    f0 = min(block * size, FG)
+    rows = min(size, FG - f0)
+    pack_a(weight.reshape(-1), (g * FG + f0) * K, rows, K, K, 1, packed, (g * packed_rows(FG) + f0) * K)
+
+
+@jit
+def pack_weight_serial(weight, packed, geometry, f_blocks):
+    for t in range(geometry[15] * f_blocks):
+        pack_weight_rows(t, weight, packed, geometry, f_blocks)
+
+
+@jit(parallel=True)
+def pack_weight_parallel(weight, packed, geometry, f_blocks):
+    for t in prange(geometry[15] * f_blocks):
+        pack_weight_rows(t, weight, packed, geometry, f_blocks)
+
+
+# ---------------------------------------------------------------- forward
+@jit
+def forward_block(t, x, packed, bias, y, geometry, blocks):
+    """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    k_size, p_size, f_size = blocks[0], blocks[1], blocks[2]
+    CG, FG, P = C // G, F // G, OH * OW
+    K = CG * KH * KW
+    f_blocks, p_blocks = (FG + f_size - 1) // f_size, (P + p_size - 1) // p_size
+    f0, t = t % f_blocks * f_size, t // f_blocks
+    p0, t = t % p_blocks * p_size, t // p_blocks
+    g, n = t % G, t // G
+    f1, p1 = min(FG, f0 + f_size), min(P, p0 + p_size)
+    xf, yf, width = x.reshape(-1), y.reshape(-1), width_of(x)
+    y_at = (n * F + g * FG + f0) * P + p0
+    for f in range(f1 - f0):
+        yf[y_at + f * P:y_at + f * P + p1 - p0] = bias[g * FG + f0 + f] if bias.size else 0
+    columns = round_up(p1 - p0, width)
+    patches, line, edge = aligned(min(K, k_size) * columns, x), aligned(columns, x), aligned(ROWS * width, x)
+    for k0 in range(0, K, k_size):
+        k1 = min(K, k0 + k_size)
+        pack_patches(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, patches, line)
+        multiply(f1 - f0, p1 - p0, k1 - k0, packed, (g * packed_rows(FG) + f0) * K, K, k0, patches, k1 - k0, yf, y_at, P, edge)
+
+
+@jit
+def forward_tasks(geometry, blocks):
+    """How many tasks the forward product has."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    return N * G * ((F // G + blocks[2] - 1) // blocks[2]) * ((OH * OW + blocks[1] - 1) // blocks[1])
+
+
+@jit
+def forward_serial(x, packed, bias, y, geometry, blocks):
+    for t in range(forward_tasks(geometry, blocks)):
+        forward_block(t, x, packed, bias, y, geometry, blocks)
+
+
+@jit(parallel=True)
+def forward_parallel(x, packed, bias, y, geometry, blocks):
+    for t in prange(forward_tasks(geometry, blocks)):
+        forward_block(t, x, packed, bias, y, geometry, blocks)
+
+
+# ---------------------------------------------------------------- gradient to the input
+@jit
+def pack_transposed_block(t, weight, packed, geometry, c_size):
+    """Task t packs W^T for one block of c_size channels of one group: the A of the gradient to the input, (c_size * KH * KW x F/G)."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    CG, FG, T = C // G, F // G, KH * KW
+    c_blocks = (CG + c_size - 1) // c_size
+    g, c0 = t // c_blocks, t % c_blocks * c_size
+    rows = min(c_size, CG - c0) * T
+    pack_a(weight.reshape(-1), (g * FG * CG + c0) * T, rows, 1, FG, CG * T, packed, t * packed_rows(c_size * T) * FG)
+
+
+@jit
+def input_block(t, dout, packed, dx, geometry, blocks):
+    """Task t: one band of rows of c_size channels of dx. blocks: f_size, p_size, c_size, bands, k_size (rows of one column block)."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    f_size, p_size, c_size, bands, k_size = blocks[0], blocks[1], blocks[2], blocks[3], blocks[4]
+    CG, FG, P, T = C // G, F // G, OH * OW, KH * KW
+    c_blocks = (CG + c_size - 1) // c_size
+    band, t = t % bands, t // bands
+    block, t = t % c_blocks, t // c_blocks
+    g, n = t % G, t // G
+    c0 = block * c_size
+    channels = min(c_size, CG - c0)
+    h0, h1 = band * H // bands, (band + 1) * H // bands
+    df, xf, width = dout.reshape(-1), dx.reshape(-1), width_of(dout)
+    plane = (n * C + g * CG + c0) * H * W
+    for c in range(channels):
+        xf[plane + c * H * W + h0 * W:plane + c * H * W + h1 * W] = 0
+    first, last = OH, 0                                  # the output rows that any tap connects with this band
+    for kh in range(KH):
+        lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
+        if lo < hi:
+            first, last = min(first, lo), max(last, hi)
+    columns = round_up(min(p_size, max(0, last - first) * OW), width)
+    a_at = (g * c_blocks + block) * packed_rows(c_size * T) * FG
+    b, edge = aligned(min(FG, f_size) * columns, dout), aligned(ROWS * width, dout)
+    cols = aligned(min(k_size, channels * T) * columns, dout)
+    for p0 in range(first * OW, last * OW, p_size):
+        p1 = min(last * OW, p0 + p_size)
+        for k0 in range(0, channels * T, k_size):
+            rows = min(k_size, channels * T - k0)
+            cols[:] = 0
+            for f0 in range(0, FG, f_size):
+                f1 = min(FG, f0 + f_size)
+                pack_rows(df, (n * F + g * FG + f0) * P + p0, P, f1 - f0, p1 - p0, b)
+                multiply(rows, p1 - p0, f1 - f0, packed, a_at + k0 * FG, FG, f0, b, f1 - f0, cols, 0, columns, edge)
+            for k in range(rows):
+                c, kh, kw = (k0 + k) // T, (k0 + k) // KW % KH, (k0 + k) % KW
+                add_patch_row(cols, k * columns, p0, p1, xf, plane + c * H * W, kh * DH - PT, kw * DW - PL, geometry, h0, h1)
+
+
+@jit
+def pack_rows(source, at, row, depth, columns, packed):
+    """depth rows of `columns` elements, `row` apart, as packed B."""
+    width = width_of(source)
+    for k in range(depth):
+        for j in range(0, columns, width):
+            start, to = at + k * row + j, j * depth + k * width
+            if columns - j >= width:
+                copy_vectors(VECTORS, source, start, packed, to)
+            else:
+                copy_strided(source, start, 1, packed, to, columns - j)
+                packed[to + columns - j:to + width] = 0
+
+
+@jit
+def input_tasks(geometry, blocks):
+    """How many tasks the gradient to the input has."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    return N * G * ((C // G + blocks[2] - 1) // blocks[2]) * blocks[3]
+
+
+@jit
+def pack_transposed_tasks(geometry, blocks):
+    return geometry[15] * ((geometry[1] // geometry[15] + blocks[2] - 1) // blocks[2])
+
+
+@jit
+def input_serial(dout, weight, packed, dx, geometry, blocks):
+    for t in range(pack_transposed_tasks(geometry, blocks)):
+        pack_transposed_block(t, weight, packed, geometry, blocks[2])
+    for t in range(input_tasks(geometry, blocks)):
+        input_block(t, dout, packed, dx, geometry, blocks)
+
+
+@jit(parallel=True)
+def input_parallel(dout, weight, packed, dx, geometry, blocks):
+    for t in prange(pack_transposed_tasks(geometry, blocks)):
+        pack_transposed_block(t, weight, packed, geometry, blocks[2])
+    for t in prange(input_tasks(geometry, blocks)):
+        input_block(t, dout, packed, dx, geometry, blocks)
+
+
+# ---------------------------------------------------------------- gradient to the weights
+@jit
+def weight_block(t, dout, x, dweight, geometry, blocks):
+    """Task t: f_size filters x k_size taps of dW of one group, over the whole batch. blocks: p_size, k_size, f_size.
+
+    Products of p_size pixels are summed in the working dtype, those sums in float64: a single float32 chain over a batch loses digits.
+    """
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    p_size, k_size, f_size = blocks[0], blocks[1], blocks[2]
+    CG, FG, P = C // G, F // G, OH * OW
+    K = CG * KH * KW
+    f_blocks, k_blocks = (FG + f_size - 1) // f_size, (K + k_size - 1) // k_size
+    f0, t = t % f_blocks * f_size, t // f_blocks
+    k0, g = t % k_blocks * k_size, t // k_blocks
+    f1, k1 = min(FG, f0 + f_size), min(K, k0 + k_size)
+    xf, df, wf, width = x.reshape(-1), dout.reshape(-1), dweight.reshape(-1), width_of(x)
+    columns, depth = round_up(k1 - k0, width), min(P, p_size)
+    rows = f1 - f0
+    a, b = aligned(packed_rows(rows) * depth, x), aligned(depth * columns, x)
+    line, edge = aligned(depth, x), aligned(ROWS * width, x)
+    part = aligned(rows * columns, x)
+    total = np.zeros(rows * columns, np.float64)
+    part[:] = 0
+    terms = 0
+    for n in range(N):
+        for p0 in range(0, P, p_size):
+            p1 = min(P, p0 + p_size)
+            if terms + p1 - p0 > p_size:
+                for i in range(rows * columns):
+                    total[i] += part[i]
+                part[:] = 0
+                terms = 0
+            pack_a(df, (n * F + g * FG + f0) * P + p0, rows, P, p1 - p0, 1, a, 0)
+            pack_patches_transposed(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, b, line)
+            multiply(rows, columns, p1 - p0, a, 0, p1 - p0, 0, b, p1 - p0, part, 0, columns, edge)
+            terms += p1 - p0
+    for f in range(rows):
+        for k in range(k1 - k0):
+            wf[(g * FG + f0 + f) * K + k0 + k] = total[f * columns + k] + part[f * columns + k]
+
+
+@jit
+def weight_tasks(geometry, blocks):
+    """How many tasks the gradient to the weights has."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    return G * ((F // G + blocks[2] - 1) // blocks[2]) * ((C // G * KH * KW + blocks[1] - 1) // blocks[1])
+
+
+@jit
+def weight_serial(dout, x, dweight, geometry, blocks):
+    for t in range(weight_tasks(geometry, blocks)):
+        weight_block(t, dout, x, dweight, geometry, blocks)
+
+
+@jit(parallel=True)
+def weight_parallel(dout, x, dweight, geometry, blocks):
+    for t in prange(weight_tasks(geometry, blocks)):
+        weight_block(t, dout, x, dweight, geometry, blocks)

@@ -1,0 +1,27 @@
+"""The sixteen integers of a 2-D convolution or pooling, and which outputs of a row a tap of the kernel reads inside the image."""
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import jit
+
+NAMES = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW", "G")
+
+
+def pack(**sizes: int) -> np.ndarray:
+    """The geometry that `unpack` takes apart: every name of NAMES, once."""
+    return np.array([sizes[name] for name in NAMES], np.int64)
+
+
+@jit
+def unpack(g):
+    """N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G: image, output, kernel, stride, padding before, dilation, groups."""
+    return g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]
+
+
+@jit
+def inside(offset, stride, size, outputs):
+    """The outputs lo <= o < hi whose element o * stride + offset lies in 0 .. size - 1."""
+    lo = 0 if offset >= 0 else min(outputs, (-offset + stride - 1) // stride)
+    hi = 0 if offset >= size else min(outputs, (size - 1 - offset) // stride + 1)
+    return lo, max(lo, hi)

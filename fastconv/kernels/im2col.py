@@ -1,0 +1,142 @@
+"""Patches of images as columns of a matrix, and back: im2col, col2im, and the packed blocks that the matrix product reads.
+
+Row k = (c * KH + kh) * KW + kw of the patch matrix of one image holds, for every output pixel p = oh * OW + ow, the element
+(c, oh * SH - PT + kh * DH, ow * SW - PL + kw * DW), or 0 in the padding.
+"""
+from __future__ import annotations
+
+from numba import prange
+
+from .gemm import width_of
+from .geometry import inside, unpack
+from .jit import jit
+from .rows import add_spread, copy_strided
+from .simd import copy_vectors
+from .tiles import VECTORS
+
+
+@jit
+def patch_row(x, plane, h_offset, w_offset, geometry, p0, p1, line, to):
+    """line[to + p - p0] = the tap with the given offsets of the patches p0 <= p < p1, read from the plane that starts at x[plane]."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    lo, hi = inside(w_offset, SW, W, OW)
+    p = p0
+    while p < p1:
+        oh, ow = p // OW, p % OW
+        end = min(OW, ow + p1 - p)
+        h = oh * SH + h_offset
+        base = to + p - p0 - ow
+        if h < 0 or h >= H:
+            line[base + ow:base + end] = 0
+        else:
+            first, last = min(max(ow, lo), end), max(min(end, hi), ow)
+            if first < last:
+                line[base + ow:base + first] = 0
+                copy_strided(x, plane + h * W + first * SW + w_offset, SW, line, base + first, last - first)
+                line[base + last:base + end] = 0
+            else:
+                line[base + ow:base + end] = 0
+        p += end - ow
+
+
+@jit
+def add_patch_row(line, at, p0, p1, x, plane, h_offset, w_offset, geometry, h0, h1):
+    """The transpose of `patch_row`: adds line[at + p - p0] to the elements it came from, where their row is h0 <= h < h1."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    lo, hi = inside(w_offset, SW, W, OW)
+    p = p0
+    while p < p1:
+        oh, ow = p // OW, p % OW
+        end = min(OW, ow + p1 - p)
+        h = oh * SH + h_offset
+        if h0 <= h < h1:
+            first, last = max(ow, lo), min(end, hi)
+            if first < last:
+                add_spread(line, at + p - p0 - ow + first, x, plane + h * W + first * SW + w_offset, SW, last - first)
+        p += end - ow
+
+
+@jit
+def pack_patches(x, image, geometry, k0, k1, p0, p1, packed, line):
+    """Rows k0 .. k1 and pixels p0 .. p1 of the patch matrix as packed B: panels of `width` pixels, depth k1 - k0.
+
+    x: 1-D; image: where the first channel's plane starts; line: scratch for p1 - p0 elements, rounded up to whole panels.
+    """
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    width, depth = width_of(x), k1 - k0
+    panels = (p1 - p0 + width - 1) // width
+    line[p1 - p0:panels * width] = 0
+    for k in range(k0, k1):
+        c, kh, kw = k // (KH * KW), k // KW % KH, k % KW
+        patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
+        for panel in range(panels):
+            copy_vectors(VECTORS, line, panel * width, packed, (panel * depth + k - k0) * width)
+
+
+@jit
+def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, line):
+    """The same block transposed, as packed B: panels of `width` rows k, depth p1 - p0."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    width, depth = width_of(x), p1 - p0
+    for k in range(k0, k1):
+        c, kh, kw = k // (KH * KW), k // KW % KH, k % KW
+        patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
+        column = packed[(k - k0) // width * width * depth + (k - k0) % width:]
+        for p in range(depth):
+            column[p * width] = line[p]
+    tail = (k1 - k0) % width
+    if tail:
+        to = (k1 - k0) // width * width * depth
+        for p in range(depth):
+            packed[to + p * width + tail:to + (p + 1) * width] = 0
+
+
+@jit
+def im2col_row(t, x, cols, geometry):
+    """Row t of cols (N, C * KH * KW, OH * OW), counted over the batch, from x (N, C, H, W)."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    plane, kh, kw, P = t // (KH * KW), t // KW % KH, t % KW, OH * OW
+    patch_row(x.reshape(-1), plane * H * W, kh * DH - PT, kw * DW - PL, geometry, 0, P, cols.reshape(-1), t * P)
+
+
+@jit
+def im2col_serial(x, cols, geometry):
+    for t in range(cols.shape[0] * cols.shape[1]):
+        im2col_row(t, x, cols, geometry)
+
+
+@jit(parallel=True)
+def im2col_parallel(x, cols, geometry):
+    for t in prange(cols.shape[0] * cols.shape[1]):
+        im2col_row(t, x, cols, geometry)
+
+
+@jit
+def col2im_rows(t, cols, x, geometry, bands):
+    """Rows of one plane of x (N, C, H, W): the sum over taps of the elements of cols (N, C * KH * KW, OH * OW) that came from them.
+
+    t = plane * bands + band. The order of each sum, taps in row-major order, does not depend on the bands.
+    """
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    plane, band = t // bands, t % bands
+    h0, h1 = band * H // bands, (band + 1) * H // bands
+    xf, cf, P = x.reshape(-1), cols.reshape(-1), OH * OW
+    xf[(plane * H + h0) * W:(plane * H + h1) * W] = 0
+    for kh in range(KH):
+        # the output rows whose tap kh lies in h0 .. h1
+        lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
+        for kw in range(KW):
+            at = ((plane * KH + kh) * KW + kw) * P
+            add_patch_row(cf, at + lo * OW, lo * OW, hi * OW, xf, plane * H * W, kh * DH - PT, kw * DW - PL, geometry, h0, h1)
+
+
+@jit
+def col2im_serial(cols, x, geometry, bands):
+    for t in range(x.shape[0] * x.shape[1] * bands):
+        col2im_rows(t, cols, x, geometry, bands)
+
+
+@jit(parallel=True)
+def col2im_parallel(cols, x, geometry, bands):
+    for t in prange(x.shape[0] * x.shape[1] * bands):
+        col2im_rows(t, cols, x, geometry, bands)

@@ -1,0 +1,266 @@
+"""Max and average pooling over planes, rows as the unit of work: memory is the limit, so a row is read tap by tap from L1.
+
+Windows are clipped to the image: padding is never the maximum, and adds nothing to a sum. A task owns whole rows (forward) or bands
+of rows (backward) of one plane of its result.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from .geometry import inside, unpack
+from .jit import jit
+from .rows import add_spread, add_strided, sum_strided
+
+WIDE, LONG = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
+
+
+@jit(exact=True)
+def larger(value, best):
+    """Does `value` replace `best`? NaN wins over every number and stays; of equal values the first stays."""
+    return value > best or (value != value and best == best)
+
+
+@jit(exact=True)
+def max_strided(x, at, step, y, to, n):
+    """y[to + i] = x[at + i * step] where that is larger, for i < n."""
+    s, t = x[at:], y[to:to + n]
+    if step == 1:
+        for i in range(n):
+            t[i] = s[i] if larger(s[i], t[i]) else t[i]
+    elif step == 2:
+        for i in range(n):
+            t[i] = s[2 * i] if larger(s[2 * i], t[i]) else t[i]
+    else:
+        for i in range(n):
+            t[i] = s[i * step] if larger(s[i * step], t[i]) else t[i]
+
+
+@jit(exact=True)
+def max_pair_rows(x, top, bottom, y, to, n):
+    """y[to + i] = the largest of the 2 x 2 window of rows `top` and `bottom` at column 2 i: the commonest pooling, in one pass."""
+    r0, r1, t = x[top:top + 2 * n], x[bottom:bottom + 2 * n], y[to:to + n]
+    for i in range(n):
+        a, b, c, d = r0[2 * i], r0[2 * i + 1], r1[2 * i], r1[2 * i + 1]
+        ab = b if larger(b, a) else a
+        cd = d if larger(d, c) else c
+        t[i] = cd if larger(cd, ab) else ab
+
+
+@jit(exact=True)
+def max_row(t, x, y, geometry, lowest):
+    """Task t = plane * OH + oh: one row of y (N, C, OH, OW). lowest: 1 element, the value below all others."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    plane, oh = t // OH, t % OH
+    xf, yf, to = x.reshape(-1), y.reshape(-1), t * OW
+    h0 = oh * SH - PT
+    if KH == 2 and KW == 2 and SW == 2 and DH == 1 and DW == 1 and PL == 0 and 2 * OW <= W and h0 >= 0 and h0 + 1 < H:
+        top = (plane * H + h0) * W
+        max_pair_rows(xf, top, top + W, yf, to, OW)
+        return
+    yf[to:to + OW] = lowest[0]
+    for kh in range(KH):
+        h = h0 + kh * DH
+        if 0 <= h < H:
+            row = (plane * H + h) * W
+            for kw in range(KW):
+                offset = kw * DW - PL
+                lo, hi = inside(offset, SW, W, OW)
+                max_strided(xf, row + lo * SW + offset, SW, yf, to + lo, hi - lo)
+
+
+@jit(exact=True)
+def first_tap(start, step):
+    """The first tap whose element start + tap * step is not negative."""
+    return 0 if start >= 0 else (-start + step - 1) // step
+
+
+@jit(exact=True)
+def argmax_row(plane, oh, x, geometry, lowest, best, where):
+    """best[ow], where[ow]: the largest element of each window of row oh and its place h * W + w in the plane; -1 where it misses the image."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    xf = x.reshape(-1)
+    h0 = oh * SH - PT
+    h_first = h0 + first_tap(h0, DH) * DH
+    for ow in range(OW):                     # the window's first element inside the image: it stays where nothing is larger
+        w0 = ow * SW - PL
+        w_first = w0 + first_tap(w0, DW) * DW
+        missed = h_first >= H or w_first >= W
+        where[ow] = -1 if missed else h_first * W + w_first
+        best[ow] = lowest[0] if missed else xf[(plane * H + h_first) * W + w_first]
+    for kh in range(KH):
+        h = h0 + kh * DH
+        if 0 <= h < H:
+            row = (plane * H + h) * W
+            for kw in range(KW):
+                offset = kw * DW - PL
+                lo, hi = inside(offset, SW, W, OW)
+                for ow in range(lo, hi):
+                    w = ow * SW + offset
+                    v, m = xf[row + w], best[ow]
+                    take = larger(v, m)
+                    best[ow] = v if take else m
+                    where[ow] = h * W + w if take else where[ow]
+
+
+@jit(exact=True)
+def max_indices_row(t, x, y, indices, geometry, lowest):
+    """Task t = plane * OH + oh: one row of y and of the indices."""
+    OH, OW = geometry[5], geometry[6]
+    to = t * OW
+    argmax_row(t // OH, t % OH, x, geometry, lowest, y.reshape(-1)[to:to + OW], indices.reshape(-1)[to:to + OW])
+
+
+@jit(exact=True)
+def max_serial(x, y, indices, geometry, lowest):
+    for t in range(y.shape[0] * y.shape[1] * y.shape[2]):
+        if indices.size:
+            max_indices_row(t, x, y, indices, geometry, lowest)
+        else:
+            max_row(t, x, y, geometry, lowest)
+
+
+@jit(parallel=True, exact=True)
+def max_parallel(x, y, indices, geometry, lowest):
+    for t in prange(y.shape[0] * y.shape[1] * y.shape[2]):
+        if indices.size:
+            max_indices_row(t, x, y, indices, geometry, lowest)
+        else:
+            max_row(t, x, y, geometry, lowest)
+
+
+@jit(exact=True)
+def band_of(t, bands, size):
+    """Plane, first and last row of task t where each plane of `size` rows is cut into bands."""
+    band = t % bands
+    return t // bands, band * size // bands, (band + 1) * size // bands
+
+
+@jit(exact=True)
+def outputs_of(h0, h1, KH, SH, PT, DH, OH):
+    """The output rows whose windows touch the input rows h0 .. h1."""
+    first, last = OH, 0
+    for kh in range(KH):
+        lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
+        if lo < hi:
+            first, last = min(first, lo), max(last, hi)
+    return first, last
+
+
+@jit(exact=True)
+def max_backward_band(t, dout, x, indices, dx, geometry, lowest, bands):
+    """Task t: one band of rows of dx (N, C, H, W). indices: those of the forward, or empty: then they are found again."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    plane, h0, h1 = band_of(t, bands, H)
+    df, xf, known = dout.reshape(-1), dx.reshape(-1), indices.reshape(-1)
+    xf[(plane * H + h0) * W:(plane * H + h1) * W] = 0
+    best, where = np.empty(OW, x.dtype), np.empty(OW, np.int64)
+    first, last = outputs_of(h0, h1, KH, SH, PT, DH, OH)
+    for oh in range(first, last):
+        row = (plane * OH + oh) * OW
+        if known.size:
+            for ow in range(OW):
+                at = known[row + ow]
+                if h0 * W <= at < h1 * W:
+                    xf[plane * H * W + at] += df[row + ow]
+        else:
+            argmax_row(plane, oh, x, geometry, lowest, best, where)
+            for ow in range(OW):
+                if h0 * W <= where[ow] < h1 * W:
+                    xf[plane * H * W + where[ow]] += df[row + ow]
+
+
+@jit(exact=True)
+def max_backward_serial(dout, x, indices, dx, geometry, lowest, bands):
+    for t in range(dx.shape[0] * dx.shape[1] * bands):
+        max_backward_band(t, dout, x, indices, dx, geometry, lowest, bands)
+
+
+@jit(parallel=True, exact=True)
+def max_backward_parallel(dout, x, indices, dx, geometry, lowest, bands):
+    for t in prange(dx.shape[0] * dx.shape[1] * bands):
+        max_backward_band(t, dout, x, indices, dx, geometry, lowest, bands)
+
+
+# ---------------------------------------------------------------- average
+@jit
+def average_row(t, x, y, geometry, h_counts, w_counts):
+    """Task t = plane * OH + oh: one row of y. An element is its window's sum over h_counts[oh] * w_counts[ow].
+
+    Small windows: tap by tap, the row at once. Large ones: window by window, summed in float64.
+    """
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    plane, oh = t // OH, t % OH
+    xf, row, h0 = x.reshape(-1), y.reshape(-1)[t * OW:(t + 1) * OW], oh * SH - PT
+    if KW >= WIDE or KH * KW > LONG:
+        for ow in range(OW):
+            total, w0 = np.float64(0), ow * SW - PL
+            lo, hi = inside(w0, DW, W, KW)               # the taps inside the image
+            for kh in range(KH):
+                h = h0 + kh * DH
+                if 0 <= h < H:
+                    total += sum_strided(xf, (plane * H + h) * W + w0 + lo * DW, DW, hi - lo)
+            row[ow] = total / (np.float64(h_counts[oh]) * w_counts[ow])
+        return
+    row[:] = 0
+    for kh in range(KH):
+        h = h0 + kh * DH
+        if 0 <= h < H:
+            for kw in range(KW):
+                offset = kw * DW - PL
+                lo, hi = inside(offset, SW, W, OW)
+                add_strided(xf, (plane * H + h) * W + lo * SW + offset, SW, row, lo, hi - lo)
+    for ow in range(OW):
+        row[ow] /= h_counts[oh] * w_counts[ow]
+
+
+@jit
+def average_serial(x, y, geometry, h_counts, w_counts):
+    for t in range(y.shape[0] * y.shape[1] * y.shape[2]):
+        average_row(t, x, y, geometry, h_counts, w_counts)
+
+
+@jit(parallel=True)
+def average_parallel(x, y, geometry, h_counts, w_counts):
+    for t in prange(y.shape[0] * y.shape[1] * y.shape[2]):
+        average_row(t, x, y, geometry, h_counts, w_counts)
+
+
+@jit
+def average_backward_band(t, dout, dx, geometry, h_counts, w_counts, bands):
+    """Task t: one band of rows of dx (N, C, H, W): every element gets its share of each window that holds it.
+
+    A row of dout spreads over W once, and what comes of it is added to each of the KH rows.
+    """
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    plane, h0, h1 = band_of(t, bands, H)
+    df, xf = dout.reshape(-1), dx.reshape(-1)
+    xf[(plane * H + h0) * W:(plane * H + h1) * W] = 0
+    share, spread = np.empty(OW, dout.dtype), np.empty(W, dout.dtype)
+    first, last = outputs_of(h0, h1, KH, SH, PT, DH, OH)
+    for oh in range(first, last):
+        douts = df[(plane * OH + oh) * OW:]
+        for ow in range(OW):
+            share[ow] = douts[ow] / (h_counts[oh] * w_counts[ow])
+        spread[:] = 0
+        for kw in range(KW):
+            offset = kw * DW - PL
+            lo, hi = inside(offset, SW, W, OW)
+            if lo < hi:
+                add_spread(share, lo, spread, lo * SW + offset, SW, hi - lo)
+        for kh in range(KH):
+            h = oh * SH - PT + kh * DH
+            if h0 <= h < h1:
+                add_strided(spread, 0, 1, xf, (plane * H + h) * W, W)
+
+
+@jit
+def average_backward_serial(dout, dx, geometry, h_counts, w_counts, bands):
+    for t in range(dx.shape[0] * dx.shape[1] * bands):
+        average_backward_band(t, dout, dx, geometry, h_counts, w_counts, bands)
+
+
+@jit(parallel=True)
+def average_backward_parallel(dout, dx, geometry, h_counts, w_counts, bands):
+    for t in prange(dx.shape[0] * dx.shape[1] * bands):
+        average_backward_band(t, dout, dx, geometry, h_counts, w_counts, bands)

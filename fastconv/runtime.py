@@ -1,0 +1,210 @@
+"""What the machine gives: the instruction set, the threads, TBB, and where compiled kernels are kept.
+
+Nothing here happens at import. TBB is looked for, and Numba's threads are started, by the first call that has work for two
+threads; until then, and always on one thread, only serial kernels run.
+"""
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import sys
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, ContextManager
+
+import numba
+
+VARIABLE = "FASTCONV_NUM_THREADS"
+
+_threads: int | None = None        # what set_num_threads said, or FASTCONV_NUM_THREADS, once asked
+_started = threading.Lock()
+_layer: str | None = None          # Numba's threading layer, known once its threads have started
+_guard: ContextManager[Any] = nullcontext()
+_serial_only = False               # in a forked child of a process whose threading layer does not survive a fork
+
+
+def max_threads() -> int:
+    """The largest number that `set_num_threads` takes: the cores this process may use (NUMBA_NUM_THREADS where that is set)."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def set_num_threads(n: int) -> None:
+    """Use at most `n` threads in every fastconv call of this process, whichever Python thread makes it.
+
+    Numba's and BLAS's own settings are left as they are. Results do not depend on `n`, bit for bit.
+    TypeError unless `n` is an integer; ValueError below 1 or above the machine's limit.
+    """
+    global _threads
+    _threads = _thread_count(n, "n")
+
+
+def get_num_threads() -> int:
+    """The number of threads that fastconv calls may use: `set_num_threads`, else FASTCONV_NUM_THREADS, else every core."""
+    global _threads
+    if _threads is None:
+        text = os.environ.get(VARIABLE, "").strip()
+        if not text:
+            _threads = max_threads()
+        else:
+            try:
+                n = int(text)
+            except ValueError:
+                raise ValueError(f"the environment variable {VARIABLE} is {text!r}; wanted: an integer from 1 to {max_threads()}") from None
+            _threads = _thread_count(n, f"the environment variable {VARIABLE}")
+    return _threads
+
+
+def _thread_count(n: int, name: str) -> int:
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"{name} is {n!r} of type {type(n).__name__}; wanted: an integer from 1 to {max_threads()}")
+    n = n.__index__()
+    if not 1 <= n <= max_threads():
+        raise ValueError(f"{name} is {n}; wanted: an integer from 1 to {max_threads()}, the number of cores this process may use")
+    return n
+
+
+def threads_for(work: float) -> int:
+    """Threads worth starting for `work` floating-point operations (or eight times the bytes moved): one below some 30 microseconds."""
+    if work < SMALL_WORK:
+        return 1
+    n = get_num_threads()
+    if n > 1:
+        start()
+        if _serial_only:
+            return 1
+    return n
+
+
+SMALL_WORK = 3e6                   # at 100 GFLOP/s; starting a second thread costs about 3 microseconds
+
+
+def run(serial: Any, parallel: Any, work: float, *arguments: Any) -> None:
+    """Call the driver for as many threads as the work is worth; Numba's own setting is afterwards what it was."""
+    threads = threads_for(work)
+    if threads == 1:
+        serial(*arguments)
+        return
+    with _guard:
+        before = numba.get_num_threads()     # of this Python thread alone
+        numba.set_num_threads(threads)
+        try:
+            parallel(*arguments)
+        finally:
+            numba.set_num_threads(before)
+
+
+def start() -> str:
+    """Start Numba's threads, on TBB where it can be found, and return the name of the threading layer in use."""
+    global _layer, _guard
+    if _layer is None:
+        with _started:
+            if _layer is None:
+                load_tbb()
+                numba.set_num_threads(numba.get_num_threads())     # Numba's public way to start its threads: the setting stays
+                layer = numba.threading_layer()
+                if layer != "tbb":
+                    _guard = threading.RLock()
+                    if hasattr(os, "register_at_fork"):
+                        os.register_at_fork(after_in_child=_after_fork)
+                _layer = layer
+    return _layer
+
+
+def _after_fork() -> None:
+    # GNU OpenMP ends a forked child that enters it again, and the lock may be held by a thread that the child does not have.
+    global _serial_only, _guard
+    _serial_only = True
+    _guard = threading.RLock()
+
+
+def load_tbb() -> bool:
+    """Load PyPI's `tbb` so that Numba finds it: its library lies beside the installed distribution, where no linker looks.
+
+    Numba asks the linker for the name alone; a library already loaded under that name answers. Without TBB, Numba uses OpenMP
+    or its own work queue, and parallel calls are made one at a time.
+    """
+    name = {"win32": "tbb12.dll", "darwin": "libtbb.12.dylib"}.get(sys.platform, "libtbb.so.12")
+    try:
+        ctypes.CDLL(name)
+        return True                # the system's own, or one that is loaded already
+    except OSError:
+        pass
+    try:
+        files = importlib.metadata.files("tbb") or []
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    places = [Path(str(f.locate())) for f in files if f.name == name]
+    places.append(Path(sys.prefix, "Library" if sys.platform == "win32" else "", "bin" if sys.platform == "win32" else "lib", name))
+    for place in places:
+        # `pip install --target` records paths that climb out of the folder which it then moves: look beside it too.
+        for candidate in (place, *(parent / "lib" / name for parent in place.parents[:4])):
+            if candidate.exists():
+                try:
+                    ctypes.CDLL(str(candidate.resolve()), mode=ctypes.RTLD_GLOBAL)
+                    return True
+                except OSError:
+                    continue
+    return False
+
+
+def cpu_features() -> frozenset[str]:
+    """The instruction-set extensions LLVM compiles for: NUMBA_CPU_FEATURES where it is set, else the host's."""
+    from numba.core import codegen
+    text = numba.config.CPU_FEATURES
+    if text is None:
+        text = codegen.get_host_cpu_features()
+    return frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
+
+
+def isa() -> str:
+    """The instruction set whose vectors the kernels use: "avx512", "avx2", "avx", "sse", "neon" or "generic"."""
+    machine = platform.machine().lower()
+    if machine in ("aarch64", "arm64"):
+        return "neon"
+    if machine not in ("x86_64", "amd64", "i686", "x86"):
+        return "generic"
+    features = cpu_features()
+    if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= features:
+        return "avx512"
+    if {"avx2", "fma"} <= features:
+        return "avx2"
+    return "avx" if "avx" in features else "sse"
+
+
+def cpu_name() -> str:
+    """The processor's name, as the operating system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def info() -> dict[str, str]:
+    """What `fastconv info` prints: CPU, instruction set, threads, threading layer, cache folder, versions."""
+    import llvmlite
+    import numpy
+
+    from . import __version__
+    from .kernels.jit import cache_folder
+    layer = start()
+    if layer != "tbb":
+        layer += " (no TBB: calls from several Python threads are made one at a time, and a forked child computes on one thread)"
+    folder = cache_folder()
+    return {
+        "CPU": cpu_name(),
+        "instruction set": isa() + (" (LLVM's CPU: " + numba.config.CPU_NAME + ")" if numba.config.CPU_NAME else ""),
+        "threads": f"{get_num_threads()} of {max_threads()}",
+        "threading layer": layer,
+        "kernel cache": str(folder) if folder else "none: no writable folder, so every process compiles again (set FASTCONV_CACHE_DIR)",
+        "fastconv": __version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "numpy": numpy.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+    }
