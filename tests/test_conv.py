@@ -1,0 +1,137 @@
+"""conv2d and its gradients against the naive loops and float64 truth, for every algorithm."""
+import numpy as np
+import pytest
+from cases import broadcasts, conv_cases, inject, layouts
+
+import fastconv
+import naive
+from fastconv.plan import ALGORITHMS
+from fastconv.testing import assert_same
+
+DTYPES = [np.float32, np.float64]
+CASES = pytest.mark.parametrize("case", conv_cases(), ids=str)
+EACH_ALGORITHM = pytest.mark.parametrize("algorithm", ALGORITHMS)
+EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES, ids=["f4", "f8"])
+
+
+@EACH_DTYPE
+@EACH_ALGORITHM
+@CASES
+def test_forward(case, algorithm, dtype):
+    assert_same(fastconv.conv2d, naive.conv2d, case.arrays(dtype), {**case.kwargs, "algorithm": algorithm})
+
+
+@EACH_DTYPE
+@EACH_ALGORITHM
+@CASES
+def test_backward(case, algorithm, dtype):
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (case.dout(dtype), *case.arrays(dtype)), {**case.kwargs, "algorithm": algorithm})
+
+
+@EACH_DTYPE
+@EACH_ALGORITHM
+@CASES
+def test_integer_values_are_exact(case, algorithm, dtype):
+    """Sums of small integers are exact in any order: not one bit may differ."""
+    arrays, kwargs = case.arrays(dtype, integers=True), {**case.kwargs, "algorithm": algorithm}
+    assert_same(fastconv.conv2d, naive.conv2d, arrays, kwargs, exact=True)
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (case.dout(dtype, integers=True), *arrays), kwargs, exact=True)
+
+
+@CASES
+def test_float16_is_rounded_once(case):
+    assert_same(fastconv.conv2d, naive.conv2d, case.arrays(np.float16), case.kwargs)
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (case.dout(np.float16), *case.arrays(np.float16)), case.kwargs)
+
+
+@EACH_ALGORITHM
+@pytest.mark.parametrize("case", conv_cases()[::5], ids=str)
+def test_nan_and_inf_reach_what_they_reach_in_the_loops(case, algorithm):
+    x, weight, bias = case.arrays(np.float32)
+    dout, kwargs = case.dout(np.float32), {**case.kwargs, "algorithm": algorithm}
+    assert_same(fastconv.conv2d, naive.conv2d, (inject(x), weight, bias), kwargs)
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (inject(dout), x, weight, bias), kwargs)
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, inject(x), weight, bias), kwargs)
+
+
+@EACH_ALGORITHM
+def test_non_finite_weight_shows_in_every_window(algorithm):
+    x, weight = np.ones((1, 2, 5, 6), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    weight[1, 0, 1, 1] = np.inf
+    y = fastconv.conv2d(x, weight, padding=1, algorithm=algorithm)
+    assert np.isinf(y[:, 1]).all() and np.isfinite(y[:, [0, 2]]).all()
+
+
+@EACH_ALGORITHM
+@EACH_DTYPE
+def test_any_memory_layout(dtype, algorithm):
+    case = next(c for c in conv_cases() if len(c.x) == 4 and min(c.x) > 1 and c.bias)
+    x, weight, bias = case.arrays(dtype, integers=True)
+    dout, kwargs = case.dout(dtype, integers=True), {**case.kwargs, "algorithm": algorithm}
+    for odd_x, odd_weight, odd_dout in zip(*(layouts(a).values() for a in (x, weight, dout))):
+        assert_same(fastconv.conv2d, naive.conv2d, (odd_x, odd_weight, bias), kwargs, exact=True)
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (odd_dout, odd_x, odd_weight, bias), kwargs, exact=True)
+    for view in broadcasts(x).values():
+        assert_same(fastconv.conv2d, naive.conv2d, (view, weight, bias), kwargs)
+
+
+def test_long_sums_keep_their_digits():
+    """One chain of 9,216 positive float32 terms would miss the 2e-6 that is promised."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.random((1, 1024, 4, 4), np.float32), rng.random((5, 1024, 3, 3), np.float32)
+    for algorithm in ALGORITHMS:
+        assert_same(fastconv.conv2d, naive.conv2d, (x, weight), {"algorithm": algorithm}, tolerance=1e-6)
+
+
+def test_gradient_to_the_weights_of_many_pixels_keeps_its_digits():
+    rng = np.random.default_rng(0)
+    x, dout = rng.random((2, 1, 200, 200), np.float32), rng.random((2, 4, 200, 200), np.float32)
+    weight = np.zeros((4, 1, 1, 1), np.float32)
+    truth = np.einsum("nfhw,nchw->fc", dout.astype(np.float64), x.astype(np.float64))[..., None, None]
+    for algorithm in ALGORITHMS:
+        dweight = fastconv.conv2d_backward(dout, x, weight, None, algorithm=algorithm, need=(False, True, False))[1]
+        assert np.abs(dweight - truth).max() <= 1e-6 * truth.max()
+
+
+def test_need_and_missing_bias():
+    case = conv_cases()[20]
+    x, weight, _ = case.arrays()
+    dout, bias = case.dout(), np.ones(weight.shape[0])
+    whole = fastconv.conv2d_backward(dout, x, weight, bias, **case.kwargs)
+    for need in np.ndindex(2, 2, 2):
+        need = tuple(map(bool, need))
+        part = fastconv.conv2d_backward(dout, x, weight, bias, **case.kwargs, need=need)
+        for wanted, got, full in zip(need, part, whole):
+            assert np.array_equal(got, full) if wanted else got is None
+    assert fastconv.conv2d_backward(dout, x, weight, None, **case.kwargs)[2] is None
+
+
+@EACH_DTYPE
+def test_out_is_filled_and_returned(dtype):
+    case = next(c for c in conv_cases() if len(c.x) == 4 and min(c.x) > 1)
+    arrays = case.arrays(dtype)
+    wanted = fastconv.conv2d(*arrays, **case.kwargs)
+    for out in layouts(np.zeros(wanted.shape, dtype)).values():
+        if out.flags.writeable:
+            assert fastconv.conv2d(*arrays, **case.kwargs, out=out) is out
+            assert np.array_equal(out, wanted)
+
+
+def test_large_layers_of_several_blocks():
+    """Shapes beyond one block of every kind, and beyond the work that is split over threads: against one GEMM in float64."""
+    rng = np.random.default_rng(1)
+    for N, C, H, F, K, stride, padding in [(2, 70, 40, 90, 3, 1, 1), (1, 600, 9, 130, 1, 1, 0), (3, 5, 61, 33, 7, 2, 3), (1, 1, 300, 17, 5, 1, 2)]:
+        x, weight = rng.standard_normal((N, C, H, H)), rng.standard_normal((F, C, K, K))
+        cols = naive.im2col(x, K, padding=padding, stride=stride) if N * C * H < 500 else fastconv.im2col(x, K, padding=padding, stride=stride)
+        truth = weight.reshape(F, -1) @ cols
+        for dtype, tolerance in ((np.float32, 2e-6), (np.float64, 1e-13)):
+            xs, ws = x.astype(dtype), weight.astype(dtype)
+            y = fastconv.conv2d(xs, ws, None, stride, padding, algorithm="im2col")
+            dout = rng.standard_normal(y.shape).astype(dtype)
+            assert_same(y.reshape(truth.shape).astype(np.float64), truth, tolerance=tolerance + 2 * np.finfo(dtype).eps)
+            dx, dweight, dbias = fastconv.conv2d_backward(dout, xs, ws, ws[:, 0, 0, 0], stride, padding, algorithm="im2col")
+            dout64 = dout.astype(np.float64).reshape(N, F, -1)
+            assert_same(dweight.astype(np.float64), np.einsum("nfp,nkp->fk", dout64, cols).reshape(weight.shape), tolerance=tolerance + 2 * np.finfo(dtype).eps)
+            dcols = weight.astype(dtype).astype(np.float64).reshape(F, -1).T @ dout64
+            assert_same(dx.astype(np.float64), fastconv.col2im(dcols, (H, H), K, padding=padding, stride=stride), tolerance=tolerance)
+            assert_same(dbias.astype(np.float64), dout64.sum((0, 2)), tolerance=tolerance)
