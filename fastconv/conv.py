@@ -101,9 +101,11 @@ def _forward(plan: planning.Plan, x: np.ndarray, weight: np.ndarray, bias: np.nd
         run(direct.forward_serial, direct.forward_parallel, plan.flops, x, weight, bias, y, plan.geometry)
     elif y.size:
         packed = np.empty(plan.packed, plan.dtype)
-        blocks = -(-plan.y_shape[1] // plan.groups // planning.MOST_ROWS)
-        run(conv_im2col.pack_weight_serial, conv_im2col.pack_weight_parallel, 8 * weight.nbytes, weight, packed, plan.geometry, blocks)
-        run(conv_im2col.forward_serial, conv_im2col.forward_parallel, plan.flops, x, packed, bias, y, plan.geometry, plan.forward_blocks)
+        if plan.packed:
+            blocks = -(-plan.y_shape[1] // plan.groups // planning.MOST_ROWS)
+            run(conv_im2col.pack_weight_serial, conv_im2col.pack_weight_parallel, 8 * weight.nbytes, weight, packed, plan.geometry, blocks)
+        run(conv_im2col.forward_serial, conv_im2col.forward_parallel, plan.flops, x, weight, packed, bias, y, plan.geometry,
+            plan.forward_blocks)
 
 
 def _to_input(plan: planning.Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:

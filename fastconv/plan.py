@@ -20,12 +20,14 @@ from .kernels.tiles import VECTOR_BYTES, VECTORS
 ALGORITHMS = ("auto", "direct", "im2col")
 PRECISIONS = ("high", "highest")
 
-CHUNK_TERMS = 384                            # of one chain of a float32 sum; also the depth of a packed block
-BLOCK_BYTES = 384 * 1024                     # a packed block of patches: with a block of the result, well within a 1 MiB L2 cache
+CHUNK_TERMS = {4: 384, 8: 256}               # of one chain of a sum, by itemsize; also the depth of a packed block
+BLOCK_BYTES = 448 * 1024                     # a packed block of patches: with a block of the result, well within a 1 MiB L2 cache
 RESULT_BYTES = 256 * 1024                    # the block of dW or of columns that such a block is multiplied into
 TASKS = 8                                    # one image is cut into at least so many tasks where its work is worth it
 TASK_FLOPS = 4e6                             # the least work that a task is cut down to
 COLUMN_ROWS = 288                            # rows of the column block that a gradient to the input adds back: 32 channels of 3 x 3
+PACK_INSIDE = 2                              # blocks of pixels up to which each packs the weights by itself: once or twice is soon done
+PATCH_USES = 140                             # filters that a task multiplies a packed patch with, before it is worth packing it twice
 FEW_FILTERS = 4                              # fewer filters than this are not worth packing patches for
 BAND_BYTES = 32 * 1024                       # the least part of a plane that a task of col2im or of a pooling's gradient takes
 
@@ -61,7 +63,7 @@ class Plan:
     flops: int                               # of the forward pass: two for each multiply-add, padding included
     bytes: int                               # that the forward pass must move: x, weight and y once
     workspace: int                           # bytes of the largest block one thread keeps, any direction
-    packed: int                              # elements of the packed weights, forward
+    packed: int                              # elements of the weights packed ahead, forward; 0: by the tasks that need them
     packed_transposed: int                   # and for the gradient to the input
     geometry: np.ndarray = dataclasses.field(repr=False, compare=False)
     forward_blocks: np.ndarray = dataclasses.field(repr=False, compare=False)
@@ -128,7 +130,7 @@ def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, 
         dilation=dilation, groups=groups, dtype=dtype, isa=runtime.isa(), flops=flops,
         bytes=(N * C * H * W + F * K + N * F * P) * size,
         workspace=max(forward_bytes, input_bytes, weight_bytes) if chosen == "im2col" else row,
-        packed=groups * (FG + MOST_ROWS) * K,
+        packed=groups * (FG + MOST_ROWS) * K if N * -(-P // int(forward[1])) > PACK_INSIDE else 0,
         packed_transposed=groups * -(-CG // int(to_input[2])) * (int(to_input[2]) * KH * KW + MOST_ROWS) * FG,
         geometry=geometry.pack(N=N, C=C, H=H, W=W, F=F, OH=OH, OW=OW, KH=KH, KW=KW, SH=stride[0], SW=stride[1], PT=padding[0][0],
                                PL=padding[1][0], DH=dilation[0], DW=dilation[1], G=groups),
@@ -168,8 +170,10 @@ def _round_up(n: int, multiple: int) -> int:
 
 def _even(n: int, most: int, multiple: int = 1) -> int:
     """The size of equal parts of `n`, none above `most`, each a whole multiple."""
+    if n <= most:
+        return _round_up(max(1, n), multiple)
     most = max(multiple, most // multiple * multiple)
-    return _round_up(max(1, -(-n // -(-n // most))) if n else multiple, multiple)
+    return _round_up(-(-n // -(-n // most)), multiple)
 
 
 def _split(tasks: int, flops: float) -> int:
@@ -178,18 +182,19 @@ def _split(tasks: int, flops: float) -> int:
 
 
 def _forward_blocks(N: int, G: int, FG: int, K: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:
-    k_size = _even(K, CHUNK_TERMS)
+    k_size = _even(K, CHUNK_TERMS[size])
     flops = 2.0 * N * G * FG * K * P
     p_size = _even(P, min(BLOCK_BYTES // (k_size * size), RESULT_BYTES // (min(FG, 64) * size)), width)
+    p_blocks = -(-P // p_size)
+    if p_blocks > 1:                         # one block: its tasks share out the filters instead
+        p_size = _even(P, max(2 * width, p_size // _split(N * G * p_blocks, flops)), width)
     tasks = N * G * -(-P // p_size)
-    p_size = _even(P, max(2 * width, p_size // _split(tasks, flops)), width)
-    tasks = N * G * -(-P // p_size)
-    f_size = _even(FG, -(-FG // _split(tasks, flops)), MOST_ROWS)
+    f_size = _even(FG, max(PATCH_USES, -(-FG // _split(tasks, flops))), MOST_ROWS)
     return np.array([k_size, p_size, f_size], np.int64), (k_size + 1) * p_size * size
 
 
 def _input_blocks(N: int, G: int, CG: int, FG: int, T: int, H: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:
-    f_size = _even(FG, CHUNK_TERMS)
+    f_size = _even(FG, CHUNK_TERMS[size])
     flops = 2.0 * N * G * FG * CG * T * P
     c_size = max(1, min(CG, COLUMN_ROWS // T))
     tasks = N * G * -(-CG // c_size)
@@ -202,7 +207,7 @@ def _input_blocks(N: int, G: int, CG: int, FG: int, T: int, H: int, P: int, widt
 
 
 def _weight_blocks(G: int, FG: int, K: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:
-    p_size = _even(P, CHUNK_TERMS)
+    p_size = _even(P, CHUNK_TERMS[size])
     flops = 2.0 * G * FG * K * P             # of one image: a batch makes the tasks longer, not more
     k_size = _even(K, BLOCK_BYTES // (p_size * size), width)
     f_size = _even(FG, 2 * RESULT_BYTES // (k_size * (size + 8)), MOST_ROWS)

@@ -54,8 +54,11 @@ def pack_weight_parallel(weight, packed, geometry, f_blocks):
 
 # ---------------------------------------------------------------- forward
 @jit
-def forward_block(t, x, packed, bias, y, geometry, blocks):
-    """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size."""
+def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
+    """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size.
+
+    packed: all of the weights, or empty: then the task packs those it needs, as it needs them.
+    """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
     k_size, p_size, f_size = blocks[0], blocks[1], blocks[2]
     CG, FG, P = C // G, F // G, OH * OW
@@ -65,16 +68,21 @@ def forward_block(t, x, packed, bias, y, geometry, blocks):
     p0, t = t % p_blocks * p_size, t // p_blocks
     g, n = t % G, t // G
     f1, p1 = min(FG, f0 + f_size), min(P, p0 + p_size)
-    xf, yf, width = x.reshape(-1), y.reshape(-1), width_of(x)
+    xf, wf, yf, width = x.reshape(-1), weight.reshape(-1), y.reshape(-1), width_of(x)
     y_at = (n * F + g * FG + f0) * P + p0
     for f in range(f1 - f0):
         yf[y_at + f * P:y_at + f * P + p1 - p0] = bias[g * FG + f0 + f] if bias.size else 0
     columns = round_up(p1 - p0, width)
     patches, line, edge = aligned(min(K, k_size) * columns, x), aligned(columns, x), aligned(ROWS * width, x)
+    a = packed if packed.size else aligned(packed_rows(f1 - f0) * min(K, k_size), x)
     for k0 in range(0, K, k_size):
         k1 = min(K, k0 + k_size)
         pack_patches(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, patches, line)
-        multiply(f1 - f0, p1 - p0, k1 - k0, packed, (g * packed_rows(FG) + f0) * K, K, k0, patches, k1 - k0, yf, y_at, P, edge)
+        if packed.size:
+            multiply(f1 - f0, p1 - p0, k1 - k0, a, (g * packed_rows(FG) + f0) * K, K, k0, patches, k1 - k0, yf, y_at, P, edge)
+        else:
+            pack_a(wf, (g * FG + f0) * K + k0, f1 - f0, K, k1 - k0, 1, a, 0)
+            multiply(f1 - f0, p1 - p0, k1 - k0, a, 0, k1 - k0, 0, patches, k1 - k0, yf, y_at, P, edge)
 
 
 @jit
@@ -85,15 +93,15 @@ def forward_tasks(geometry, blocks):
 
 
 @jit
-def forward_serial(x, packed, bias, y, geometry, blocks):
+def forward_serial(x, weight, packed, bias, y, geometry, blocks):
     for t in range(forward_tasks(geometry, blocks)):
-        forward_block(t, x, packed, bias, y, geometry, blocks)
+        forward_block(t, x, weight, packed, bias, y, geometry, blocks)
 
 
 @jit(parallel=True)
-def forward_parallel(x, packed, bias, y, geometry, blocks):
+def forward_parallel(x, weight, packed, bias, y, geometry, blocks):
     for t in prange(forward_tasks(geometry, blocks)):
-        forward_block(t, x, packed, bias, y, geometry, blocks)
+        forward_block(t, x, weight, packed, bias, y, geometry, blocks)
 
 
 # ---------------------------------------------------------------- gradient to the input
@@ -209,7 +217,7 @@ def weight_block(t, dout, x, dweight, geometry, blocks):
     columns, depth = round_up(k1 - k0, width), min(P, p_size)
     rows = f1 - f0
     a, b = aligned(packed_rows(rows) * depth, x), aligned(depth * columns, x)
-    line, edge = aligned(depth, x), aligned(ROWS * width, x)
+    lines, edge = aligned(depth * width, x), aligned(ROWS * width, x)
     part = aligned(rows * columns, x)
     total = np.zeros(rows * columns, np.float64)
     part[:] = 0
@@ -223,7 +231,7 @@ def weight_block(t, dout, x, dweight, geometry, blocks):
                 part[:] = 0
                 terms = 0
             pack_a(df, (n * F + g * FG + f0) * P + p0, rows, P, p1 - p0, 1, a, 0)
-            pack_patches_transposed(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, b, line)
+            pack_patches_transposed(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, b, lines)
             multiply(rows, columns, p1 - p0, a, 0, p1 - p0, 0, b, p1 - p0, part, 0, columns, edge)
             terms += p1 - p0
     for f in range(rows):

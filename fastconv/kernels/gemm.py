@@ -10,7 +10,7 @@ import numpy as np
 
 from .jit import jit
 from .rows import add_strided, copy_strided
-from .simd import gemm_tile
+from .simd import gemm_tile, transpose_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 
 PANEL_BYTES = VECTORS * VECTOR_BYTES         # one row of a panel of B
@@ -63,22 +63,32 @@ def pack_a(a, a_at, rows, row_step, columns, column_step, packed, at):
             for k in range(columns):
                 copy_strided(a, start + k * column_step, row_step, packed, base + k * height, valid)
         else:
+            k0 = 0
+            if column_step == 1 and valid == height == ROWS:
+                lanes = VECTOR_BYTES // a.itemsize
+                while k0 + lanes <= columns:
+                    transpose_block(ROWS, a, start + k0, row_step, packed, base + k0 * ROWS, ROWS)
+                    k0 += lanes
             for r in range(valid):
                 source, panel = a[start + r * row_step:], packed[base + r:]
-                for k in range(columns):
+                for k in range(k0, columns):
                     panel[k * height] = source[k * column_step]
         r0 += height
 
 
 @jit
-def tile_any(height, K, a, a_at, b, b_at, c, c_at, c_row):
-    """The register tile for a panel of `height` rows, one of the three heights of the table."""
+def tile_any(height, columns, K, a, a_at, b, b_at, c, c_at, c_row):
+    """The register tile for a panel of `height` rows, one of the three heights of the table; half as wide where that will do."""
+    width = width_of(b)
     if height == ROWS:
-        gemm_tile(ROWS, VECTORS, K, a, a_at, b, b_at, c, c_at, c_row)
+        if columns <= width // VECTORS:
+            gemm_tile(ROWS, 1, K, a, a_at, b, b_at, width, c, c_at, c_row)
+        else:
+            gemm_tile(ROWS, VECTORS, K, a, a_at, b, b_at, width, c, c_at, c_row)
     elif height == ROWS_HALF:
-        gemm_tile(ROWS_HALF, VECTORS, K, a, a_at, b, b_at, c, c_at, c_row)
+        gemm_tile(ROWS_HALF, VECTORS, K, a, a_at, b, b_at, width, c, c_at, c_row)
     else:
-        gemm_tile(ROWS_SMALL, VECTORS, K, a, a_at, b, b_at, c, c_at, c_row)
+        gemm_tile(ROWS_SMALL, VECTORS, K, a, a_at, b, b_at, width, c, c_at, c_row)
 
 
 @jit
@@ -97,10 +107,10 @@ def multiply(rows, columns, K, a, a_at, a_depth, k0, b, b_depth, c, c_at, c_row,
         for j in range(0, columns, width):
             b_panel = j * b_depth
             if valid == height and columns - j >= width:
-                tile_any(height, K, a, a_panel, b, b_panel, c, c_at + i * c_row + j, c_row)
+                tile_any(height, width, K, a, a_panel, b, b_panel, c, c_at + i * c_row + j, c_row)
             else:
                 edge[:height * width] = 0
-                tile_any(height, K, a, a_panel, b, b_panel, edge, 0, width)
+                tile_any(height, columns - j, K, a, a_panel, b, b_panel, edge, 0, width)
                 for r in range(valid):
                     add_strided(edge, r * width, 1, c, c_at + (i + r) * c_row + j, min(width, columns - j))
         i += height

@@ -11,14 +11,39 @@ from .gemm import width_of
 from .geometry import inside, unpack
 from .jit import jit
 from .rows import add_spread, copy_strided
-from .simd import copy_vectors
-from .tiles import VECTORS
+from .simd import copy_vectors, transpose_block
+from .tiles import VECTOR_BYTES, VECTORS
+
+LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
+
+
+@jit
+def shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to):
+    """`patch_row` where output rows are as wide as input rows: one copy over all of them, then zeros where a row wrapped around."""
+    shift, n = h_offset * W + w_offset, p1 - p0
+    first = min(p1, max(p0, -h_offset * W, -shift)) - p0
+    last = max(first, min(p1, (H - h_offset) * W, H * W - shift) - p0)
+    row, source = line[to:to + n], x[plane + p0 + first + shift:]
+    for p in range(first):
+        row[p] = 0
+    for p in range(last - first):
+        row[first + p] = source[p]
+    for p in range(last, n):
+        row[p] = 0
+    if w_offset != 0:
+        start = 0 if w_offset < 0 else max(0, W - w_offset)
+        for column in range(start, min(W, start + abs(w_offset))):
+            for p in range((column - p0) % W, n, W):
+                row[p] = 0
 
 
 @jit
 def patch_row(x, plane, h_offset, w_offset, geometry, p0, p1, line, to):
     """line[to + p - p0] = the tap with the given offsets of the patches p0 <= p < p1, read from the plane that starts at x[plane]."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    if SH == 1 and SW == 1 and OW == W:
+        shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to)
+        return
     lo, hi = inside(w_offset, SW, W, OW)
     p = p0
     while p < p1:
@@ -66,29 +91,43 @@ def pack_patches(x, image, geometry, k0, k1, p0, p1, packed, line):
     width, depth = width_of(x), k1 - k0
     panels = (p1 - p0 + width - 1) // width
     line[p1 - p0:panels * width] = 0
+    c, kh, kw = k0 // (KH * KW), k0 // KW % KH, k0 % KW
     for k in range(k0, k1):
-        c, kh, kw = k // (KH * KW), k // KW % KH, k % KW
         patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
         for panel in range(panels):
             copy_vectors(VECTORS, line, panel * width, packed, (panel * depth + k - k0) * width)
+        kw += 1
+        if kw == KW:
+            kw, kh = 0, kh + 1
+            if kh == KH:
+                kh, c = 0, c + 1
 
 
 @jit
-def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, line):
-    """The same block transposed, as packed B: panels of `width` rows k, depth p1 - p0."""
+def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
+    """The same block transposed, as packed B: panels of `width` rows k, depth p1 - p0. lines: scratch for lanes x (p1 - p0) elements."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    width, depth = width_of(x), p1 - p0
-    for k in range(k0, k1):
-        c, kh, kw = k // (KH * KW), k // KW % KH, k % KW
-        patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
-        column = packed[(k - k0) // width * width * depth + (k - k0) % width:]
-        for p in range(depth):
-            column[p * width] = line[p]
-    tail = (k1 - k0) % width
-    if tail:
-        to = (k1 - k0) // width * width * depth
-        for p in range(depth):
-            packed[to + p * width + tail:to + (p + 1) * width] = 0
+    width, depth, lanes = width_of(x), p1 - p0, VECTOR_BYTES // x.itemsize
+    for first in range(k0, k0 + (k1 - k0 + width - 1) // width * width, lanes):      # a vector of rows, and zeros to fill the panel
+        for row in range(lanes):
+            k = first + row
+            if k < k1:
+                c, kh, kw = k // (KH * KW), k // KW % KH, k % KW
+                patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, lines, row * depth)
+            else:
+                lines[row * depth:(row + 1) * depth] = 0
+        to = (first - k0) // width * width * depth + (first - k0) % width
+        p = 0
+        while p + lanes <= depth:
+            if x.itemsize == 4:
+                transpose_block(LANES_32, lines, p, depth, packed, to + p * width, width)
+            else:
+                transpose_block(LANES_64, lines, p, depth, packed, to + p * width, width)
+            p += lanes
+        while p < depth:
+            for row in range(lanes):
+                packed[to + p * width + row] = lines[row * depth + p]
+            p += 1
 
 
 @jit

@@ -45,6 +45,29 @@ class Vector:
     def store(self, value, pointer):
         self.b.store(value, self.b.bitcast(pointer, self.type.as_pointer())).align = self.itemsize
 
+    def store_first(self, value, n, pointer):
+        """Store the first n lanes of value."""
+        if n >= self.lanes:
+            return self.store(value, pointer)
+        mask_type, place = ir.VectorType(ir.IntType(1), self.lanes), self.b.bitcast(pointer, self.type.as_pointer())
+        function = ir.FunctionType(ir.VoidType(), [self.type, place.type, I32, mask_type])
+        name = f"llvm.masked.store.v{self.lanes}f{8 * self.itemsize}.p0"
+        self.b.call(cgutils.get_or_insert_function(self.b.module, function, name),
+                    [value, place, ir.Constant(I32, self.itemsize), ir.Constant(mask_type, [int(i < n) for i in range(self.lanes)])])
+
+    def transpose(self, rows):
+        """`lanes` vectors as the rows of a square matrix; its columns. One exchange of halves, quarters, ... a step."""
+        n, half = self.lanes, self.lanes // 2
+        while half:
+            low = ir.Constant(ir.VectorType(I32, n), [i if not i & half else n + i - half for i in range(n)])
+            high = ir.Constant(ir.VectorType(I32, n), [i + half if not i & half else n + i for i in range(n)])
+            for i in range(n):
+                if not i & half:
+                    a, b = rows[i], rows[i + half]
+                    rows[i], rows[i + half] = self.b.shuffle_vector(a, b, low), self.b.shuffle_vector(a, b, high)
+            half //= 2
+        return rows
+
     def broadcast(self, scalar):
         one = self.b.insert_element(self._undefined, scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(one, self._undefined, self._splat)
@@ -60,10 +83,10 @@ def _pointer(context, builder, array_type, array, at):
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 
 
-def _gemm_tile(rows, vectors, K, a, a_at, b, b_at, c, c_at, c_row):
-    """c[c_at + r * c_row + j] += sum over k of a[a_at + k * rows + r] * b[b_at + k * width + j], for r < rows and j < width.
+def _gemm_tile(rows, vectors, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+    """c[c_at + r * c_row + j] += sum over k of a[a_at + k * rows + r] * b[b_at + k * b_row + j], for r < rows and j < width.
 
-    width = vectors * lanes. a (K, rows) and b (K, width) are packed; c holds rows of at least `width` elements, c_row apart.
+    width = vectors * lanes. a (K, rows) is packed; rows of b and c hold at least `width` elements, b_row and c_row apart.
     a, b, c: 1-D, contiguous, one floating dtype; rows and vectors: integer literals. One chain of K terms for each element.
     """
     width = vectors * VECTOR_BYTES // a.itemsize
@@ -71,20 +94,19 @@ def _gemm_tile(rows, vectors, K, a, a_at, b, b_at, c, c_at, c_row):
         for j in range(width):
             total = a.dtype.type(0)
             for k in range(K):
-                total += a[a_at + k * rows + r] * b[b_at + k * width + j]
+                total += a[a_at + k * rows + r] * b[b_at + k * b_row + j]
             c[c_at + r * c_row + j] += total
 
 
-def _gemm_tile_intrinsic(typingctx, rows, vectors, K, a, a_at, b, b_at, c, c_at, c_row):
+def _gemm_tile_intrinsic(typingctx, rows, vectors, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, a, i, b, i, c, i, i)
+    sig = types.void(rows, vectors, i, a, i, b, i, i, c, i, i)
 
     def codegen(context, builder, sig, args):
-        _, _, K, a_array, a_at, b_array, b_at, c_array, c_at, c_row = args
+        _, _, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args
         v = Vector(context, builder, sig.args[3].dtype)
-        width = V * v.lanes
 
         def const(n):
             return ir.Constant(I64, n)
@@ -100,8 +122,8 @@ def _gemm_tile_intrinsic(typingctx, rows, vectors, K, a, a_at, b, b_at, c, c_at,
                 for j in range(V):
                     builder.store(v.multiply_add(a_r, b_v[j], builder.load(total[r][j])), total[r][j])
             builder.store(builder.gep(a_k, [const(R)]), a_next)
-            builder.store(builder.gep(b_k, [const(width)]), b_next)
-        c0 = _pointer(context, builder, sig.args[7], c_array, c_at)
+            builder.store(builder.gep(b_k, [b_row]), b_next)
+        c0 = _pointer(context, builder, sig.args[8], c_array, c_at)
         for r in range(R):
             row = builder.gep(c0, [builder.mul(c_row, const(r))])
             for j in range(V):
@@ -133,6 +155,33 @@ def _copy_vectors_intrinsic(typingctx, vectors, source, at, target, to):
     return types.void(vectors, source, types.int64, target, types.int64), codegen
 
 
+def _transpose_block(rows, source, at, source_row, target, to, target_row):
+    """target[to + k * target_row + r] = source[at + r * source_row + k] for r < rows and k < lanes. rows: an integer literal."""
+    for k in range(VECTOR_BYTES // source.itemsize):
+        for r in range(rows):
+            target[to + k * target_row + r] = source[at + r * source_row + k]
+
+
+def _transpose_block_intrinsic(typingctx, rows, source, at, source_row, target, to, target_row):
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    R, i = rows.literal_value, types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
+        for r0 in range(0, R, v.lanes):
+            square = [v.zero] * v.lanes
+            for r in range(r0, min(R, r0 + v.lanes)):
+                square[r - r0] = v.load(builder.gep(start, [builder.mul(args[3], ir.Constant(I64, r))]))
+            for k, column in enumerate(v.transpose(square)):
+                row = builder.gep(end, [builder.mul(args[6], ir.Constant(I64, k))])
+                v.store_first(column, R - r0, builder.gep(row, [ir.Constant(I64, r0)]))
+        return context.get_dummy_value()
+
+    return types.void(rows, source, i, i, target, i, i), codegen
+
+
 def _fma_burst(like, n):
     """Run n steps of CHAINS independent vector multiply-adds of like's dtype: the core's peak. Returns a sum that depends on all."""
     total = like.dtype.type(0)
@@ -160,10 +209,12 @@ def _fma_burst_intrinsic(typingctx, like, n):
 
 
 if config.DISABLE_JIT:
-    gemm_tile, copy_vectors, fma_burst = _gemm_tile, _copy_vectors, _fma_burst
+    gemm_tile, copy_vectors, transpose_block, fma_burst = _gemm_tile, _copy_vectors, _transpose_block, _fma_burst
 else:
     gemm_tile = intrinsic(prefer_literal=True)(_gemm_tile_intrinsic)
     copy_vectors = intrinsic(prefer_literal=True)(_copy_vectors_intrinsic)
+    transpose_block = intrinsic(prefer_literal=True)(_transpose_block_intrinsic)
     fma_burst = intrinsic(_fma_burst_intrinsic)
-    for _compiled, _twin in ((gemm_tile, _gemm_tile), (copy_vectors, _copy_vectors), (fma_burst, _fma_burst)):
+    for _compiled, _twin in ((gemm_tile, _gemm_tile), (copy_vectors, _copy_vectors), (transpose_block, _transpose_block),
+                             (fma_burst, _fma_burst)):
         _compiled.__doc__ = _twin.__doc__
