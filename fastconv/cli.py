@@ -1,0 +1,166 @@
+"""The command `fastconv` (also `python -m fastconv`): one row of COMMANDS for each subcommand.
+
+Exit status: 0 done, 1 a result is not equal or a file cannot be written, 2 wrong arguments or a missing extra, 130 stopped by Ctrl-C.
+A subcommand imports what it needs when it runs, so that `fastconv --help` and `fastconv info` work with the core install.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import NamedTuple
+
+from . import __version__
+
+__all__ = ["main"]
+
+
+class Command(NamedTuple):
+    """One subcommand."""
+
+    name: str
+    summary: str  # one line in `fastconv --help`
+    description: str  # the head of `fastconv NAME --help`
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]  # gives the exit status
+    extra: str = ""  # the optional dependencies it needs, `pip install "fastconv[extra]"`,
+    modules: tuple[str, ...] = ()  # and the modules that these are imported as
+
+
+class Problem(Exception):
+    """What ends a command with one line and exit status 2."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- fastconv report
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="a dozen layers, in about a minute (up to three the first time, to compile)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("fastconv-report"), metavar="FOLDER", help="where to write (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="use N threads (default: every core)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="OPERATION",
+        help="only this operation, say conv2d_backward, or all that begin like this, say batch_norm; may be given several times",
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    from . import runtime
+    from .report import operations, run, terminal
+
+    try:
+        if options.threads is not None:
+            runtime.set_num_threads(options.threads)
+        runtime.get_num_threads()
+        chosen = operations.choose(options.only)
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=options.output).close()
+    except OSError as error:
+        raise Problem(f"cannot write to {options.output}: {error.strerror}") from None
+
+    out = terminal.console()
+    with terminal.progress(out) as progress:
+        report = run.run(chosen, options.quick, progress)
+    page, data = run.write(report, options.output)
+    terminal.show(report, out)
+    print(f"page: {page}\ndata: {data}")
+    return 1 if report.failures else 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- fastconv info
+
+
+def _no_options(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .runtime import info
+
+    try:
+        facts = info()
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- the command
+
+COMMANDS = (
+    Command(
+        "report",
+        "prove every operation equal to plain loops, time it, and write a page with the results",
+        "Runs every operation on crops of a photograph, with layers of real networks as shapes; proves that the results equal those"
+        " of plain Python loops; measures how much faster they come, and how near to the peak of this processor. Shows a table, and"
+        " writes report.html and report.json. Takes at most ten minutes. The exit status is 1 where a result is not equal.",
+        _report_options,
+        _report,
+        extra="report",
+        modules=("rich", "jinja2", "matplotlib", "PIL"),
+    ),
+    Command(
+        "info",
+        "what fastconv uses on this machine: processor, threads, cache folder, versions",
+        "Prints what fastconv uses on this machine: processor, instruction set, threads, threading layer, folder of compiled kernels,"
+        " versions.",
+        _no_options,
+        _info,
+    ),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastconv",
+        description="Convolution, pooling and normalisation for NumPy arrays on the CPU. Use it in Python with `import fastconv`;"
+        " this command shows what it does.",
+        epilog="Start with: fastconv report --quick",
+    )
+    parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        own = commands.add_parser(command.name, help=command.summary, description=command.description)
+        command.options(own)
+        own.set_defaults(command=command)
+    return parser
+
+
+def _need(command: Command) -> None:
+    for module in command.modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            raise Problem(f'needs {error.name or module}, which is not installed: pip install "fastconv[{command.extra}]"') from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process by default) and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Command | None = options.command
+    if command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        _need(command)
+        return command.run(options)
+    except Problem as problem:
+        print(f"fastconv {command.name}: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"fastconv {command.name}: stopped", file=sys.stderr)
+        return 130

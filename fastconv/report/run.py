@@ -1,0 +1,118 @@
+"""The whole report: which cases, within which time, and the two files that come out."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
+
+from .. import runtime
+from .measure import Case, Failure, Result, measure, prepare
+from .operations import Operation, layers
+from .peaks import Peaks
+
+__all__ = ["DTYPES", "Progress", "Report", "cases", "run", "write"]
+
+DTYPES = ("float32", "float64")
+SECONDS = {True: 35.0, False: 480.0}  # quick or not: for all cases together, once the kernels are compiled
+LEAST, MOST = 0.05, 1.0  # seconds for a case
+
+
+class Progress(Protocol):
+    """What shows that something happens: terminal.py has one with a bar and one that prints lines."""
+
+    def start(self, title: str, total: int) -> None: ...
+
+    def step(self, text: str) -> None: ...
+
+
+@dataclass
+class Report:
+    """All that was found, as it goes to the JSON file."""
+
+    created: str
+    quick: bool
+    machine: dict[str, str]
+    threads: int
+    seconds: float = 0.0
+    fma_gflops_per_core: dict[str, float] = field(default_factory=dict)
+    copy_gbytes_per_second: dict[int, float] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def cases(operations: Sequence[Operation], quick: bool) -> list[Case]:
+    """Every operation on every layer it fits, in every dtype."""
+    return [Case(o, table, layer, dtype) for o in operations for table, layer in layers(o, quick) for dtype in DTYPES]
+
+
+def run(operations: Sequence[Operation], quick: bool, progress: Progress) -> Report:
+    """Compile, prove and time everything. A case gets its share of the time that is left, so a slow one costs later ones repetitions."""
+    begin = time.perf_counter()
+    threads = runtime.get_num_threads()
+    report = Report(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()), quick, runtime.info(), threads)
+    peaks = Peaks(threads)
+    todo = cases(operations, quick)
+
+    largest: dict[tuple[str, str], Case] = {}
+    for case in todo:
+        key = case.operation.name, case.dtype
+        largest[key] = max(largest.get(key, case), case, key=lambda case: prod(case.layer.y_shape))
+    progress.start("compiling", len(largest))
+    for case in largest.values():
+        progress.step(f"{case.operation.name}, {case.dtype}")
+        prepare(case)
+
+    progress.start("measuring", len(todo))
+    deadline = time.perf_counter() + SECONDS[quick]
+    for number, case in enumerate(todo):
+        progress.step(str(case))
+        seconds = (deadline - time.perf_counter()) / (len(todo) - number)
+        outcomes = measure(case, min(max(seconds, LEAST), MOST), peaks)
+        report.results += [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        report.failures += [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+
+    report.results = [peaks.settle(result) for result in report.results]
+    report.fma_gflops_per_core = dict(sorted(peaks.arithmetic.items()))
+    report.copy_gbytes_per_second = dict(sorted(peaks.copy.items()))
+    report.seconds = time.perf_counter() - begin
+    return report
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """report.html and report.json in this folder, each complete or not there at all."""
+    from .page import render  # needs jinja2
+
+    found = report.as_dict()
+    texts = {folder / "report.html": render(found), folder / "report.json": json.dumps(found, indent=1) + "\n"}
+    for path, text in texts.items():
+        _replace(path, text)
+    page, data = texts
+    return page, data
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write to a temporary file in the same folder, then rename it: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
