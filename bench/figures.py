@@ -1,0 +1,141 @@
+"""The figures that are asked of fastconv as a share of something else, each measured beside what it is a share of.
+
+    python bench/figures.py [--only blas pool course] [--seconds 0.5]
+
+blas    im2col convolution forward, float32 and float64, one thread, against BLAS doing only the matrix product of each image,
+        weights (F, K) @ patches (K, OH*OW): asked at least 75 % of BLAS's speed in float32, 80 % in float64, where C and F >= 64
+pool    max pooling 2x2 into a reused out=, one thread, against a copy that moves as many bytes: asked at least 50 %
+course  the convolution of CS231n's notebook, (100, 3, 31, 31), 25 filters 3x3, stride 2, float64, two threads, against the course's
+        own definition (course.py): asked at least 3 times its speed
+Both sides take turns in short bursts; a share is the median of the turns' own ratios, and `best` that of the fastest turns. One thread is
+timed by its own processor time, two by the clock: a busy machine then shows in a `best` far from the median. The worst row comes first.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))     # run as a script: the house itself
+
+import fastconv
+from bench import course, harness
+from fastconv import peak, runtime, shapes
+from fastconv.shapes import Layer
+
+ASKED = {"blas float32": 0.75, "blas float64": 0.80, "pool": 0.50, "course": 3.0}
+DTYPES = ("float32", "float64")
+LEAST_CHANNELS = 64
+LEAST_BYTES = 1e6                            # below, a pool is a call's own cost, not bandwidth
+
+Call = Callable[[], Any]
+
+
+class Row(NamedTuple):
+    """One comparison: our speed as a multiple of theirs."""
+
+    asked: str                               # a key of ASKED
+    what: str
+    ours: float                              # seconds
+    theirs: float
+    multiple: float
+    best: float
+    rate: float                              # ours, in `unit`
+    unit: str
+
+
+def _random(*shape: int, dtype: str = "float64") -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(shape).astype(dtype)
+
+
+def _distinct(layers: list[tuple[str, Layer]]) -> list[tuple[str, Layer]]:
+    return list({layer._replace(name="", count=0): (table, layer) for table, layer in reversed(layers)}.values())[::-1]
+
+
+def _layers(op: str) -> list[tuple[str, Layer]]:
+    return _distinct([(table, layer) for table in shapes.tables() for layer in shapes.load(table) if layer.op == op])
+
+
+def _against(asked: str, what: str, theirs: Call, ours: Call, work: float, unit: str, seconds: float, threads: int = 1) -> Row:
+    with harness.threads(threads):
+        found = harness.in_turns([theirs, ours], seconds, one_thread=threads == 1)
+    return Row(asked, what, found.seconds[1], found.seconds[0], found.ratios[1], found.best[1], work / found.seconds[1] / 1e9, unit)
+
+
+def blas(seconds: float) -> Iterator[Row]:
+    for table, layer in _layers("conv"):
+        if min(layer.C, layer.F) < LEAST_CHANNELS or layer.groups > 1:
+            continue
+        assert layer.N == 1                  # one product stands for the layer
+        _, F, OH, OW = layer.y_shape
+        K = layer.C * layer.KH * layer.KW
+        for dtype in DTYPES:
+            x, weight = _random(*layer.x_shape, dtype=dtype), _random(*layer.weight_shape, dtype=dtype)
+            product = partial(np.matmul, weight.reshape(F, K), _random(K, OH * OW, dtype=dtype), out=np.empty((F, OH * OW), dtype))
+            conv = partial(fastconv.conv2d, x, weight, stride=layer.stride, padding=layer.padding, algorithm="im2col",
+                           out=np.empty(layer.y_shape, dtype))
+            what = f"{table} {layer.name}, {layer.C}x{layer.H}x{layer.W} -> {F}, {layer.KH}x{layer.KW} s{layer.stride}"
+            yield _against(f"blas {dtype}", what, product, conv, 2 * layer.multiply_adds, "GFLOP/s", seconds)
+
+
+def pool(seconds: float) -> Iterator[Row]:
+    layers = [(table, layer) for table, layer in _layers("maxpool") if (layer.KH, layer.KW, layer.stride) == (2, 2, 2)]
+    large = ("course", Layer("max pool", "maxpool", 32, 64, 112, 112, 0, 2, 2, 2, 0, 0, 1))
+    for table, layer in [*layers, large]:
+        for dtype in DTYPES:
+            x, y = _random(*layer.x_shape, dtype=dtype), np.ones(layer.y_shape, dtype)
+            nbytes = x.nbytes + y.nbytes
+            if nbytes < LEAST_BYTES:
+                continue
+            source, target = np.ones((2, nbytes // 16))
+            what = f"{table} {layer.name}, {layer.x_shape} = {x.nbytes / 1e6:.1f} MB, {dtype}"
+            ours = partial(fastconv.max_pool2d, x, 2, out=y)
+            yield _against("pool", what, partial(np.copyto, target, source), ours, nbytes, "GB/s", seconds)
+
+
+def course_layer(seconds: float) -> Iterator[Row]:
+    x, w, b = _random(100, 3, 31, 31), _random(25, 3, 3, 3), _random(25)
+    out, patches = course.conv_forward(x, w, b, 2, 1)
+    dout = _random(*out.shape)
+    flops = 2 * out.size * w[0].size
+    for threads in (2, 1):
+        if threads > runtime.max_threads():
+            continue
+        cores = f"{threads} thread{'s' * (threads > 1)}"
+        yield _against("course", f"forward, {cores}", partial(course.conv_forward, x, w, b, 2, 1), partial(fastconv.conv2d, x, w, b, 2, 1),
+                       flops, "GFLOP/s", 4 * seconds, threads)
+        yield _against("course", f"backward, {cores}", partial(course.conv_backward, dout, x, w, patches, 2, 1),
+                       partial(fastconv.conv2d_backward, dout, x, w, b, 2, 1), 2 * flops, "GFLOP/s", 4 * seconds, threads)
+
+
+FIGURES = {"blas": blas, "pool": pool, "course": course_layer}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each row (default: %(default)s)")
+    parser.add_argument("--malloc", action="store_true", help="leave malloc as it is: both sides then pay page faults for large new arrays")
+    options = parser.parse_args()
+    kept = not options.malloc and harness.keep_memory()
+    print(f"{runtime.cpu_name()}, {runtime.isa()}; freed memory {'kept' if kept else 'given back'}; FMA peak of one core "
+          + ", ".join(f"{peak.fma_peak(dtype):.1f} GFLOP/s in {dtype}" for dtype in DTYPES)
+          + f"; copy of 12 MB arrays {peak.copy_bandwidth(24_000_000):.1f} GB/s")
+    for name in options.only:
+        rows = list(FIGURES[name](options.seconds))
+        for asked in sorted({row.asked for row in rows}):
+            found = sorted((row for row in rows if row.asked == asked), key=lambda row: row.multiple)
+            reached = sum(row.multiple >= ASKED[asked] for row in found)
+            print(f"\n{asked}: asked {ASKED[asked]:g} x, reached by {reached} of {len(found)}")
+            for row in found:
+                print(f"  {row.multiple:6.3f} x (best {row.best:6.3f}) {'  ' if row.multiple >= ASKED[asked] else '< '}{row.what:<66} "
+                      f"ours {1e3 * row.ours:9.3f} ms  theirs {1e3 * row.theirs:9.3f} ms  {row.rate:7.1f} {row.unit}")
+
+
+if __name__ == "__main__":
+    main()
