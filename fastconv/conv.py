@@ -79,7 +79,7 @@ class _Call:
         arrays = [("x", x), ("weight", weight)]
         if bias is not None:
             check.array("bias", bias, "(F,) or None", (1,))
-            check.shape_of("bias", bias, (weight.shape[0],), "one value for each filter")
+            check.shape_of("bias", bias, (weight.shape[0],), "one value for each filter of weight")
             arrays.append(("bias", bias))
         self.dtype = check.common_dtype(arrays)
         self.working = check.working_dtype(self.dtype)

@@ -37,13 +37,18 @@ def max_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any
         if out is not None:
             if not isinstance(out, tuple) or len(out) != 2:
                 raise TypeError(f"out is a {type(out).__name__}; wanted: a tuple (y, indices), as return_indices is True")
-            given, given_indices = check.output(out[0], shape, dtype, (x,)), check.output(out[1], shape, NO_INDICES.dtype, (x, out[0]))
+            given = check.output(out[0], shape, dtype, (x,), "out[0]")
+            given_indices = check.output(out[1], shape, NO_INDICES.dtype, (x, given), "out[1]")
         indices = check.target(given_indices, shape, NO_INDICES.dtype)
     else:
         given, indices = check.output(out, shape, dtype, (x,)), NO_INDICES
     y = check.target(given, shape, working)
-    run(kernels.max_serial, kernels.max_parallel, 8 * x.size * working.itemsize, check.native(x, working).reshape(window.x_shape),
-        y.reshape(window.y_shape), indices.reshape(window.y_shape) if indices.size else NO_INDICES, window.integers, _lowest(working))
+    if window.pairs and not indices.size:
+        _max_pairs(check.native(x, working).reshape(window.x_shape), y.reshape(window.y_shape), window)
+    else:
+        bands = planning.bands_of(window.y_shape[0] * window.y_shape[1], window.OH, x.shape[-1] * working.itemsize)
+        run(kernels.max_serial, kernels.max_parallel, 8 * x.size * working.itemsize, check.native(x, working).reshape(window.x_shape),
+            y.reshape(window.y_shape), indices.reshape(window.y_shape) if indices.size else NO_INDICES, window.integers, _lowest(working), bands)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, NO_INDICES.dtype)) if return_indices else y
 
@@ -65,8 +70,9 @@ def max_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
     N, C, H, W = window.x_shape
     known = NO_INDICES
     if indices is not None:
-        if not isinstance(indices, np.ndarray) or indices.dtype.kind not in "iu":
-            raise TypeError("indices is not an array of integers; wanted: the indices of max_pool2d(..., return_indices=True)")
+        if not isinstance(indices, np.ndarray) or isinstance(indices, np.ma.MaskedArray) or indices.dtype.kind not in "iu":
+            came = f"has dtype {indices.dtype}" if isinstance(indices, np.ndarray) else f"is a {type(indices).__name__}"
+            raise TypeError(f"indices {came}; wanted: the integers that max_pool2d(..., return_indices=True) gave")
         check.shape_of("indices", indices, window.shape_like(x), "the shape of the forward's result")
         if indices.size and (indices.min() < -1 or indices.max() >= H * W):
             raise ValueError(f"indices go from {indices.min()} to {indices.max()}; wanted: places h * W + w below H * W = {H * W}, or -1")
@@ -108,8 +114,19 @@ def avg_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
     N, C, H, W = window.x_shape
     dx = np.empty(window.x_shape, working)
     run(kernels.average_backward_serial, kernels.average_backward_parallel, 8 * x.size * working.itemsize,
-        check.native(dout, working).reshape(window.y_shape), dx, window.integers, *counts, planning.bands_of(N * C, H, W * working.itemsize))
+        check.native(dout, working).reshape(window.y_shape), dx, window.integers, *counts,
+        planning.bands_of(N * C, H, W * working.itemsize))
     return check.deliver(dx.reshape(x.shape), None, window.dtype)
+
+
+def _max_pairs(x: np.ndarray, y: np.ndarray, window: _Window) -> None:
+    """Windows of 2 x 2 side by side. Where they cover every row, all planes are one tall one: small planes cost no more than large."""
+    if not x.size:
+        return
+    N, C, H, W = x.shape
+    planes, rows = (1, N * C * window.OH) if H == 2 * window.OH else (N * C, window.OH)
+    bands = planning.bands_of(planes, rows, 2 * W * x.itemsize)
+    run(kernels.max_pairs_serial, kernels.max_pairs_parallel, 8 * x.nbytes, x.reshape(1, planes, -1, W), y.reshape(1, planes, rows, -1), bands)
 
 
 @functools.cache
@@ -128,8 +145,11 @@ class _Window:
         self.kernel, self.stride = kernel, kernel if stride is None else check.pair("stride", stride, 1)
         self.dilation, self.pads = check.pair("dilation", dilation, 1), check.padding("padding", padding)
         self.x_shape = N, C, H, W = x.shape if x.ndim == 4 else (1, *x.shape)
-        self.OH, self.OW, self.integers = _geometry(self.x_shape, kernel, self.stride, self.pads, self.dilation, check.flag("ceil_mode", ceil_mode))
+        self.OH, self.OW, self.integers = _geometry(self.x_shape, kernel, self.stride, self.pads, self.dilation,
+                                                    check.flag("ceil_mode", ceil_mode))
         self.y_shape = (N, C, self.OH, self.OW)
+        self.pairs = (kernel == self.stride == (2, 2) and self.dilation == (1, 1) and self.pads == ((0, 0), (0, 0))
+                      and 2 * self.OH <= H and 2 * self.OW <= W)          # windows side by side, none sticks out
 
     def shape_like(self, x: np.ndarray) -> tuple[int, ...]:
         """The result's shape: without the batch axis where x has none."""
@@ -155,12 +175,12 @@ def _geometry(x_shape: tuple[int, int, int, int], kernel: Pair, stride: Pair, pa
                              f"wanted: less than that on each side")
     OH = check.output_size("the height", H, kernel[0], stride[0], pads[0], dilation[0], ceil_mode)
     OW = check.output_size("the width", W, kernel[1], stride[1], pads[1], dilation[1], ceil_mode)
-    check.output_elements(N, C, OH, OW)
+    check.result_shape("x and padding", N, C, OH, OW)
     return OH, OW, geometries.pack(N=N, C=C, H=H, W=W, F=C, OH=OH, OW=OW, KH=kernel[0], KW=kernel[1], SH=stride[0], SW=stride[1],
                                    PT=pads[0][0], PL=pads[1][0], DH=dilation[0], DW=dilation[1], G=1)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)            # arrays as long as a row of the result
 def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool, dtype: np.dtype) -> np.ndarray:
     """Elements of each window along one axis: inside the image, or inside the padded image. At least 1: an empty sum is 0."""
     first, end = (-pads[0], size + pads[1]) if include_pad else (0, size)

@@ -13,30 +13,31 @@ LANES_32, LANES_64 = LANES[np.float32], LANES[np.float64]
 
 
 @njit
-def full_tile(K, a, b, b_row, c, c_row):
-    simd.gemm_tile(FULL, VECTORS, K, a, 1, b, 2, b_row, c, 3, c_row)
+def full_tile(valid, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(FULL, VECTORS, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @njit
-def narrow_tile(K, a, b, b_row, c, c_row):
-    simd.gemm_tile(FULL, 1, K, a, 1, b, 2, b_row, c, 3, c_row)
+def narrow_tile(valid, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(FULL, 1, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @njit
-def half_tile(K, a, b, b_row, c, c_row):
-    simd.gemm_tile(HALF, VECTORS, K, a, 1, b, 2, b_row, c, 3, c_row)
+def half_tile(valid, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(HALF, VECTORS, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @njit
-def small_tile(K, a, b, b_row, c, c_row):
-    simd.gemm_tile(SMALL, VECTORS, K, a, 1, b, 2, b_row, c, 3, c_row)
+def small_tile(valid, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(SMALL, VECTORS, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @EACH_DTYPE
 @pytest.mark.parametrize("tile, rows, vectors", [(full_tile, FULL, VECTORS), (narrow_tile, FULL, 1), (half_tile, HALF, VECTORS),
                                                  (small_tile, SMALL, VECTORS)], ids=["full", "narrow", "half", "small"])
+@pytest.mark.parametrize("missing", [0, 1, 2])
 @pytest.mark.parametrize("K", [0, 1, 5, 64])
-def test_gemm_tile(tile, rows, vectors, K, dtype):
+def test_gemm_tile(tile, rows, vectors, K, missing, dtype):
     rng = np.random.default_rng(K)
     width = vectors * LANES[dtype]
     b_row, c_row = width + 3, width + 5
@@ -45,9 +46,10 @@ def test_gemm_tile(tile, rows, vectors, K, dtype):
     wanted, twin = c.copy(), c.copy()
     A = a[1:].reshape(K, rows)
     B = b[2:2 + K * b_row].reshape(K, b_row)[:, :width]
-    wanted[3:].reshape(rows, c_row)[:, :width] += A.T @ B
-    simd._gemm_tile(rows, vectors, K, a, 1, b, 2, b_row, twin, 3, c_row)
-    tile(K, a, b, b_row, c, c_row)
+    valid = rows - missing
+    wanted[3:].reshape(rows, c_row)[:valid, :width] += (A.T @ B)[:valid]
+    simd._gemm_tile(rows, vectors, valid, K, a, 1, b, 2, b_row, twin, 3, c_row)
+    tile(valid, K, a, b, b_row, c, c_row)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
@@ -68,32 +70,95 @@ def test_copy_vectors(dtype):
 
 
 @njit
-def transpose_full(source, source_row, target, target_row):
-    simd.transpose_block(FULL, source, 1, source_row, target, 2, target_row)
+def copy_every(source, at, target, to, n):
+    simd.copy_row(1, source, at, target, to, n)
 
 
 @njit
-def transpose_32(source, source_row, target, target_row):
-    simd.transpose_block(LANES_32, source, 1, source_row, target, 2, target_row)
+def copy_second(source, at, target, to, n):
+    simd.copy_row(2, source, at, target, to, n)
 
 
 @njit
-def transpose_64(source, source_row, target, target_row):
-    simd.transpose_block(LANES_64, source, 1, source_row, target, 2, target_row)
+def add_even(source, at, target, to, n):
+    simd.add_even(source, at, target, to, n)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("n", [*range(20), 31, 32, 33, 100])
+def test_rows_of_any_length(n, dtype):
+    """Every element in its place, nothing written beside the row, and nothing read or written behind its end."""
+    for row, step in ((copy_every, 1), (copy_second, 2)):
+        source = np.arange(1 + step * max(0, n - 1) + (n > 0)).astype(dtype)     # ends with the last element that is read
+        target, twin = np.full(n + 4, -1).astype(dtype), np.full(n + 4, -1).astype(dtype)
+        wanted = target.copy()
+        wanted[2:2 + n] = source[1::step][:n]
+        row(source, 1, target, 2, n)
+        simd._copy_row(step, source, 1, twin, 2, n)
+        assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
+    source, target = np.arange(1, n + 2).astype(dtype), np.full(2 * n + 3, -5).astype(dtype)
+    store = target[:max(2, 2 + 2 * n - 1)]                                       # ends with the last element that is written
+    wanted, twin = target.copy(), store.copy()
+    wanted[2:2 + 2 * n:2][:n] += source[1:]
+    add_even(source, 1, store, 2, n)
+    simd._add_even(source, 1, twin, 2, n)
+    assert np.array_equal(target, wanted) and np.array_equal(store, twin)
+
+
+@njit
+def max_pairs(rows, x, at, x_row, y, to, n):
+    return simd.max_pairs(rows, x, at, x_row, y, to, n)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint16, np.int32, np.uint64])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 15, 16, 17, 40, 70])
+def test_max_pairs(n, dtype):
+    rng = np.random.default_rng(n)
+    x_row, rows = 2 * n + 3, 3
+    x = rng.integers(0 if np.dtype(dtype).kind == "u" else -100, 100, 1 + 2 * rows * x_row).astype(dtype)
+    y, twin = np.full(2 + rows * n + 2, 1).astype(dtype), np.full(2 + rows * n + 2, 1).astype(dtype)
+    wanted = y.copy()
+    wanted[2:-2] = x[1:].reshape(rows, 2, x_row)[:, :, :2 * n].reshape(rows, 2, n, 2).max((1, 3)).reshape(-1)
+    assert not max_pairs(rows, x, 1, x_row, y, 2, n) and not simd._max_pairs(rows, x, 1, x_row, twin, 2, n)
+    assert np.array_equal(y, wanted) and np.array_equal(twin, wanted)
+    if np.dtype(dtype).kind == "f":
+        for place in np.ndindex(rows, 2, 2 * n):
+            odd = x.copy()
+            odd[1:].reshape(rows, 2, x_row)[place] = np.nan
+            assert max_pairs(rows, odd, 1, x_row, y, 2, n) and simd._max_pairs(rows, odd, 1, x_row, twin, 2, n)
+
+
+@njit
+def transpose_full(valid, source, source_row, target, target_row):
+    simd.transpose_block(FULL, valid, source, 1, source_row, target, 2, target_row)
+
+
+@njit
+def transpose_32(valid, source, source_row, target, target_row):
+    simd.transpose_block(LANES_32, valid, source, 1, source_row, target, 2, target_row)
+
+
+@njit
+def transpose_64(valid, source, source_row, target, target_row):
+    simd.transpose_block(LANES_64, valid, source, 1, source_row, target, 2, target_row)
 
 
 @EACH_DTYPE
 @pytest.mark.parametrize("transpose, rows", [(transpose_full, FULL), (transpose_32, LANES_32), (transpose_64, LANES_64)],
                          ids=["tile", "lanes-f4", "lanes-f8"])
-def test_transpose_block(transpose, rows, dtype):
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_transpose_block(transpose, rows, missing, dtype):
     """Every element in its place, and nothing written beside the block."""
     lanes = LANES[dtype]
     source = np.arange(1 + rows * (lanes + 3)).astype(dtype)
     target = np.full(2 + lanes * (rows + 2), -1).astype(dtype)
     wanted, twin = target.copy(), target.copy()
-    wanted[2:].reshape(lanes, rows + 2)[:, :rows] = source[1:].reshape(rows, lanes + 3)[:, :lanes].T
-    transpose(source, lanes + 3, target, rows + 2)
-    simd._transpose_block(rows, source, 1, lanes + 3, twin, 2, rows + 2)
+    valid = max(1, rows - missing)
+    taken = source[1:].reshape(rows, lanes + 3)[np.minimum(np.arange(rows), valid - 1), :lanes]
+    wanted[2:].reshape(lanes, rows + 2)[:, :rows] = taken.T
+    source[1 + valid * (lanes + 3):] = np.nan            # must not be read
+    transpose(valid, source, lanes + 3, target, rows + 2)
+    simd._transpose_block(rows, valid, source, 1, lanes + 3, twin, 2, rows + 2)
     assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
 
 
@@ -116,21 +181,19 @@ def test_pack_a_reads_either_way(rows, K, dtype):
     along, down = (np.full(gemm.packed_rows(rows) * K, -1).astype(dtype) for _ in range(2))
     gemm.pack_a(matrix.reshape(-1), 0, rows, K, K, 1, along, 0)
     gemm.pack_a(np.ascontiguousarray(matrix.T).reshape(-1), 0, rows, 1, K, rows, down, 0)
-    assert np.array_equal(along, down)
-    wanted, r0 = [], 0
+    r0 = 0
     while r0 < rows:
         height = gemm.panel_rows(rows - r0)
-        panel = np.zeros((height, K), dtype)
-        panel[:min(height, rows - r0)] = matrix[r0:r0 + height]
-        wanted.append(panel.T.reshape(-1))
+        for packed in along, down:
+            panel = packed[r0 * K:(r0 + height) * K].reshape(K, height)
+            assert np.array_equal(panel.T[:rows - r0], matrix[r0:r0 + height])
         r0 += height
-    assert np.array_equal(along, np.concatenate(wanted))
 
 
 def test_the_tile_is_vector_multiply_adds():
     """A tile that fell back to scalars, or to library calls, would pass every test of its values."""
     a = np.zeros(64 * FULL, np.float32)
-    full_tile(1, a, a, 64, a, 64)
+    full_tile(FULL, 1, a, a, 64, a, 64)
     assembly = "\n".join(full_tile.inspect_asm().values())
     register, instruction = {"avx512": ("zmm", "vfmadd"), "avx2": ("ymm", "vfmadd"), "avx": ("ymm", "vmulps"), "sse": ("xmm", "mulps"),
                              "neon": ("v", "fmla")}[runtime.isa()]

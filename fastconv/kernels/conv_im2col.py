@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .gemm import ROWS, aligned, multiply, pack_a, packed_rows, width_of
+from .gemm import ROWS, aligned, multiply, pack_a, pack_b_transposed, packed_rows, transpose_into, width_of
 from .geometry import inside, unpack
-from .im2col import add_patch_row, pack_patches, pack_patches_transposed
+from .im2col import add_patch_row, pack_patch_panels, pack_patches, pack_patches_transposed
 from .jit import jit
 from .rows import copy_strided
 from .simd import copy_vectors
@@ -55,7 +55,7 @@ def pack_weight_parallel(weight, packed, geometry, f_blocks):
 # ---------------------------------------------------------------- forward
 @jit
 def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
-    """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size.
+    """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size, turned.
 
     packed: all of the weights, or empty: then the task packs those it needs, as it needs them.
     """
@@ -86,6 +86,35 @@ def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
 
 
 @jit
+def forward_block_turned(t, x, weight, bias, y, geometry, blocks):
+    """The same task with the product turned around, y^T (P x F) = patches^T . W^T: for images of few pixels, which fill a tile's rows better
+    than its vectors. The task packs the weights it needs."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    k_size, p_size, f_size = blocks[0], blocks[1], blocks[2]
+    CG, FG, P = C // G, F // G, OH * OW
+    K = CG * KH * KW
+    f_blocks, p_blocks = (FG + f_size - 1) // f_size, (P + p_size - 1) // p_size
+    f0, t = t % f_blocks * f_size, t // f_blocks
+    p0, t = t % p_blocks * p_size, t // p_blocks
+    g, n = t % G, t // G
+    f1, p1 = min(FG, f0 + f_size), min(P, p0 + p_size)
+    xf, wf, width, filters = x.reshape(-1), weight.reshape(-1), width_of(x), f1 - f0
+    columns, depth = round_up(filters, width), min(K, k_size)
+    patches, line = aligned(packed_rows(p1 - p0) * depth, x), aligned(round_up(p1 - p0, ROWS), x)
+    b, edge, turned = aligned(depth * columns, x), aligned(ROWS * width, x), aligned((p1 - p0) * columns, x)
+    for p in range(p1 - p0):
+        for f in range(filters):
+            turned[p * columns + f] = bias[g * FG + f0 + f] if bias.size else 0
+        turned[p * columns + filters:(p + 1) * columns] = 0
+    for k0 in range(0, K, k_size):
+        k1 = min(K, k0 + k_size)
+        pack_patch_panels(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, patches, line)
+        pack_b_transposed(wf, (g * FG + f0) * K + k0, filters, K, k1 - k0, b)
+        multiply(p1 - p0, columns, k1 - k0, patches, 0, k1 - k0, 0, b, k1 - k0, turned, 0, columns, edge)
+    transpose_into(turned, columns, p1 - p0, filters, y.reshape(-1), (n * F + g * FG + f0) * P + p0, P)
+
+
+@jit
 def forward_tasks(geometry, blocks):
     """How many tasks the forward product has."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
@@ -95,13 +124,19 @@ def forward_tasks(geometry, blocks):
 @jit
 def forward_serial(x, weight, packed, bias, y, geometry, blocks):
     for t in range(forward_tasks(geometry, blocks)):
-        forward_block(t, x, weight, packed, bias, y, geometry, blocks)
+        if blocks[3]:
+            forward_block_turned(t, x, weight, bias, y, geometry, blocks)
+        else:
+            forward_block(t, x, weight, packed, bias, y, geometry, blocks)
 
 
 @jit(parallel=True)
 def forward_parallel(x, weight, packed, bias, y, geometry, blocks):
     for t in prange(forward_tasks(geometry, blocks)):
-        forward_block(t, x, weight, packed, bias, y, geometry, blocks)
+        if blocks[3]:
+            forward_block_turned(t, x, weight, bias, y, geometry, blocks)
+        else:
+            forward_block(t, x, weight, packed, bias, y, geometry, blocks)
 
 
 # ---------------------------------------------------------------- gradient to the input
@@ -200,59 +235,93 @@ def input_parallel(dout, weight, packed, dx, geometry, blocks):
 
 # ---------------------------------------------------------------- gradient to the weights
 @jit
-def weight_block(t, dout, x, dweight, geometry, blocks):
-    """Task t: f_size filters x k_size taps of dW of one group, over the whole batch. blocks: p_size, k_size, f_size.
+def weight_block(t, dout, x, dweight, parts, geometry, blocks):
+    """Task t: f_size filters x k_size taps of dW of one group, over one part of the batch. blocks: p_size, k_size, f_size, n_parts.
 
-    Products of p_size pixels are summed in the working dtype, those sums in float64: a single float32 chain over a batch loses digits.
+    The result goes to dweight if the batch is one part, else to its own of the parts (n_parts, F, K) float64. Products of p_size pixels
+    are summed in the working dtype, those sums in float64: a single float32 chain over a batch loses digits.
     """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    p_size, k_size, f_size = blocks[0], blocks[1], blocks[2]
+    p_size, k_size, f_size, n_parts = blocks[0], blocks[1], blocks[2], blocks[3]
     CG, FG, P = C // G, F // G, OH * OW
     K = CG * KH * KW
     f_blocks, k_blocks = (FG + f_size - 1) // f_size, (K + k_size - 1) // k_size
     f0, t = t % f_blocks * f_size, t // f_blocks
-    k0, g = t % k_blocks * k_size, t // k_blocks
+    k0, t = t % k_blocks * k_size, t // k_blocks
+    g, n_part = t % G, t // G
     f1, k1 = min(FG, f0 + f_size), min(K, k0 + k_size)
-    xf, df, wf, width = x.reshape(-1), dout.reshape(-1), dweight.reshape(-1), width_of(x)
+    xf, df, width = x.reshape(-1), dout.reshape(-1), width_of(x)
     columns, depth = round_up(k1 - k0, width), min(P, p_size)
     rows = f1 - f0
     a, b = aligned(packed_rows(rows) * depth, x), aligned(depth * columns, x)
     lines, edge = aligned(depth * width, x), aligned(ROWS * width, x)
-    part = aligned(rows * columns, x)
-    total = np.zeros(rows * columns, np.float64)
-    part[:] = 0
+    sums, total = aligned(rows * columns, x), np.zeros((rows, k1 - k0), np.float64)
+    sums[:] = 0
     terms = 0
-    for n in range(N):
+    for n in range(n_part * N // n_parts, (n_part + 1) * N // n_parts):
         for p0 in range(0, P, p_size):
             p1 = min(P, p0 + p_size)
             if terms + p1 - p0 > p_size:
-                for i in range(rows * columns):
-                    total[i] += part[i]
-                part[:] = 0
+                add_sums(sums, columns, total)
+                sums[:] = 0
                 terms = 0
             pack_a(df, (n * F + g * FG + f0) * P + p0, rows, P, p1 - p0, 1, a, 0)
             pack_patches_transposed(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, b, lines)
-            multiply(rows, columns, p1 - p0, a, 0, p1 - p0, 0, b, p1 - p0, part, 0, columns, edge)
+            multiply(rows, columns, p1 - p0, a, 0, p1 - p0, 0, b, p1 - p0, sums, 0, columns, edge)
             terms += p1 - p0
-    for f in range(rows):
-        for k in range(k1 - k0):
-            wf[(g * FG + f0 + f) * K + k0 + k] = total[f * columns + k] + part[f * columns + k]
+    add_sums(sums, columns, total)
+    if n_parts == 1:
+        dweight.reshape(F, K)[g * FG + f0:g * FG + f1, k0:k1] = total
+    else:
+        parts[n_part, g * FG + f0:g * FG + f1, k0:k1] = total
+
+
+@jit
+def add_sums(sums, columns, total):
+    """total[f, k] += sums[f * columns + k]."""
+    for f in range(total.shape[0]):
+        row, target = sums[f * columns:], total[f]
+        for k in range(target.size):
+            target[k] += row[k]
+
+
+@jit
+def fold_parts(parts, dweight):
+    """dweight = the sum of the parts, in their order; nothing where there are none."""
+    flat = dweight.reshape(-1)
+    for f in range(parts.shape[1]):
+        for k in range(parts.shape[2]):
+            value = parts[0, f, k]
+            for part in range(1, parts.shape[0]):
+                value += parts[part, f, k]
+            flat[f * parts.shape[2] + k] = value
 
 
 @jit
 def weight_tasks(geometry, blocks):
     """How many tasks the gradient to the weights has."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    return G * ((F // G + blocks[2] - 1) // blocks[2]) * ((C // G * KH * KW + blocks[1] - 1) // blocks[1])
+    return blocks[3] * G * ((F // G + blocks[2] - 1) // blocks[2]) * ((C // G * KH * KW + blocks[1] - 1) // blocks[1])
+
+
+@jit
+def new_parts(geometry, blocks):
+    """Room for the parts of the batch; none where it is one part."""
+    F, K = geometry[4], geometry[1] // geometry[15] * geometry[7] * geometry[8]
+    return np.empty((blocks[3], F, K) if blocks[3] > 1 else (0, 0, 0), np.float64)
 
 
 @jit
 def weight_serial(dout, x, dweight, geometry, blocks):
+    parts = new_parts(geometry, blocks)
     for t in range(weight_tasks(geometry, blocks)):
-        weight_block(t, dout, x, dweight, geometry, blocks)
+        weight_block(t, dout, x, dweight, parts, geometry, blocks)
+    fold_parts(parts, dweight)
 
 
 @jit(parallel=True)
 def weight_parallel(dout, x, dweight, geometry, blocks):
+    parts = new_parts(geometry, blocks)
     for t in prange(weight_tasks(geometry, blocks)):
-        weight_block(t, dout, x, dweight, geometry, blocks)
+        weight_block(t, dout, x, dweight, parts, geometry, blocks)
+    fold_parts(parts, dweight)

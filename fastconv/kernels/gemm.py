@@ -1,8 +1,8 @@
 """C += A B on packed blocks: the matrix product under the im2col convolution.
 
 Packed layouts, after BLIS: A goes into panels of `rows` rows, element (r, k) of a panel at k * rows + r, so that one step of the
-register tile reads `rows` neighbours; B into panels of `width` columns, element (k, j) at k * width + j. Panels are padded with
-zeros. A panel of A is read again and again from L1 while B, at most a block of L2, streams past.
+register tile reads `rows` neighbours; B into panels of `width` columns, element (k, j) at k * width + j. Panels are padded: of
+B with zeros, of A with anything, since the rows of C that come of it are dropped. A panel of A is read again and again from L1 while B, at most a block of L2, streams past.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .simd import gemm_tile, transpose_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 
 PANEL_BYTES = VECTORS * VECTOR_BYTES         # one row of a panel of B
+LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 ALIGNMENT = 64                               # a cache line; vectors that cross one are loaded twice
 
 
@@ -50,6 +51,23 @@ def packed_rows(rows):
 
 
 @jit
+def transpose_panel(height, valid, a, start, row_step, columns, packed, base):
+    """The part of a panel that whole vectors of columns make up; returns how many columns that is."""
+    lanes = VECTOR_BYTES // a.itemsize
+    whole = columns // lanes * lanes
+    if height == ROWS:
+        for k in range(0, whole, lanes):
+            transpose_block(ROWS, valid, a, start + k, row_step, packed, base + k * ROWS, ROWS)
+    elif height == ROWS_HALF:
+        for k in range(0, whole, lanes):
+            transpose_block(ROWS_HALF, valid, a, start + k, row_step, packed, base + k * ROWS_HALF, ROWS_HALF)
+    else:
+        for k in range(0, whole, lanes):
+            transpose_block(ROWS_SMALL, valid, a, start + k, row_step, packed, base + k * ROWS_SMALL, ROWS_SMALL)
+    return whole
+
+
+@jit
 def pack_a(a, a_at, rows, row_step, columns, column_step, packed, at):
     """The rows x columns matrix whose element (r, k) is a[a_at + r * row_step + k * column_step], into panels from packed[at]."""
     r0 = 0
@@ -58,17 +76,14 @@ def pack_a(a, a_at, rows, row_step, columns, column_step, packed, at):
         valid = min(height, rows - r0)
         base, start = at + r0 * columns, a_at + r0 * row_step
         if valid < height:
-            packed[base:base + height * columns] = 0
+            packed[base:base + height * columns] = 0     # only so that no forgotten denormal slows the product down
         if row_step <= column_step:                      # read along the rows, whichever way they lie
             for k in range(columns):
                 copy_strided(a, start + k * column_step, row_step, packed, base + k * height, valid)
         else:
             k0 = 0
-            if column_step == 1 and valid == height == ROWS:
-                lanes = VECTOR_BYTES // a.itemsize
-                while k0 + lanes <= columns:
-                    transpose_block(ROWS, a, start + k0, row_step, packed, base + k0 * ROWS, ROWS)
-                    k0 += lanes
+            if column_step == 1:
+                k0 = transpose_panel(height, valid, a, start, row_step, columns, packed, base)
             for r in range(valid):
                 source, panel = a[start + r * row_step:], packed[base + r:]
                 for k in range(k0, columns):
@@ -77,18 +92,55 @@ def pack_a(a, a_at, rows, row_step, columns, column_step, packed, at):
 
 
 @jit
-def tile_any(height, columns, K, a, a_at, b, b_at, c, c_at, c_row):
+def pack_b_transposed(a, at, rows, row_step, columns, packed):
+    """The transpose of the rows x columns matrix at a[at], rows row_step apart, as packed B of depth `columns`: panels of `width` rows of a."""
+    width, lanes = width_of(a), VECTOR_BYTES // a.itemsize
+    whole = columns // lanes * lanes
+    for r0 in range(0, rows, lanes):
+        valid = min(lanes, rows - r0)
+        start, to = at + r0 * row_step, r0 // width * width * columns + r0 % width
+        for k in range(0, whole, lanes):
+            if a.itemsize == 4:
+                transpose_block(LANES_32, valid, a, start + k, row_step, packed, to + k * width, width)
+            else:
+                transpose_block(LANES_64, valid, a, start + k, row_step, packed, to + k * width, width)
+        for r in range(valid):
+            source, panel = a[start + r * row_step:], packed[to + r:]
+            for k in range(whole, columns):
+                panel[k * width] = source[k]
+
+
+@jit
+def transpose_into(a, a_row, rows, columns, c, c_at, c_row):
+    """c[c_at + j * c_row + i] = a[i * a_row + j] for i < rows, j < columns."""
+    lanes = VECTOR_BYTES // a.itemsize
+    whole = columns // lanes * lanes if rows >= lanes else 0
+    for j in range(0, whole, lanes):
+        for i in range(0, rows, lanes):
+            first = min(i, rows - lanes)             # the last block overlaps the one before it
+            if a.itemsize == 4:
+                transpose_block(LANES_32, LANES_32, a, first * a_row + j, a_row, c, c_at + j * c_row + first, c_row)
+            else:
+                transpose_block(LANES_64, LANES_64, a, first * a_row + j, a_row, c, c_at + j * c_row + first, c_row)
+    for j in range(whole, columns):
+        row, column = c[c_at + j * c_row:], a[j:]
+        for i in range(rows):
+            row[i] = column[i * a_row]
+
+
+@jit
+def tile_any(height, valid, columns, K, a, a_at, b, b_at, c, c_at, c_row):
     """The register tile for a panel of `height` rows, one of the three heights of the table; half as wide where that will do."""
     width = width_of(b)
     if height == ROWS:
         if columns <= width // VECTORS:
-            gemm_tile(ROWS, 1, K, a, a_at, b, b_at, width, c, c_at, c_row)
+            gemm_tile(ROWS, 1, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
         else:
-            gemm_tile(ROWS, VECTORS, K, a, a_at, b, b_at, width, c, c_at, c_row)
+            gemm_tile(ROWS, VECTORS, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
     elif height == ROWS_HALF:
-        gemm_tile(ROWS_HALF, VECTORS, K, a, a_at, b, b_at, width, c, c_at, c_row)
+        gemm_tile(ROWS_HALF, VECTORS, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
     else:
-        gemm_tile(ROWS_SMALL, VECTORS, K, a, a_at, b, b_at, width, c, c_at, c_row)
+        gemm_tile(ROWS_SMALL, VECTORS, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
 
 
 @jit
@@ -106,11 +158,11 @@ def multiply(rows, columns, K, a, a_at, a_depth, k0, b, b_depth, c, c_at, c_row,
         a_panel = a_at + i * a_depth + k0 * height
         for j in range(0, columns, width):
             b_panel = j * b_depth
-            if valid == height and columns - j >= width:
-                tile_any(height, width, K, a, a_panel, b, b_panel, c, c_at + i * c_row + j, c_row)
+            if columns - j >= width:
+                tile_any(height, valid, width, K, a, a_panel, b, b_panel, c, c_at + i * c_row + j, c_row)
             else:
-                edge[:height * width] = 0
-                tile_any(height, columns - j, K, a, a_panel, b, b_panel, edge, 0, width)
+                edge[:valid * width] = 0
+                tile_any(height, valid, columns - j, K, a, a_panel, b, b_panel, edge, 0, width)
                 for r in range(valid):
                     add_strided(edge, r * width, 1, c, c_at + (i + r) * c_row + j, min(width, columns - j))
         i += height

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from numba import prange
 
-from .gemm import width_of
+from .gemm import LANES_32, LANES_64, panel_rows, width_of
 from .geometry import inside, unpack
 from .jit import jit
 from .rows import add_spread, copy_strided
-from .simd import copy_vectors, transpose_block
+from .simd import copy_row, copy_vectors, transpose_block
 from .tiles import VECTOR_BYTES, VECTORS
-
-LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
-
 
 @jit
 def shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to):
@@ -23,11 +20,10 @@ def shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to):
     shift, n = h_offset * W + w_offset, p1 - p0
     first = min(p1, max(p0, -h_offset * W, -shift)) - p0
     last = max(first, min(p1, (H - h_offset) * W, H * W - shift) - p0)
-    row, source = line[to:to + n], x[plane + p0 + first + shift:]
+    row = line[to:to + n]
     for p in range(first):
         row[p] = 0
-    for p in range(last - first):
-        row[first + p] = source[p]
+    copy_row(1, x, plane + p0 + first + shift, row, first, last - first)
     for p in range(last, n):
         row[p] = 0
     if w_offset != 0:
@@ -45,23 +41,21 @@ def patch_row(x, plane, h_offset, w_offset, geometry, p0, p1, line, to):
         shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to)
         return
     lo, hi = inside(w_offset, SW, W, OW)
-    p = p0
+    row, p, h, ow = line[to:to + p1 - p0], p0, p0 // OW * SH + h_offset, p0 % OW
     while p < p1:
-        oh, ow = p // OW, p % OW
-        end = min(OW, ow + p1 - p)
-        h = oh * SH + h_offset
-        base = to + p - p0 - ow
-        if h < 0 or h >= H:
-            line[base + ow:base + end] = 0
-        else:
+        end, base = min(OW, ow + p1 - p), p - p0 - ow
+        first, last = end, end
+        if 0 <= h < H:
             first, last = min(max(ow, lo), end), max(min(end, hi), ow)
             if first < last:
-                line[base + ow:base + first] = 0
-                copy_strided(x, plane + h * W + first * SW + w_offset, SW, line, base + first, last - first)
-                line[base + last:base + end] = 0
+                copy_strided(x, plane + h * W + first * SW + w_offset, SW, row, base + first, last - first)
             else:
-                line[base + ow:base + end] = 0
-        p += end - ow
+                first, last = end, end
+        for i in range(base + ow, base + first):
+            row[i] = 0
+        for i in range(base + last, base + end):
+            row[i] = 0
+        p, h, ow = p + end - ow, h + SH, 0
 
 
 @jit
@@ -69,16 +63,14 @@ def add_patch_row(line, at, p0, p1, x, plane, h_offset, w_offset, geometry, h0, 
     """The transpose of `patch_row`: adds line[at + p - p0] to the elements it came from, where their row is h0 <= h < h1."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
     lo, hi = inside(w_offset, SW, W, OW)
-    p = p0
+    p, h, ow = p0, p0 // OW * SH + h_offset, p0 % OW
     while p < p1:
-        oh, ow = p // OW, p % OW
         end = min(OW, ow + p1 - p)
-        h = oh * SH + h_offset
         if h0 <= h < h1:
             first, last = max(ow, lo), min(end, hi)
             if first < last:
                 add_spread(line, at + p - p0 - ow + first, x, plane + h * W + first * SW + w_offset, SW, last - first)
-        p += end - ow
+        p, h, ow = p + end - ow, h + SH, 0
 
 
 @jit
@@ -104,6 +96,26 @@ def pack_patches(x, image, geometry, k0, k1, p0, p1, packed, line):
 
 
 @jit
+def pack_patch_panels(x, image, geometry, k0, k1, p0, p1, packed, line):
+    """The same block transposed, as packed A: panels of pixels, depth k1 - k0. line: scratch for p1 - p0 elements."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    depth, n = k1 - k0, p1 - p0
+    c, kh, kw = k0 // (KH * KW), k0 // KW % KH, k0 % KW
+    for k in range(k0, k1):
+        patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
+        p = 0
+        while p < n:
+            height = panel_rows(n - p)
+            copy_row(1, line, p, packed, p * depth + (k - k0) * height, min(height, n - p))
+            p += height
+        kw += 1
+        if kw == KW:
+            kw, kh = 0, kh + 1
+            if kh == KH:
+                kh, c = 0, c + 1
+
+
+@jit
 def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
     """The same block transposed, as packed B: panels of `width` rows k, depth p1 - p0. lines: scratch for lanes x (p1 - p0) elements."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
@@ -120,9 +132,9 @@ def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
         p = 0
         while p + lanes <= depth:
             if x.itemsize == 4:
-                transpose_block(LANES_32, lines, p, depth, packed, to + p * width, width)
+                transpose_block(LANES_32, LANES_32, lines, p, depth, packed, to + p * width, width)
             else:
-                transpose_block(LANES_64, lines, p, depth, packed, to + p * width, width)
+                transpose_block(LANES_64, LANES_64, lines, p, depth, packed, to + p * width, width)
             p += lanes
         while p < depth:
             for row in range(lanes):

@@ -1,94 +1,133 @@
 """The decorator of every kernel: Numba without the GIL, and a cache on disk that knows all kernel sources.
 
 Numba's own cache looks at the file of the compiled function only: after an edit (or an upgrade) of an intrinsic or callee in another
-file it would go on running the old code, and it raises at import where no folder can be written. This one stamps each entry with a
-hash of every file of this folder, and does without where it cannot write.
+file it would go on running the old code, and it raises at import where no folder can be written. Here the folder is named by a hash
+of all kernel sources, so no old code can be found in it, and a folder that cannot be written is no error. Each entry is one file
+named by all that it depends on: Numba's index of numbered files lets two processes that start cold mix up their entries.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import pickle
+import shutil
+import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
 HERE = Path(__file__).resolve().parent
 
 # Sums may be reordered into vectors and multiply-adds fused; NaN and inf keep their meaning.
 SUMS = frozenset({"contract", "reassoc", "nsz"})
 
+KEPT = 4                                     # folders of other states of the sources, of some 10 MB each
+
 
 @functools.cache
 def source_stamp() -> str:
-    """A hash of all kernel sources, and of what decides how they are compiled."""
+    """A hash of all kernel sources, and of runtime.py, which names the instruction set."""
     digest = hashlib.sha256()
-    for path in sorted(HERE.glob("*.py")):
+    for path in (*sorted(HERE.glob("*.py")), HERE.parent / "runtime.py"):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """Where compiled kernels of this installation are kept: below FASTCONV_CACHE_DIR, NUMBA_CACHE_DIR or the user's cache folder; None where none can be written."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    if os.name == "nt":
-        home = os.environ.get("LOCALAPPDATA") or home
+    """Where compiled kernels of this installation and its present sources are kept; None where no folder can be written.
+
+    Below FASTCONV_CACHE_DIR, NUMBA_CACHE_DIR or the user's cache folder, the first of them that can be written.
+    """
+    user = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    user = user or os.path.join(os.path.expanduser("~"), ".cache")
+    user = os.path.join(user, "fastconv") if os.path.isabs(user) else None        # a user without a home
     installation = hashlib.sha256(str(HERE).encode()).hexdigest()[:12]     # two checkouts do not fight over one entry
-    for base in (os.environ.get("FASTCONV_CACHE_DIR"), os.environ.get("NUMBA_CACHE_DIR"), os.path.join(home, "fastconv")):
-        if not base:
-            continue
-        folder = Path(base).absolute() / f"kernels-{installation}"
-        nearest = next((p for p in (folder, *folder.parents) if p.exists()), None)
-        if nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-            return folder
+    for base in (os.environ.get("FASTCONV_CACHE_DIR"), os.environ.get("NUMBA_CACHE_DIR"), user):
+        try:
+            if base and _writable(Path(base).absolute()):
+                return Path(base).absolute() / f"kernels-{installation}-{source_stamp()[:16]}"
+        except OSError:
+            continue                         # a folder above it may not even be looked at
     return None
 
 
-class _Locator(_CacheLocator):
-    """Names the folder and the stamp; the line number tells functions of one name apart."""
-
-    def __init__(self, py_func: Any, py_file: str) -> None:
-        self._py_file = py_file              # Numba names it in its warnings
-        self.line = py_func.__code__.co_firstlineno
-
-    def get_cache_path(self) -> str:
-        return str(cache_folder())
-
-    def get_source_stamp(self) -> str:
-        return source_stamp()
-
-    def get_disambiguator(self) -> str:
-        return str(self.line)
-
-    @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
-        return cls(py_func, py_file)
+def _writable(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that exists, can be written."""
+    nearest = next((p for p in (folder, *folder.parents) if p.exists()), None)
+    return nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-class _Implementation(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+@functools.cache
+def _remove_outdated(folder: Path) -> None:
+    """Remove what other states of the sources left behind, but the last few; once a process."""
+    others = [other for other in folder.parent.glob(folder.name.rsplit("-", 1)[0] + "*") if other != folder]
+    with contextlib.suppress(OSError):       # another process was faster
+        for other in sorted(others, key=os.path.getmtime, reverse=True)[KEPT:]:
+            shutil.rmtree(other, ignore_errors=True)
 
 
-class KernelCache(FunctionCache):
-    """Numba's function cache, in our folder under our stamp; a folder that cannot be written is no error."""
+class KernelCache(_Cache):
+    """The entries of one kernel. Whatever cannot be read is compiled again; where nothing can be written, nothing is."""
 
-    _impl_class = _Implementation
+    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+        self._name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__qualname__}"
+        self._folder = folder
+        self._enabled = True
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    @property
+    def cache_path(self) -> str:
+        return str(self._folder)
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def flush(self) -> None:
+        for path in self._folder.glob(f"{self._name}-*.kernel"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, signature: Any, codegen: Any) -> Path:
+        config = numba.config
+        settings = config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE
+        versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
+        key = repr((str(signature), codegen.magic_tuple(), str(settings), versions))      # the magic tuple: CPU and features
+        return self._folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
+
+    def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
+        if not self._enabled:
+            return None
+        target_context.refresh()
         try:
-            super().save_overload(sig, data)
+            return CompileResult._rebuild(target_context, *pickle.loads(self._path(sig, target_context.codegen()).read_bytes()))
+        except Exception:                    # not there, or damaged
+            return None
+
+    def save_overload(self, sig: Any, data: CompileResult) -> None:
+        if not self._enabled or data.library.has_dynamic_globals:
+            return
+        path = self._path(sig, data.codegen)
+        new = path.with_suffix("." + uuid.uuid4().hex)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _remove_outdated(self._folder)
+            new.write_bytes(dumps(data._reduce()))
+            os.replace(new, path)            # another process finds the whole entry or none
         except OSError:
             self.disable()
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except (OSError, EOFError):
-            return None                # another process is writing it, or the disk is full of half files: compile
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
 
 
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, exact: bool = False, inline: bool = False) -> Any:
@@ -97,6 +136,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
         return functools.partial(jit, parallel=parallel, exact=exact, inline=inline)
     dispatcher = numba.njit(nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
                             inline="always" if inline else "never")(function)
-    if not inline and not numba.config.DISABLE_JIT and cache_folder() is not None:
-        dispatcher._cache = KernelCache(function)
+    folder = cache_folder()
+    if folder is not None and not inline and not numba.config.DISABLE_JIT:
+        dispatcher._cache = KernelCache(function, folder)
     return dispatcher

@@ -10,15 +10,23 @@ from numba import prange
 
 from .geometry import inside, unpack
 from .jit import jit
-from .rows import add_spread, add_strided, sum_strided
+from .rows import add_spread, add_strided, copy_strided, sum_strided
+from .simd import max_pairs
 
 WIDE, LONG = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
 
 
 @jit(exact=True)
+def band_of(t, bands, size):
+    """Plane, first and last row of task t where each plane of `size` rows is cut into bands."""
+    band = t % bands
+    return t // bands, band * size // bands, (band + 1) * size // bands
+
+
+@jit(exact=True)
 def larger(value, best):
     """Does `value` replace `best`? NaN wins over every number and stays; of equal values the first stays."""
-    return value > best or (value != value and best == best)
+    return (value > best) | ((value != value) & (best == best))      # no branches: LLVM makes vectors of it
 
 
 @jit(exact=True)
@@ -37,36 +45,31 @@ def max_strided(x, at, step, y, to, n):
 
 
 @jit(exact=True)
-def max_pair_rows(x, top, bottom, y, to, n):
-    """y[to + i] = the largest of the 2 x 2 window of rows `top` and `bottom` at column 2 i: the commonest pooling, in one pass."""
-    r0, r1, t = x[top:top + 2 * n], x[bottom:bottom + 2 * n], y[to:to + n]
-    for i in range(n):
-        a, b, c, d = r0[2 * i], r0[2 * i + 1], r1[2 * i], r1[2 * i + 1]
-        ab = b if larger(b, a) else a
-        cd = d if larger(d, c) else c
-        t[i] = cd if larger(cd, ab) else ab
-
-
-@jit(exact=True)
-def max_row(t, x, y, geometry, lowest):
-    """Task t = plane * OH + oh: one row of y (N, C, OH, OW). lowest: 1 element, the value below all others."""
+def max_row(plane, oh, x, y, geometry, lowest):
+    """One row of y (N, C, OH, OW), tap by tap."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    plane, oh = t // OH, t % OH
-    xf, yf, to = x.reshape(-1), y.reshape(-1), t * OW
-    h0 = oh * SH - PT
-    if KH == 2 and KW == 2 and SW == 2 and DH == 1 and DW == 1 and PL == 0 and 2 * OW <= W and h0 >= 0 and h0 + 1 < H:
-        top = (plane * H + h0) * W
-        max_pair_rows(xf, top, top + W, yf, to, OW)
-        return
+    xf, yf, to = x.reshape(-1), y.reshape(-1), (plane * OH + oh) * OW
     yf[to:to + OW] = lowest[0]
     for kh in range(KH):
-        h = h0 + kh * DH
+        h = oh * SH - PT + kh * DH
         if 0 <= h < H:
             row = (plane * H + h) * W
             for kw in range(KW):
                 offset = kw * DW - PL
                 lo, hi = inside(offset, SW, W, OW)
                 max_strided(xf, row + lo * SW + offset, SW, yf, to + lo, hi - lo)
+
+
+@jit(exact=True)
+def max_band(t, x, y, indices, geometry, lowest, bands):
+    """Task t: a band of rows of one plane of y and, unless empty, of the indices."""
+    plane, oh0, oh1 = band_of(t, bands, geometry[5])
+    for oh in range(oh0, oh1):
+        if indices.size:
+            to = (plane * geometry[5] + oh) * geometry[6]
+            argmax_row(plane, oh, x, geometry, lowest, y.reshape(-1)[to:to + geometry[6]], indices.reshape(-1)[to:to + geometry[6]])
+        else:
+            max_row(plane, oh, x, y, geometry, lowest)
 
 
 @jit(exact=True)
@@ -104,36 +107,42 @@ def argmax_row(plane, oh, x, geometry, lowest, best, where):
 
 
 @jit(exact=True)
-def max_indices_row(t, x, y, indices, geometry, lowest):
-    """Task t = plane * OH + oh: one row of y and of the indices."""
-    OH, OW = geometry[5], geometry[6]
-    to = t * OW
-    argmax_row(t // OH, t % OH, x, geometry, lowest, y.reshape(-1)[to:to + OW], indices.reshape(-1)[to:to + OW])
-
-
-@jit(exact=True)
-def max_serial(x, y, indices, geometry, lowest):
-    for t in range(y.shape[0] * y.shape[1] * y.shape[2]):
-        if indices.size:
-            max_indices_row(t, x, y, indices, geometry, lowest)
-        else:
-            max_row(t, x, y, geometry, lowest)
+def max_serial(x, y, indices, geometry, lowest, bands):
+    for t in range(y.shape[0] * y.shape[1] * bands):
+        max_band(t, x, y, indices, geometry, lowest, bands)
 
 
 @jit(parallel=True, exact=True)
-def max_parallel(x, y, indices, geometry, lowest):
-    for t in prange(y.shape[0] * y.shape[1] * y.shape[2]):
-        if indices.size:
-            max_indices_row(t, x, y, indices, geometry, lowest)
-        else:
-            max_row(t, x, y, geometry, lowest)
+def max_parallel(x, y, indices, geometry, lowest, bands):
+    for t in prange(y.shape[0] * y.shape[1] * bands):
+        max_band(t, x, y, indices, geometry, lowest, bands)
+
+
+# ---------------------------------------------------------------- the commonest: maximum of 2 x 2, stride 2, no padding
+@jit(exact=True)
+def max_pairs_band(t, x, y, bands):
+    """Task t: a band of rows of one plane of y (1, planes, OH, OW), in vectors, and again one by one if a NaN is met."""
+    H, W, OH, OW = x.shape[2], x.shape[3], y.shape[2], y.shape[3]
+    plane, oh0, oh1 = band_of(t, bands, OH)
+    xf, yf = x.reshape(-1), y.reshape(-1)
+    if max_pairs(oh1 - oh0, xf, (plane * H + 2 * oh0) * W, W, yf, (plane * OH + oh0) * OW, OW):
+        for oh in range(oh0, oh1):
+            row = yf[(plane * OH + oh) * OW:(plane * OH + oh + 1) * OW]
+            copy_strided(xf, (plane * H + 2 * oh) * W, 2, row, 0, OW)
+            for other in (1, W, W + 1):
+                max_strided(xf, (plane * H + 2 * oh) * W + other, 2, row, 0, OW)
 
 
 @jit(exact=True)
-def band_of(t, bands, size):
-    """Plane, first and last row of task t where each plane of `size` rows is cut into bands."""
-    band = t % bands
-    return t // bands, band * size // bands, (band + 1) * size // bands
+def max_pairs_serial(x, y, bands):
+    for t in range(x.shape[1] * bands):
+        max_pairs_band(t, x, y, bands)
+
+
+@jit(parallel=True, exact=True)
+def max_pairs_parallel(x, y, bands):
+    for t in prange(x.shape[1] * bands):
+        max_pairs_band(t, x, y, bands)
 
 
 @jit(exact=True)

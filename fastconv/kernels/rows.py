@@ -8,19 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .simd import add_even, copy_row
 
 
 @jit
 def copy_strided(source, at, step, target, to, n):
     """target[to + i] = source[at + i * step] for i < n."""
-    s, t = source[at:], target[to:to + n]
     if step == 1:
-        for i in range(n):
-            t[i] = s[i]
+        copy_row(1, source, at, target, to, n)
     elif step == 2:
-        for i in range(n):
-            t[i] = s[2 * i]
+        copy_row(2, source, at, target, to, n)
     else:
+        s, t = source[at:], target[to:to + n]
         for i in range(n):
             t[i] = s[i * step]
 
@@ -62,6 +61,8 @@ def add_spread(source, at, target, to, step, n):
     if step == 1:
         for i in range(n):
             t[i] += s[i]
+    elif step == 2:
+        add_even(source, at, target, to, n)
     else:
         for i in range(n):
             t[i * step] += s[i]

@@ -31,19 +31,25 @@ class Vector:
         self.itemsize = element.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.itemsize
         self.type = ir.VectorType(self.scalar, self.lanes)
-        self.zero = ir.Constant(self.type, [0.0] * self.lanes)
+        self.float = isinstance(element, types.Float)
+        self.signed = not self.float and element.signed
+        self.zero = ir.Constant(self.type, [0.0 if self.float else 0] * self.lanes)
         self._undefined = ir.Constant(self.type, ir.Undefined)
         self._splat = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        name = f"llvm.fma.v{self.lanes}f{element.bitwidth}"
-        self._fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(self.type, [self.type] * 3), name) if FMA else None
+        self._fma = None
+        if FMA and self.float:
+            name = f"llvm.fma.v{self.lanes}f{element.bitwidth}"
+            self._fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(self.type, [self.type] * 3), name)
 
-    def load(self, pointer):
-        value = self.b.load(self.b.bitcast(pointer, self.type.as_pointer()))
+    def load(self, pointer, lanes=None):
+        """`lanes` elements, a whole vector if not said otherwise."""
+        vector = self.type if lanes is None else ir.VectorType(self.scalar, lanes)
+        value = self.b.load(self.b.bitcast(pointer, vector.as_pointer()))
         value.align = self.itemsize
         return value
 
     def store(self, value, pointer):
-        self.b.store(value, self.b.bitcast(pointer, self.type.as_pointer())).align = self.itemsize
+        self.b.store(value, self.b.bitcast(pointer, value.type.as_pointer())).align = self.itemsize
 
     def store_first(self, value, n, pointer):
         """Store the first n lanes of value."""
@@ -68,6 +74,11 @@ class Vector:
             half //= 2
         return rows
 
+    def larger(self, a, b):
+        """b where b > a, else a."""
+        compare = self.b.fcmp_ordered if self.float else self.b.icmp_signed if self.signed else self.b.icmp_unsigned
+        return self.b.select(compare(">", b, a), b, a)
+
     def broadcast(self, scalar):
         one = self.b.insert_element(self._undefined, scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(one, self._undefined, self._splat)
@@ -83,14 +94,14 @@ def _pointer(context, builder, array_type, array, at):
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 
 
-def _gemm_tile(rows, vectors, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
-    """c[c_at + r * c_row + j] += sum over k of a[a_at + k * rows + r] * b[b_at + k * b_row + j], for r < rows and j < width.
+def _gemm_tile(rows, vectors, valid, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+    """c[c_at + r * c_row + j] += sum over k of a[a_at + k * rows + r] * b[b_at + k * b_row + j], for r < valid <= rows and j < width.
 
     width = vectors * lanes. a (K, rows) is packed; rows of b and c hold at least `width` elements, b_row and c_row apart.
     a, b, c: 1-D, contiguous, one floating dtype; rows and vectors: integer literals. One chain of K terms for each element.
     """
     width = vectors * VECTOR_BYTES // a.itemsize
-    for r in range(rows):
+    for r in range(valid):
         for j in range(width):
             total = a.dtype.type(0)
             for k in range(K):
@@ -98,21 +109,21 @@ def _gemm_tile(rows, vectors, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
             c[c_at + r * c_row + j] += total
 
 
-def _gemm_tile_intrinsic(typingctx, rows, vectors, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, a, i, b, i, i, c, i, i)
+    sig = types.void(rows, vectors, i, i, a, i, b, i, i, c, i, i)
 
     def codegen(context, builder, sig, args):
-        _, _, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args
-        v = Vector(context, builder, sig.args[3].dtype)
+        _, _, valid, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args
+        v = Vector(context, builder, sig.args[4].dtype)
 
         def const(n):
             return ir.Constant(I64, n)
 
-        a_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[3], a_array, a_at))
-        b_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[5], b_array, b_at))
+        a_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[4], a_array, a_at))
+        b_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[6], b_array, b_at))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]      # registers, after mem2reg
         with cgutils.for_range(builder, K):
             a_k, b_k = builder.load(a_next), builder.load(b_next)
@@ -123,12 +134,13 @@ def _gemm_tile_intrinsic(typingctx, rows, vectors, K, a, a_at, b, b_at, b_row, c
                     builder.store(v.multiply_add(a_r, b_v[j], builder.load(total[r][j])), total[r][j])
             builder.store(builder.gep(a_k, [const(R)]), a_next)
             builder.store(builder.gep(b_k, [b_row]), b_next)
-        c0 = _pointer(context, builder, sig.args[8], c_array, c_at)
+        c0 = _pointer(context, builder, sig.args[9], c_array, c_at)
         for r in range(R):
-            row = builder.gep(c0, [builder.mul(c_row, const(r))])
-            for j in range(V):
-                place = builder.gep(row, [const(j * v.lanes)])
-                v.store(builder.fadd(v.load(place), builder.load(total[r][j])), place)
+            with builder.if_then(builder.icmp_signed("<", const(r), valid), likely=True):
+                row = builder.gep(c0, [builder.mul(c_row, const(r))])
+                for j in range(V):
+                    place = builder.gep(row, [const(j * v.lanes)])
+                    v.store(builder.fadd(v.load(place), builder.load(total[r][j])), place)
         return context.get_dummy_value()
 
     return sig, codegen
@@ -155,31 +167,206 @@ def _copy_vectors_intrinsic(typingctx, vectors, source, at, target, to):
     return types.void(vectors, source, types.int64, target, types.int64), codegen
 
 
-def _transpose_block(rows, source, at, source_row, target, to, target_row):
-    """target[to + k * target_row + r] = source[at + r * source_row + k] for r < rows and k < lanes. rows: an integer literal."""
+def _copy_row(step, source, at, target, to, n):
+    """target[to + i] = source[at + i * step] for i < n. step: the literal 1 or 2. Short rows are the point: no scalar tail from 4 on."""
+    for i in range(n):
+        target[to + i] = source[at + i * step]
+
+
+def _copy_row_intrinsic(typingctx, step, source, at, target, to, n):
+    if not isinstance(step, types.IntegerLiteral):
+        return None
+    S, i64 = step.literal_value, types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, end, n = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[3], args[3], args[4]), args[5]
+
+        def chunk(w, i):
+            """w elements from i on. Of a step of 2 two loads that end on the last element read: nothing behind it is touched."""
+            at = builder.mul(i, ir.Constant(I64, S))
+            value = v.load(builder.gep(start, [at]), w)
+            if S == 2:
+                rest = v.load(builder.gep(start, [builder.add(at, ir.Constant(I64, w - 1))]), w)
+                even = ir.Constant(ir.VectorType(I32, w), [2 * j if j < w // 2 else 2 * j + 1 for j in range(w)])
+                value = builder.shuffle_vector(value, rest, even)
+            v.store(value, builder.gep(end, [i]))
+
+        def rows_of(w):
+            if w < 4:
+                with cgutils.for_range(builder, n) as loop:
+                    element = builder.load(builder.gep(start, [builder.mul(loop.index, ir.Constant(I64, S))]))
+                    builder.store(element, builder.gep(end, [loop.index]))
+                return
+            last = builder.sub(n, ir.Constant(I64, w))
+            with builder.if_else(builder.icmp_signed(">=", last, ir.Constant(I64, 0))) as (fits, short):
+                with fits:
+                    with cgutils.for_range_slice(builder, ir.Constant(I64, 0), last, ir.Constant(I64, w), I64) as (i, _):
+                        chunk(w, i)
+                    chunk(w, last)               # overlaps the one before where n is no multiple of w
+                with short:
+                    rows_of(w // 2)
+
+        rows_of(v.lanes)
+        return context.get_dummy_value()
+
+    return types.void(step, source, i64, target, i64, i64), codegen
+
+
+def _max_pairs(rows, x, at, x_row, y, to, n):
+    """y[to + r * n + i] = the largest of the four x[at + 2 * r * x_row + 2 * i + (0, 1, x_row, x_row + 1)], for r < rows, i < n.
+
+    Returns whether there was a NaN among them: then y is right only where there was none.
+    """
+    unordered = False
+    for r in range(rows):
+        for i in range(n):
+            first = at + 2 * r * x_row + 2 * i
+            best = x[first]
+            for other in (x[first + 1], x[first + x_row], x[first + x_row + 1]):
+                unordered = unordered or best != best or other != other
+                best = other if other > best else best
+            y[to + r * n + i] = best
+    return unordered
+
+
+def _max_pairs_intrinsic(typingctx, rows, x, at, x_row, y, to, n):
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
+        x_row, n = args[3], args[6]
+        bit = ir.IntType(1)
+        widths = [v.lanes >> halvings for halvings in range(v.lanes.bit_length())]
+        seen = {w: cgutils.alloca_once_value(builder, ir.Constant(ir.VectorType(bit, w), [0] * w)) for w in widths}     # NaN, a lane each
+
+        def load(w, row, i):
+            """2 * w elements of a row, for the w outputs from i on: two vectors."""
+            at = builder.mul(i, ir.Constant(I64, 2))
+            return [v.load(builder.gep(row, [builder.add(at, ir.Constant(I64, part * w))]), w) for part in range(2)]
+
+        def note_nan(w, a, b):
+            if v.float:
+                builder.store(builder.or_(builder.load(seen[w]), builder.fcmp_unordered("uno", a, b)), seen[w])
+
+        def neighbours(w, halves):
+            even, odd = (builder.shuffle_vector(*halves, ir.Constant(ir.VectorType(I32, w), [2 * j + k for j in range(w)])) for k in range(2))
+            return v.larger(even, odd)
+
+        def chunk(w, rows, target, i):
+            """w outputs from both rows at once, or from one, in the second pass (`None` above it) with what the first left in y."""
+            parts = [load(w, row, i) for row in rows if row is not None]
+            for part in (zip(*parts) if len(parts) == 2 else parts):
+                note_nan(w, *part)
+            halves = [v.larger(*pair) for pair in zip(*parts)] if len(parts) == 2 else parts[0]
+            best, place = neighbours(w, halves), builder.gep(target, [i])
+            v.store(v.larger(v.load(place, w), best) if rows[0] is None else best, place)
+
+        def line(w, rows, target):
+            if w < 2:
+                with cgutils.for_range(builder, n) as loop:
+                    chunk(1, rows, target, loop.index)
+                return
+            last = builder.sub(n, ir.Constant(I64, w))
+            with builder.if_else(builder.icmp_signed(">=", last, ir.Constant(I64, 0))) as (fits, short):
+                with fits:
+                    with cgutils.for_range_slice(builder, ir.Constant(I64, 0), last, ir.Constant(I64, w), I64) as (i, _):
+                        chunk(w, rows, target, i)
+                    chunk(w, rows, target, last)             # overlaps the one before where n is no multiple of w
+                with short:
+                    line(w // 2, rows, target)
+
+        with cgutils.for_range(builder, args[0]) as loop:
+            top = builder.gep(start, [builder.mul(loop.index, builder.mul(x_row, ir.Constant(I64, 2)))])
+            bottom, target = builder.gep(top, [x_row]), builder.gep(end, [builder.mul(loop.index, n)])
+            # Long rows one after the other: memory is read in order, which is twice as fast from DRAM. Short ones both at once.
+            with builder.if_else(builder.icmp_signed(">=", n, ir.Constant(I64, 256 // v.itemsize))) as (long, short):
+                with long:
+                    line(v.lanes, (top,), target)
+                    line(v.lanes, (None, bottom), target)
+                with short:
+                    line(v.lanes, (top, bottom), target)
+        any_seen = ir.Constant(bit, 0)
+        for w, lanes_seen in seen.items():
+            some = builder.bitcast(builder.load(lanes_seen), ir.IntType(w))
+            any_seen = builder.or_(any_seen, builder.icmp_unsigned("!=", some, ir.Constant(ir.IntType(w), 0)))
+        return any_seen
+
+    i64 = types.int64
+    return types.boolean(i64, x, i64, i64, y, i64, i64), codegen
+
+
+def _add_even(source, at, target, to, n):
+    """target[to + 2 * i] += source[at + i] for i < n; the elements between them are loaded and stored again."""
+    for i in range(n):
+        target[to + 2 * i] += source[at + i]
+
+
+def _add_even_intrinsic(typingctx, source, at, target, to, n):
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[0].dtype)
+        start, end, n = _pointer(context, builder, sig.args[0], args[0], args[1]), _pointer(context, builder, sig.args[2], args[2], args[3]), args[4]
+        done = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
+
+        def chunk(w, i):
+            value = v.load(builder.gep(start, [i]), w)
+            for part in range(2):
+                place = builder.gep(end, [builder.add(builder.mul(i, ir.Constant(I64, 2)), ir.Constant(I64, part * w))])
+                old = v.load(place, w)
+                spread = ir.Constant(ir.VectorType(I32, w), [part * w // 2 + j // 2 for j in range(w)])
+                added = builder.fadd(old, builder.shuffle_vector(value, value, spread))
+                mixed = ir.Constant(ir.VectorType(I32, w), [j if j % 2 == 0 else w + j for j in range(w)])
+                v.store(builder.shuffle_vector(added, old, mixed), place)
+
+        w = v.lanes
+        while w >= 2:                            # as long as more than w are left, or the last store would reach behind the last element
+            first, width = builder.load(done), ir.Constant(I64, w)
+            chunks = builder.sdiv(builder.sub(builder.sub(n, first), ir.Constant(I64, 1)), width)
+            stop = builder.add(first, builder.mul(chunks, width))
+            with builder.if_then(builder.icmp_signed(">", chunks, ir.Constant(I64, 0))):
+                with cgutils.for_range_slice(builder, first, stop, width, I64) as (i, _):
+                    chunk(w, i)
+                builder.store(stop, done)
+            w //= 2
+        with cgutils.for_range_slice(builder, builder.load(done), n, ir.Constant(I64, 1), I64) as (i, _):
+            place = builder.gep(end, [builder.mul(i, ir.Constant(I64, 2))])
+            builder.store(builder.fadd(builder.load(place), builder.load(builder.gep(start, [i]))), place)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(source, i64, target, i64, i64), codegen
+
+
+def _transpose_block(rows, valid, source, at, source_row, target, to, target_row):
+    """target[to + k * target_row + r] = source[at + r * source_row + k] for r < rows and k < lanes. rows: an integer literal.
+
+    Of the source only `valid` rows are read, at least one; the last of them stands for those that are missing.
+    """
     for k in range(VECTOR_BYTES // source.itemsize):
         for r in range(rows):
-            target[to + k * target_row + r] = source[at + r * source_row + k]
+            target[to + k * target_row + r] = source[at + min(r, valid - 1) * source_row + k]
 
 
-def _transpose_block_intrinsic(typingctx, rows, source, at, source_row, target, to, target_row):
+def _transpose_block_intrinsic(typingctx, rows, valid, source, at, source_row, target, to, target_row):
     if not isinstance(rows, types.IntegerLiteral):
         return None
     R, i = rows.literal_value, types.int64
 
     def codegen(context, builder, sig, args):
-        v = Vector(context, builder, sig.args[1].dtype)
-        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
+        v = Vector(context, builder, sig.args[2].dtype)
+        start, end = _pointer(context, builder, sig.args[2], args[2], args[3]), _pointer(context, builder, sig.args[5], args[5], args[6])
+        last = builder.sub(args[1], ir.Constant(I64, 1))
         for r0 in range(0, R, v.lanes):
             square = [v.zero] * v.lanes
             for r in range(r0, min(R, r0 + v.lanes)):
-                square[r - r0] = v.load(builder.gep(start, [builder.mul(args[3], ir.Constant(I64, r))]))
+                row = ir.Constant(I64, r)
+                row = builder.select(builder.icmp_signed("<", row, last), row, last)
+                square[r - r0] = v.load(builder.gep(start, [builder.mul(args[4], row)]))
             for k, column in enumerate(v.transpose(square)):
-                row = builder.gep(end, [builder.mul(args[6], ir.Constant(I64, k))])
+                row = builder.gep(end, [builder.mul(args[7], ir.Constant(I64, k))])
                 v.store_first(column, R - r0, builder.gep(row, [ir.Constant(I64, r0)]))
         return context.get_dummy_value()
 
-    return types.void(rows, source, i, i, target, i, i), codegen
+    return types.void(rows, i, source, i, i, target, i, i), codegen
 
 
 def _fma_burst(like, n):
@@ -208,13 +395,17 @@ def _fma_burst_intrinsic(typingctx, like, n):
     return like.dtype(like, types.int64), codegen
 
 
+_TWINS = (_gemm_tile, _copy_vectors, _copy_row, _add_even, _max_pairs, _transpose_block, _fma_burst)
+
 if config.DISABLE_JIT:
-    gemm_tile, copy_vectors, transpose_block, fma_burst = _gemm_tile, _copy_vectors, _transpose_block, _fma_burst
+    gemm_tile, copy_vectors, copy_row, add_even, max_pairs, transpose_block, fma_burst = _TWINS
 else:
     gemm_tile = intrinsic(prefer_literal=True)(_gemm_tile_intrinsic)
     copy_vectors = intrinsic(prefer_literal=True)(_copy_vectors_intrinsic)
+    copy_row = intrinsic(prefer_literal=True)(_copy_row_intrinsic)
+    add_even = intrinsic(_add_even_intrinsic)
+    max_pairs = intrinsic(_max_pairs_intrinsic)
     transpose_block = intrinsic(prefer_literal=True)(_transpose_block_intrinsic)
     fma_burst = intrinsic(_fma_burst_intrinsic)
-    for _compiled, _twin in ((gemm_tile, _gemm_tile), (copy_vectors, _copy_vectors), (transpose_block, _transpose_block),
-                             (fma_burst, _fma_burst)):
+    for _compiled, _twin in zip((gemm_tile, copy_vectors, copy_row, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
         _compiled.__doc__ = _twin.__doc__
