@@ -4,18 +4,33 @@ Messages name the argument, what came and what is wanted. Functions return the n
 """
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 LARGEST = 2 ** 31 - 1                        # of any size, stride, padding: products of two still fit an int64
-LARGEST_OUTPUT = 2 ** 44                     # elements: far beyond any memory, near enough for a clear message
+LARGEST_ARRAY = 2 ** 40                      # elements: far beyond any memory, near enough for a clear message
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16))
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
+
+
+def shown(value: Any) -> str:
+    """`value` as messages show it: in one short line, whatever it is."""
+    try:
+        text = reprlib.repr(value) if isinstance(value, (int, str, tuple, list, dict, set)) else " ".join(repr(value)[:2000].split())
+    except Exception:                        # integers of thousands of digits, and objects that cannot be shown
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _wrong_type(name: str, value: Any, wanted: str) -> TypeError:
+    return TypeError(f"{name} is {shown(value)} of type {type(value).__name__}; wanted: {wanted}")
 
 
 # ---------------------------------------------------------------- arrays
@@ -29,7 +44,8 @@ def array(name: str, x: Any, shape: str, ndims: Sequence[int], integers: bool = 
         elif x is None:
             raise TypeError(f"{name} is None; wanted: a NumPy array {shape}")
         else:
-            raise TypeError(f"{name} is a {type(x).__name__}; wanted: a NumPy array {shape}. numpy.asarray({name}, dtype=numpy.float32) may help")
+            raise TypeError(f"{name} is a {type(x).__name__}; wanted: a NumPy array {shape}. "
+                            f"numpy.asarray({name}, dtype=numpy.float32) may help")
     if x.dtype.newbyteorder("=") not in FLOATS and not (integers and x.dtype.kind in "iu"):
         wanted = "float32, float64 or float16" + (", or an integer type" if integers else "")
         raise TypeError(f"{name} has dtype {x.dtype}; wanted: {wanted}. Convert it first: {name}.astype(numpy.float32)"
@@ -39,11 +55,15 @@ def array(name: str, x: Any, shape: str, ndims: Sequence[int], integers: bool = 
         if x.ndim in (2, 3) and shape.startswith("(N, C, H, W)"):
             hint = f". Add the missing axis: {name}[None]" if x.ndim == 2 else ""
         raise ValueError(f"{name} has {x.ndim} dimensions, shape {x.shape}; wanted: {shape}{hint}")
+    if x.size > LARGEST_ARRAY:               # a view that repeats itself: every kernel takes a copy
+        raise ValueError(f"{name} has shape {x.shape}, {x.size} elements; wanted: at most {LARGEST_ARRAY}")
     return x
 
 
 def native(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """`x` as the kernels take it: C-contiguous, aligned, native byte order, of `dtype`, and typed as writeable."""
+    """`x` as the kernels take it: plain, C-contiguous, aligned, native byte order, of `dtype`, and typed as writeable."""
+    if type(x) is not np.ndarray:
+        x = x.view(np.ndarray)
     flags = x.flags
     if flags.carray and x.dtype == dtype and x.dtype.isnative:
         return x
@@ -90,26 +110,33 @@ def shape_of(name: str, x: np.ndarray, shape: tuple[int, ...], why: str) -> np.n
     return x
 
 
-def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[np.ndarray | None], name: str = "out") -> np.ndarray | None:
     """`out` if it can take the result: an array of exactly this shape and dtype that shares no memory with an input."""
     if out is None:
         return None
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out is a {type(out).__name__}; wanted: a NumPy array of shape {shape} and dtype {dtype}, or None")
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a {type(out).__name__}; wanted: a NumPy array of shape {shape} and dtype {dtype}, or None")
     if out.shape != shape or out.dtype.newbyteorder("=") != dtype:
-        raise ValueError(f"out has shape {out.shape} and dtype {out.dtype}; wanted: shape {shape} and dtype {dtype}")
+        raise ValueError(f"{name} has shape {out.shape} and dtype {out.dtype}; wanted: shape {shape} and dtype {dtype}")
     if not out.flags.writeable:
-        raise ValueError("out is read-only; wanted: an array that can be written")
+        raise ValueError(f"{name} is read-only; wanted: an array that can be written")
     for x in inputs:
-        if x is not None and np.may_share_memory(out, x) and np.shares_memory(out, x):
-            raise ValueError("out shares memory with an input; wanted: an array of its own, since inputs are never written")
+        if x is not None and _overlap(out, x):
+            raise ValueError(f"{name} shares memory with another argument; wanted: an array of its own, since inputs are never written")
     return out
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    try:
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=100_000)
+    except RuntimeError:                     # NumPy's TooHardError: interleaved views that it cannot tell apart in reasonable time
+        return True
 
 
 def target(given: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """The array a kernel writes its result into: the one that `output` passed where kernels can take it, else a new one."""
     if given is not None and given.dtype == dtype and given.flags.carray:
-        return given
+        return given if type(given) is np.ndarray else given.view(np.ndarray)
     return np.empty(shape, dtype)
 
 
@@ -117,22 +144,26 @@ def deliver(y: np.ndarray, given: np.ndarray | None, dtype: np.dtype) -> np.ndar
     """y in the caller's dtype, in the array that was given, if one was."""
     if given is None:
         return y if y.dtype == dtype else y.astype(dtype)
-    if y is not given:
+    if not np.may_share_memory(y, given):    # else `target` handed it out, and it is filled
         given[...] = y
     return given
 
 
 # ---------------------------------------------------------------- integers
-def integer(name: str, value: Any, least: int) -> int:
+def integer(name: str, value: Any, least: int, most: int = LARGEST, wanted: str = "") -> int:
+    """Any integer but a bool, from `least` to `most`. `wanted` says it in other words."""
+    if type(value) is int and least <= value <= most:
+        return value
+    wanted = wanted or f"an integer from {least} to {most}"
     if type(value) is not int:
-        if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; wanted: an integer of at least {least}")
+        if isinstance(value, (bool, np.bool_)):
+            raise _wrong_type(name, value, wanted)
         try:
-            value = value.__index__()
-        except TypeError:
-            raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; wanted: an integer of at least {least}") from None
-    if not least <= value <= LARGEST:
-        raise ValueError(f"{name} is {value}; wanted: an integer from {least} to {LARGEST}")
+            value = operator.index(value)
+        except Exception:                    # whatever an object's __index__ raises, the argument is no integer
+            raise _wrong_type(name, value, wanted) from None
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {shown(value)}; wanted: {wanted}")
     return value
 
 
@@ -145,30 +176,31 @@ def nonzero(name: str, value: Any) -> int:
 
 def pair(name: str, value: Any, least: int) -> Pair:
     """An int for both axes, or (height, width)."""
-    if type(value) is int:
-        if not least <= value <= LARGEST:
-            integer(name, value, least)
+    if type(value) is int and least <= value <= LARGEST:
         return value, value
     if isinstance(value, (tuple, list)):
         if len(value) == 1:
             value = (value[0], value[0])
         if len(value) != 2:
-            raise ValueError(f"{name} is {value!r}, with {len(value)} elements; wanted: an integer or a pair (height, width)")
+            raise ValueError(f"{name} is {shown(value)}, with {len(value)} elements; wanted: an integer or a pair (height, width)")
         return integer(f"{name}[0]", value[0], least), integer(f"{name}[1]", value[1], least)
-    value = integer(name, value, least)
+    value = integer(name, value, least, wanted=f"an integer of at least {least} or a pair (height, width) of them")
     return value, value
 
 
-def padding(name: str, value: Any) -> Pads:
+def padding(name: str, value: Any, also: str = "") -> Pads:
     """An int, (height, width), or ((top, bottom), (left, right)), as the last."""
     if type(value) is int and 0 <= value <= LARGEST:
         return (value, value), (value, value)
+    wanted = f"an integer of at least 0, a pair (height, width) or ((top, bottom), (left, right)){also}"
     if isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}; wanted: an integer, a pair (height, width) or ((top, bottom), (left, right))")
+        raise ValueError(f"{name} is {shown(value)}; wanted: {wanted}")
     if isinstance(value, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in value):
         if len(value) != 2 or not all(isinstance(side, (tuple, list)) and len(side) == 2 for side in value):
-            raise ValueError(f"{name} is {value!r}; wanted: an integer, a pair (height, width) or ((top, bottom), (left, right))")
+            raise ValueError(f"{name} is {shown(value)}; wanted: {wanted}")
         return pair(f"{name}[0]", value[0], 0), pair(f"{name}[1]", value[1], 0)
+    if not isinstance(value, (tuple, list)):
+        value = integer(name, value, 0, wanted=wanted)
     h, w = pair(name, value, 0)
     return (h, h), (w, w)
 
@@ -179,52 +211,81 @@ def conv_padding(value: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Pads
         if value == "valid":
             return (0, 0), (0, 0)
         if value != "same":
-            raise ValueError(f'padding is {value!r}; wanted: an integer, a pair, nested pairs, "valid" or "same"')
+            return padding("padding", value, also=', "valid" or "same"')
         if stride != (1, 1):
             raise ValueError(f'padding is "same" with stride {stride}; wanted: stride 1, or the padding in numbers')
         totals = [d * (k - 1) for d, k in zip(dilation, kernel)]
         return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
-    return padding("padding", value)
+    return padding("padding", value, also=', "valid" or "same"')
+
+
+def shape(name: str, value: Any, axes: str, ndims: Sequence[int]) -> tuple[int, ...]:
+    """A tuple of sizes, as many as one of `ndims`; `axes` names them."""
+    if not isinstance(value, (tuple, list)):
+        raise _wrong_type(name, value, f"a tuple of integers {axes}")
+    if len(value) not in ndims:
+        raise ValueError(f"{name} is {shown(value)}; wanted: a tuple of integers {axes}")
+    return tuple(integer(f"{name}[{i}]", size, 0) for i, size in enumerate(value))
+
+
+def float_dtype(name: str, value: Any) -> np.dtype:
+    """float32, float64 or float16, in any spelling that NumPy takes."""
+    try:
+        dtype = np.dtype(value).newbyteorder("=")
+    except Exception:
+        dtype = None
+    if value is None or dtype is None or dtype not in FLOATS:       # NumPy takes None for float64
+        raise _wrong_type(name, value, "float32, float64 or float16")
+    return dtype
 
 
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; wanted: True or False")
+        raise _wrong_type(name, value, "True or False")
     return bool(value)
 
 
 def number(name: str, value: Any, least: float) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {value!r} of type {type(value).__name__}; wanted: a number of at least {least}")
-    if not least <= value < float("inf"):
-        raise ValueError(f"{name} is {value}; wanted: a finite number of at least {least}")
-    return float(value)
+        raise _wrong_type(name, value, f"a finite number of at least {least}")
+    try:
+        number = float(value)
+    except OverflowError:                    # an integer beyond every float
+        number = float("inf")
+    if not least <= number < float("inf"):
+        raise ValueError(f"{name} is {shown(value)}; wanted: a finite number of at least {least}")
+    return number
 
 
 def need(value: Any) -> tuple[bool, bool, bool]:
     """Which gradients to compute: three flags."""
     if not isinstance(value, (tuple, list)) or len(value) != 3:
-        raise TypeError(f"need is {value!r}; wanted: three flags, one for each gradient, such as (True, False, True)")
+        raise TypeError(f"need is {shown(value)}; wanted: three flags, one for each gradient, such as (True, False, True)")
     return flag("need[0]", value[0]), flag("need[1]", value[1]), flag("need[2]", value[2])
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    wanted = "one of " + ", ".join(map(repr, choices))
+    if not isinstance(value, str):
+        raise _wrong_type(name, value, wanted)
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; wanted: one of {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name} is {shown(value)}; wanted: {wanted}")
     return value
 
 
 # ---------------------------------------------------------------- sizes
-def output_size(name: str, size: int, kernel: int, stride: int, pads: Pair, dilation: int, ceil_mode: bool = False) -> int:
+def output_size(name: str, size: int, kernel: int, stride: int, pads: Pair, dilation: int, ceil_mode: bool = False,
+                argument: str = "kernel_size") -> int:
     """Places where a kernel of `kernel` taps, `dilation` apart, fits along an axis of `size` elements and its padding.
 
-    ceil_mode adds a last window that sticks out at the end, unless it would start in the padding after the image.
+    ceil_mode adds a last window that sticks out at the end, unless it would start in the padding after the image. `name` is the
+    axis, `argument` what gave the kernel.
     """
     reach = dilation * (kernel - 1) + 1
     room = size + pads[0] + pads[1] - reach
     if room < 0:
         effective = f"{kernel}" if dilation == 1 else f"{kernel} (with dilation {dilation}: {reach})"
-        raise ValueError(f"the kernel is larger than the padded input: {name} of the kernel is {effective}, "
+        raise ValueError(f"{argument} is larger than the padded input: {name} of the kernel is {effective}, "
                          f"of the input {size} with padding {pads}; wanted: at most {size + pads[0] + pads[1]}")
     if not ceil_mode:
         return room // stride + 1
@@ -232,19 +293,18 @@ def output_size(name: str, size: int, kernel: int, stride: int, pads: Pair, dila
     return places - 1 if (places - 1) * stride >= size + pads[0] else places
 
 
-def output_elements(*sizes: int) -> None:
+def result_shape(arguments: str, *sizes: int) -> None:
     """Refuse results so large that only a mistyped argument can explain them."""
     total = 1
     for size in sizes:
         total *= size
-    if total > LARGEST_OUTPUT:
-        raise ValueError(f"the output would have shape {sizes}, {total} elements; wanted: at most {LARGEST_OUTPUT}. "
-                         "Look at the padding and at the sizes of the input")
+    if total > LARGEST_ARRAY:
+        raise ValueError(f"{arguments} ask for a result of shape {sizes}, {total} elements; wanted: at most {LARGEST_ARRAY}")
 
 
-def channels_last_hint(name: str, x: np.ndarray, channels: int) -> str:
-    """A hint for an image whose channels come last, where the first axis is no match but the last one is."""
-    if x.shape[-1] == channels and x.shape[-3] != channels:
-        axes = "(0, 3, 1, 2)" if x.ndim == 4 else "(2, 0, 1)"
-        return f". The channels seem to come last: wanted is channels first, {name}.transpose{axes}"
-    return ""
+def channels_last_hint(name: str, shape: tuple[int, ...], channels: int) -> str:
+    """A hint for images whose channels seem to come last: `channels` are wanted, and the last axis has them, not the one before H and W."""
+    if len(shape) < 3 or shape[-1] != channels or shape[-3] == channels:
+        return ""
+    return (f". The channels of {name} seem to come last: wanted is channels first, {name}.transpose(0, 3, 1, 2), "
+            f"for one image {name}.transpose(2, 0, 1)")

@@ -59,13 +59,14 @@ def col2im_backward(dout: np.ndarray, cols: np.ndarray, output_size: Any, kernel
 class _Geometry:
     """Shapes of image and columns, and the integers the kernels take, from arguments as they came."""
 
-    def __init__(self, x_shape: tuple[int, ...], kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> None:
+    def __init__(self, x_shape: tuple[int, ...], kernel_size: Any, dilation: Any, padding: Any, stride: Any, image: str = "x") -> None:
         N, C, H, W = x_shape
         (KH, KW), (DH, DW) = check.pair("kernel_size", kernel_size, 1), check.pair("dilation", dilation, 1)
         (SH, SW), pads = check.pair("stride", stride, 1), check.padding("padding", padding)
         OH = check.output_size("the height", H, KH, SH, pads[0], DH)
         OW = check.output_size("the width", W, KW, SW, pads[1], DW)
-        check.output_elements(N, C * KH * KW, OH * OW)
+        check.result_shape(f"{image}, kernel_size and padding", N, C * KH * KW, OH * OW)
+        check.result_shape(image, N, C, H, W)
         self.x_shape, self.cols_shape = x_shape, (N, C * KH * KW, OH * OW)
         self.integers = geometries.pack(N=N, C=C, H=H, W=W, F=C, OH=OH, OW=OW, KH=KH, KW=KW, SH=SH, SW=SW, PT=pads[0][0], PL=pads[1][0],
                                         DH=DH, DW=DW, G=1)
@@ -76,10 +77,10 @@ def _col2im_geometry(cols: Any, output_size: Any, kernel_size: Any, dilation: An
     (KH, KW), (H, W) = check.pair("kernel_size", kernel_size, 1), check.pair("output_size", output_size, 1)
     N, rows = (cols.shape[0] if cols.ndim == 3 else 1), cols.shape[-2]
     if rows % (KH * KW):
-        raise ValueError(f"cols has {rows} rows, shape {cols.shape}; wanted: a multiple of KH * KW = {KH * KW}")
-    geometry = _Geometry((N, rows // (KH * KW), H, W), (KH, KW), dilation, padding, stride)
+        raise ValueError(f"cols has {rows} rows, shape {cols.shape}; wanted: a multiple of kernel_size, KH * KW = {KH * KW}")
+    geometry = _Geometry((N, rows // (KH * KW), H, W), (KH, KW), dilation, padding, stride, "output_size")
     check.shape_of("cols", cols, geometry.cols_shape if cols.ndim == 3 else geometry.cols_shape[1:],
-                   f"the columns of an image of {H} x {W} under these arguments")
+                   f"for output_size {H, W} and these kernel_size, dilation, padding and stride")
     return geometry
 
 

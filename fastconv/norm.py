@@ -33,16 +33,16 @@ def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.n
     y = check.target(given, x.shape, call.working)
     if call.batch_statistics:
         mean, var = _batch_statistics(call.x)
-        if training:
-            call.move_running(running_mean, running_var, mean, var, momentum)
     else:
-        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+        mean, var = np.array(running_mean, np.float64), np.array(running_var, np.float64)
     invstd = _invstd(var, call.eps)
-    scale = invstd if weight is None else invstd * weight
+    scale = call.scaled(invstd, weight)
     shift = np.zeros(call.C) if bias is None else bias
     run(kernels.normalize_serial, kernels.normalize_parallel, 8 * x.size * call.working.itemsize, call.x, *call.split(mean),
         call.cast(scale), call.cast(shift), y.reshape(call.x.shape))
     y = check.deliver(y, given, call.dtype)
+    if training:                             # last: weight or bias may be views of the running statistics
+        call.move_running(running_mean, running_var, mean, var, momentum)
     return (y, call.cast(mean), call.cast(invstd)) if return_stats else y
 
 
@@ -59,7 +59,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     call = _Call(x, running_mean, running_var, weight, bias, training, eps)
     check.number("momentum", momentum, 0.0)
     wanted = check.need(need)
-    check.array("dout", dout, "like x", (x.ndim,))
+    check.array("dout", dout, f"of the shape of x, {x.shape}", (x.ndim,))
     check.common_dtype((("x", x), ("dout", dout)))
     check.shape_of("dout", dout, x.shape, "the shape of x")
     if (mean is None) != (invstd is None):
@@ -67,9 +67,10 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     if mean is not None:
         call.parameter("mean", mean)
         call.parameter("invstd", invstd)
-        center, inverse = mean.astype(np.float64), invstd.astype(np.float64)
+        center, inverse = np.array(mean, np.float64), np.array(invstd, np.float64)
     else:
-        center, var = _batch_statistics(call.x) if call.batch_statistics else (running_mean.astype(np.float64), running_var.astype(np.float64))
+        center, var = _batch_statistics(call.x) if call.batch_statistics else (np.array(running_mean, np.float64),
+                                                                               np.array(running_var, np.float64))
         inverse = _invstd(var, call.eps)
     douts = check.native(dout, call.working).reshape(call.x.shape)
     dout_sum, product_sum, offset_sum = np.zeros((3, call.C))
@@ -83,7 +84,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
         product_sum = product_sum - offset * dout_sum
     dx = dweight = dbias = None
     if wanted[0]:
-        scale = inverse if weight is None else inverse * weight
+        scale = call.scaled(inverse, weight)
         none = np.zeros(call.C)
         dout_mean, slope = (dout_sum / count, product_sum * inverse * inverse / count) if call.batch_statistics else (none, none)
         dx = np.empty(call.x.shape, call.working)
@@ -118,6 +119,7 @@ class _Call:
         self.dtype = x.dtype.newbyteorder("=")
         self.working = check.working_dtype(self.dtype)
         self.eps = check.number("eps", eps, 0.0)
+        self.shape = x.shape
         N, self.C = x.shape[:2]
         self.count = N * math.prod(x.shape[2:])
         for name, value in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
@@ -139,14 +141,22 @@ class _Call:
     def parameter(self, name: str, value: Any) -> None:
         """One value a channel, in the dtype of x or the one it is computed in."""
         check.array(name, value, f"({self.C},)", (1,))
-        check.shape_of(name, value, (self.C,), "one value for each channel of x")
+        hint = check.channels_last_hint("x", self.shape, value.size)
+        check.shape_of(name, value, (self.C,), f"one value for each channel of x{hint}")
         if value.dtype.newbyteorder("=") not in (self.dtype, self.working):
-            raise TypeError(f"{name} has dtype {value.dtype} and x has {self.dtype}; wanted: one dtype. Convert one: {name}.astype(x.dtype)")
+            raise TypeError(f"{name} has dtype {value.dtype} and x has {self.dtype}; wanted: one dtype. "
+                            f"Convert one: {name}.astype(x.dtype)")
 
     def move_running(self, running_mean: Any, running_var: Any, mean: np.ndarray, var: np.ndarray, momentum: float) -> None:
         if running_mean is not None and self.count:
             for running, new in ((running_mean, mean), (running_var, var * (self.count / (self.count - 1)))):
                 running[...] = (1 - momentum) * running.astype(np.float64) + momentum * new
+
+    def scaled(self, invstd: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        if weight is None:
+            return invstd
+        with np.errstate(invalid="ignore"):  # an infinite invstd times 0
+            return invstd * weight
 
     def cast(self, value: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(value, self.working)

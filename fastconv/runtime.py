@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ContextManager
+from typing import Any
 
 import numba
+
+from . import check
 
 VARIABLE = "FASTCONV_NUM_THREADS"
 
 _threads: int | None = None        # what set_num_threads said, or FASTCONV_NUM_THREADS, once asked
 _started = threading.Lock()
 _layer: str | None = None          # Numba's threading layer, known once its threads have started
-_guard: ContextManager[Any] = nullcontext()
+_guard: AbstractContextManager[Any] = nullcontext()
 _serial_only = False               # in a forked child of a process whose threading layer does not survive a fork
+_imported_by = os.getpid()         # another process is a forked child of this one
 
 
 def max_threads() -> int:
@@ -58,12 +62,8 @@ def get_num_threads() -> int:
 
 
 def _thread_count(n: int, name: str) -> int:
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"{name} is {n!r} of type {type(n).__name__}; wanted: an integer from 1 to {max_threads()}")
-    n = n.__index__()
-    if not 1 <= n <= max_threads():
-        raise ValueError(f"{name} is {n}; wanted: an integer from 1 to {max_threads()}, the number of cores this process may use")
-    return n
+    most = max_threads()
+    return check.integer(name, n, 1, most, f"an integer from 1 to {most}, the number of cores this process may use")
 
 
 def threads_for(work: float) -> int:
@@ -98,19 +98,31 @@ def run(serial: Any, parallel: Any, work: float, *arguments: Any) -> None:
 
 def start() -> str:
     """Start Numba's threads, on TBB where it can be found, and return the name of the threading layer in use."""
-    global _layer, _guard
+    global _layer, _guard, _serial_only
     if _layer is None:
         with _started:
             if _layer is None:
+                before = _running_layer()
                 load_tbb()
                 numba.set_num_threads(numba.get_num_threads())     # Numba's public way to start its threads: the setting stays
                 layer = numba.threading_layer()
                 if layer != "tbb":
+                    # Threads that the user's own program started before it forked are not in this child.
+                    forked = os.getpid() != _imported_by or multiprocessing.parent_process() is not None
+                    _serial_only = before is not None and forked
                     _guard = threading.RLock()
                     if hasattr(os, "register_at_fork"):
                         os.register_at_fork(after_in_child=_after_fork)
                 _layer = layer
     return _layer
+
+
+def _running_layer() -> str | None:
+    """The layer that Numba's threads already run on, started by the user's own parallel program."""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return None
 
 
 def _after_fork() -> None:
@@ -123,31 +135,28 @@ def _after_fork() -> None:
 def load_tbb() -> bool:
     """Load PyPI's `tbb` so that Numba finds it: its library lies beside the installed distribution, where no linker looks.
 
-    Numba asks the linker for the name alone; a library already loaded under that name answers. Without TBB, Numba uses OpenMP
-    or its own work queue, and parallel calls are made one at a time.
+    Numba asks the linker for the name alone; a library already loaded under that name answers. The installed distribution goes
+    before the system's library, which may be older than Numba takes. Without TBB, Numba uses OpenMP or its own work queue, and
+    parallel calls are made one at a time.
     """
     name = {"win32": "tbb12.dll", "darwin": "libtbb.12.dylib"}.get(sys.platform, "libtbb.so.12")
-    try:
-        ctypes.CDLL(name)
-        return True                # the system's own, or one that is loaded already
-    except OSError:
-        pass
-    try:
-        files = importlib.metadata.files("tbb") or []
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    places = [Path(str(f.locate())) for f in files if f.name == name]
-    places.append(Path(sys.prefix, "Library" if sys.platform == "win32" else "", "bin" if sys.platform == "win32" else "lib", name))
-    for place in places:
-        # `pip install --target` records paths that climb out of the folder which it then moves: look beside it too.
-        for candidate in (place, *(parent / "lib" / name for parent in place.parents[:4])):
-            if candidate.exists():
-                try:
-                    ctypes.CDLL(str(candidate.resolve()), mode=ctypes.RTLD_GLOBAL)
-                    return True
-                except OSError:
-                    continue
+    for place in (*_tbb_places(name), name):
+        try:
+            ctypes.CDLL(str(place), mode=ctypes.RTLD_GLOBAL)
+            return True
+        except OSError:
+            continue
     return False
+
+
+def _tbb_places(name: str) -> list[Path]:
+    """Files called `name` that belong to an installed distribution `tbb`, or lie where conda puts them."""
+    installed = importlib.metadata.distributions(name="tbb")        # the first of several may have been moved without its library
+    places = [Path(str(f.locate())) for distribution in installed for f in distribution.files or () if f.name == name]
+    places.append(Path(sys.prefix, *(("Library", "bin") if sys.platform == "win32" else ("lib",)), name))
+    # pip records where files lay before `--target` moved them (if it did: some releases leave libraries out): look beside it too.
+    candidates = [candidate for place in places for candidate in (place, *(parent / "lib" / name for parent in place.parents[:4]))]
+    return list(dict.fromkeys(candidate.resolve() for candidate in candidates if candidate.exists()))
 
 
 def cpu_features() -> frozenset[str]:

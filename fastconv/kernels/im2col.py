@@ -14,6 +14,7 @@ from .rows import add_spread, copy_strided
 from .simd import copy_row, copy_vectors, transpose_block
 from .tiles import VECTOR_BYTES, VECTORS
 
+
 @jit
 def shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to):
     """`patch_row` where output rows are as wide as input rows: one copy over all of them, then zeros where a row wrapped around."""
