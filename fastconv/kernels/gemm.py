@@ -1,8 +1,9 @@
 """C += A B on packed blocks: the matrix product under the im2col convolution.
 
 Packed layouts, after BLIS: A goes into panels of `rows` rows, element (r, k) of a panel at k * rows + r, so that one step of the
-register tile reads `rows` neighbours; B into panels of `width` columns, element (k, j) at k * width + j. Panels are padded: of
-B with zeros, of A with anything, since the rows of C that come of it are dropped. A panel of A is read again and again from L1 while B, at most a block of L2, streams past.
+register tile reads `rows` neighbours; B into panels of `width` columns, element (k, j) at k * width + j. Panels are padded, B's with zeros,
+A's with anything, since the rows of C that come of it are dropped. A panel of A is read again and again from L1 while B, at most a
+block of L2, streams past.
 """
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .gemm import LANES_32, LANES_64, panel_rows, width_of
 from .geometry import inside, unpack
 from .jit import jit
 from .rows import add_spread, copy_strided
-from .simd import copy_row, copy_vectors, transpose_block
+from .simd import add_even, copy_row, copy_vectors, transpose_block
 from .tiles import VECTOR_BYTES, VECTORS
 
 
@@ -48,10 +48,15 @@ def patch_row(x, plane, h_offset, w_offset, geometry, p0, p1, line, to):
         first, last = end, end
         if 0 <= h < H:
             first, last = min(max(ow, lo), end), max(min(end, hi), ow)
-            if first < last:
-                copy_strided(x, plane + h * W + first * SW + w_offset, SW, row, base + first, last - first)
-            else:
+            source = plane + h * W + first * SW + w_offset
+            if first >= last:
                 first, last = end, end
+            elif SW == 1:                    # the intrinsics themselves: a call costs as much as a short row
+                copy_row(1, x, source, row, base + first, last - first)
+            elif SW == 2:
+                copy_row(2, x, source, row, base + first, last - first)
+            else:
+                copy_strided(x, source, SW, row, base + first, last - first)
         for i in range(base + ow, base + first):
             row[i] = 0
         for i in range(base + last, base + end):
@@ -69,8 +74,11 @@ def add_patch_row(line, at, p0, p1, x, plane, h_offset, w_offset, geometry, h0, 
         end = min(OW, ow + p1 - p)
         if h0 <= h < h1:
             first, last = max(ow, lo), min(end, hi)
-            if first < last:
-                add_spread(line, at + p - p0 - ow + first, x, plane + h * W + first * SW + w_offset, SW, last - first)
+            source, target = at + p - p0 - ow + first, plane + h * W + first * SW + w_offset
+            if SW == 2:
+                add_even(line, source, x, target, last - first)
+            elif first < last:
+                add_spread(line, source, x, target, SW, last - first)
         p, h, ow = p + end - ow, h + SH, 0
 
 
