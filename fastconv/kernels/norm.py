@@ -65,16 +65,18 @@ def column_statistics(t, x, mean, variance):
     c0, c1 = t * COLUMNS, min(C, t * COLUMNS + COLUMNS)
     total, square = np.zeros(c1 - c0, np.float64), np.zeros(c1 - c0, np.float64)
     for n in range(N):
-        for c in range(c0, c1):
-            total[c - c0] += x[n, c]
-    for c in range(c0, c1):
-        mean[c] = total[c - c0] / N
+        row = x[n, c0:c1]
+        for c in range(c1 - c0):
+            total[c] += row[c]
+    for c in range(c1 - c0):
+        total[c] /= N
     for n in range(N):
-        for c in range(c0, c1):
-            d = x[n, c] - mean[c]
-            square[c - c0] += d * d
-    for c in range(c0, c1):
-        variance[c] = square[c - c0] / N
+        row = x[n, c0:c1]
+        for c in range(c1 - c0):
+            d = row[c] - total[c]
+            square[c] += d * d
+    for c in range(c1 - c0):
+        mean[c0 + c], variance[c0 + c] = total[c], square[c] / N
 
 
 @jit
@@ -121,9 +123,12 @@ def normalize_part(t, x, mean, rest, scale, shift, y):
     if S == 1:
         c_blocks = (C + COLUMNS - 1) // COLUMNS
         n0, c0 = t // c_blocks * ROWS, t % c_blocks * COLUMNS
+        c1 = min(C, c0 + COLUMNS)
+        m, r, a, b = mean[c0:c1], rest[c0:c1], scale[c0:c1], shift[c0:c1]
         for n in range(n0, min(N, n0 + ROWS)):
-            for c in range(c0, min(C, c0 + COLUMNS)):
-                yf[n * C + c] = ((xf[n * C + c] - mean[c]) - rest[c]) * scale[c] + shift[c]
+            xs, ys = xf[n * C + c0:n * C + c1], yf[n * C + c0:n * C + c1]
+            for c in range(c1 - c0):
+                ys[c] = ((xs[c] - m[c]) - r[c]) * a[c] + b[c]
     else:
         parts = parts_of(S)
         part, row = t % parts, t // parts
@@ -171,14 +176,15 @@ def gradient_sums_columns(t, dout, x, mean, dout_sum, product_sum, offset_sum):
     """Task t: the same for channels t * COLUMNS .. of x (N, C)."""
     N, C = x.shape
     c0, c1 = t * COLUMNS, min(C, t * COLUMNS + COLUMNS)
-    dout_sum[c0:c1] = 0
-    product_sum[c0:c1] = 0
-    offset_sum[c0:c1] = 0
+    total, product, offset, m = np.zeros(c1 - c0), np.zeros(c1 - c0), np.zeros(c1 - c0), mean[c0:c1]
     for n in range(N):
-        for c in range(c0, c1):
-            dout_sum[c] += dout[n, c]
-            product_sum[c] += dout[n, c] * (x[n, c] - mean[c])
-            offset_sum[c] += x[n, c] - mean[c]
+        ds, xs = dout[n, c0:c1], x[n, c0:c1]
+        for c in range(c1 - c0):
+            d = xs[c] - m[c]
+            total[c] += ds[c]
+            product[c] += ds[c] * d
+            offset[c] += d
+    dout_sum[c0:c1], product_sum[c0:c1], offset_sum[c0:c1] = total, product, offset
 
 
 @jit
@@ -222,10 +228,12 @@ def gradient_part(t, dout, x, mean, rest, dout_mean, slope, scale, dx):
     if S == 1:
         c_blocks = (C + COLUMNS - 1) // COLUMNS
         n0, c0 = t // c_blocks * ROWS, t % c_blocks * COLUMNS
+        c1 = min(C, c0 + COLUMNS)
+        m, r, d, k, a = mean[c0:c1], rest[c0:c1], dout_mean[c0:c1], slope[c0:c1], scale[c0:c1]
         for n in range(n0, min(N, n0 + ROWS)):
-            for c in range(c0, min(C, c0 + COLUMNS)):
-                i = n * C + c
-                dxf[i] = ((df[i] - dout_mean[c]) - ((xf[i] - mean[c]) - rest[c]) * slope[c]) * scale[c]
+            xs, ds, ys = xf[n * C + c0:n * C + c1], df[n * C + c0:n * C + c1], dxf[n * C + c0:n * C + c1]
+            for c in range(c1 - c0):
+                ys[c] = ((ds[c] - d[c]) - ((xs[c] - m[c]) - r[c]) * k[c]) * a[c]
     else:
         parts = parts_of(S)
         part, row = t % parts, t // parts
