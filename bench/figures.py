@@ -15,8 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +31,7 @@ from bench import course, harness
 from fastconv import peak, runtime, shapes
 from fastconv.shapes import Layer
 
-ASKED = {"blas float32": 0.75, "blas float64": 0.80, "pool": 0.50, "course": 3.0}
+ASKED = {"blas float32": 0.75, "blas float64": 0.80, "pool": 0.50, "course": 3.0, "course, 1 thread": 1.0}
 DTYPES = ("float32", "float64")
 LEAST_CHANNELS = 64
 LEAST_BYTES = 1e6                            # below, a pool is a call's own cost, not bandwidth
@@ -98,19 +101,41 @@ def pool(seconds: float) -> Iterator[Row]:
             yield _against("pool", what, partial(np.copyto, target, source), ours, nbytes, "GB/s", seconds)
 
 
-def course_layer(seconds: float) -> Iterator[Row]:
+def course_calls() -> dict[str, tuple[Call, Call, int]]:
+    """The course's call, ours and the work in FLOP, forward and backward."""
     x, w, b = _random(100, 3, 31, 31), _random(25, 3, 3, 3), _random(25)
     out, patches = course.conv_forward(x, w, b, 2, 1)
-    dout = _random(*out.shape)
-    flops = 2 * out.size * w[0].size
-    for threads in (2, 1):
-        if threads > runtime.max_threads():
-            continue
-        cores = f"{threads} thread{'s' * (threads > 1)}"
-        yield _against("course", f"forward, {cores}", partial(course.conv_forward, x, w, b, 2, 1), partial(fastconv.conv2d, x, w, b, 2, 1),
-                       flops, "GFLOP/s", 4 * seconds, threads)
-        yield _against("course", f"backward, {cores}", partial(course.conv_backward, dout, x, w, patches, 2, 1),
-                       partial(fastconv.conv2d_backward, dout, x, w, b, 2, 1), 2 * flops, "GFLOP/s", 4 * seconds, threads)
+    dout, flops = _random(*out.shape), 2 * out.size * w[0].size
+    return {
+        "forward": (partial(course.conv_forward, x, w, b, 2, 1), partial(fastconv.conv2d, x, w, b, 2, 1), flops),
+        "backward": (partial(course.conv_backward, dout, x, w, patches, 2, 1), partial(fastconv.conv2d_backward, dout, x, w, b, 2, 1), 2 * flops),
+    }
+
+
+def alone(direction: str, side: int, kept: bool) -> float:
+    """Seconds of one call of one side on two threads, the median of many: for a process of its own."""
+    if kept:
+        harness.keep_memory()
+    with harness.threads(2):
+        return harness.in_turns([course_calls()[direction][side]], 0.3, one_thread=False, rest=0).seconds[0]
+
+
+def course_layer(seconds: float) -> Iterator[Row]:
+    """Two threads: each side in processes of its own, in turns, since BLAS's idle threads keep a core busy for 100 ms after each product."""
+    if runtime.max_threads() >= 2:
+        for direction, (_, _, flops) in course_calls().items():
+            for kept in (False, True):
+                turns = []
+                for _ in range(5):
+                    with ProcessPoolExecutor(1, get_context("spawn")) as theirs, ProcessPoolExecutor(1, get_context("spawn")) as ours:
+                        turns.append((theirs.submit(alone, direction, 0, kept).result(), ours.submit(alone, direction, 1, kept).result()))
+                theirs_s, ours_s = (median(side) for side in zip(*turns))
+                best = min(t for t, _ in turns) / min(o for _, o in turns)
+                memory = "freed memory kept" if kept else "malloc as it is"
+                yield Row("course", f"{direction}, 2 threads, {memory}", ours_s, theirs_s, median(t / o for t, o in turns), best,
+                          flops / ours_s / 1e9, "GFLOP/s")
+    for direction, (theirs, ours, flops) in course_calls().items():
+        yield _against("course, 1 thread", direction, theirs, ours, flops, "GFLOP/s", 4 * seconds)
 
 
 FIGURES = {"blas": blas, "pool": pool, "course": course_layer}

@@ -42,7 +42,7 @@ LAYERS = {
 }
 
 BURST = 2e-3                                 # seconds of calls in one turn: a short call is timed with its caches warm, as in a loop
-REST = 0.05                                  # seconds: OpenBLAS's idle threads keep a core busy for some 25 ms after a product
+REST = 0.2                                   # seconds: OpenBLAS keeps a core busy for some 100 ms after a product (measured: sleep, process_time)
 LEAST_TURNS = 7
 
 
@@ -160,7 +160,7 @@ class Turns(NamedTuple):
     best: list[float]                        # the same of the fastest turn of each
 
 
-def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool) -> Turns:
+def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, rest: float = REST) -> Turns:
     """Time the calls one after the other again and again, for `seconds` in all, so that a change of the machine's pace hits all alike.
 
     one_thread: the calls do all their work on this thread, whose own processor time is taken, without what other processes take from it.
@@ -178,7 +178,7 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool) -
         order = list(zip(calls, counts, times))
         for call, count, own in order if len(times[0]) % 2 else order[::-1]:
             if not one_thread:
-                sleep(REST)
+                sleep(rest)
                 call()
             start = clock()
             for _ in range(count):

@@ -13,31 +13,32 @@ LANES_32, LANES_64 = LANES[np.float32], LANES[np.float64]
 
 
 @njit
-def full_tile(valid, K, a, b, b_row, c, c_row):
-    simd.gemm_tile(FULL, VECTORS, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
+def full_tile(valid, keep, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(FULL, VECTORS, valid, keep, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @njit
-def narrow_tile(valid, K, a, b, b_row, c, c_row):
-    simd.gemm_tile(FULL, 1, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
+def narrow_tile(valid, keep, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(FULL, 1, valid, keep, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @njit
-def half_tile(valid, K, a, b, b_row, c, c_row):
-    simd.gemm_tile(HALF, VECTORS, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
+def half_tile(valid, keep, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(HALF, VECTORS, valid, keep, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @njit
-def small_tile(valid, K, a, b, b_row, c, c_row):
-    simd.gemm_tile(SMALL, VECTORS, valid, K, a, 1, b, 2, b_row, c, 3, c_row)
+def small_tile(valid, keep, K, a, b, b_row, c, c_row):
+    simd.gemm_tile(SMALL, VECTORS, valid, keep, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
 @EACH_DTYPE
 @pytest.mark.parametrize("tile, rows, vectors", [(full_tile, FULL, VECTORS), (narrow_tile, FULL, 1), (half_tile, HALF, VECTORS),
                                                  (small_tile, SMALL, VECTORS)], ids=["full", "narrow", "half", "small"])
 @pytest.mark.parametrize("missing", [0, 1, 2])
+@pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("K", [0, 1, 5, 64])
-def test_gemm_tile(tile, rows, vectors, K, missing, dtype):
+def test_gemm_tile(tile, rows, vectors, K, keep, missing, dtype):
     rng = np.random.default_rng(K)
     width = vectors * LANES[dtype]
     b_row, c_row = width + 3, width + 5
@@ -47,9 +48,10 @@ def test_gemm_tile(tile, rows, vectors, K, missing, dtype):
     A = a[1:].reshape(K, rows)
     B = b[2:2 + K * b_row].reshape(K, b_row)[:, :width]
     valid = rows - missing
-    wanted[3:].reshape(rows, c_row)[:valid, :width] += (A.T @ B)[:valid]
-    simd._gemm_tile(rows, vectors, valid, K, a, 1, b, 2, b_row, twin, 3, c_row)
-    tile(valid, K, a, b, b_row, c, c_row)
+    block = wanted[3:].reshape(rows, c_row)[:valid, :width]
+    block[:] = keep * block + (A.T @ B)[:valid]
+    simd._gemm_tile(rows, vectors, valid, keep, K, a, 1, b, 2, b_row, twin, 3, c_row)
+    tile(valid, keep, K, a, b, b_row, c, c_row)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
@@ -193,7 +195,7 @@ def test_pack_a_reads_either_way(rows, K, dtype):
 def test_the_tile_is_vector_multiply_adds():
     """A tile that fell back to scalars, or to library calls, would pass every test of its values."""
     a = np.zeros(64 * FULL, np.float32)
-    full_tile(FULL, 1, a, a, 64, a, 64)
+    full_tile(FULL, 1, 1, a, a, 64, a, 64)
     assembly = "\n".join(full_tile.inspect_asm().values())
     register, instruction = {"avx512": ("zmm", "vfmadd"), "avx2": ("ymm", "vfmadd"), "avx": ("ymm", "vmulps"), "sse": ("xmm", "mulps"),
                              "neon": ("v", "fmla")}[runtime.isa()]

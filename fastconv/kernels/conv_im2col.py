@@ -79,10 +79,10 @@ def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
         k1 = min(K, k0 + k_size)
         pack_patches(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, patches, line)
         if packed.size:
-            multiply(f1 - f0, p1 - p0, k1 - k0, a, (g * packed_rows(FG) + f0) * K, K, k0, patches, k1 - k0, yf, y_at, P, edge)
+            multiply(f1 - f0, p1 - p0, 1, k1 - k0, a, (g * packed_rows(FG) + f0) * K, K, k0, patches, k1 - k0, yf, y_at, P, edge)
         else:
             pack_a(wf, (g * FG + f0) * K + k0, f1 - f0, K, k1 - k0, 1, a, 0)
-            multiply(f1 - f0, p1 - p0, k1 - k0, a, 0, k1 - k0, 0, patches, k1 - k0, yf, y_at, P, edge)
+            multiply(f1 - f0, p1 - p0, 1, k1 - k0, a, 0, k1 - k0, 0, patches, k1 - k0, yf, y_at, P, edge)
 
 
 @jit
@@ -110,7 +110,7 @@ def forward_block_turned(t, x, weight, bias, y, geometry, blocks):
         k1 = min(K, k0 + k_size)
         pack_patch_panels(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, patches, line)
         pack_b_transposed(wf, (g * FG + f0) * K + k0, filters, K, k1 - k0, b)
-        multiply(p1 - p0, columns, k1 - k0, patches, 0, k1 - k0, 0, b, k1 - k0, turned, 0, columns, edge)
+        multiply(p1 - p0, columns, 1, k1 - k0, patches, 0, k1 - k0, 0, b, k1 - k0, turned, 0, columns, edge)
     transpose_into(turned, columns, p1 - p0, filters, y.reshape(-1), (n * F + g * FG + f0) * P + p0, P)
 
 
@@ -181,11 +181,10 @@ def input_block(t, dout, packed, dx, geometry, blocks):
         p1 = min(last * OW, p0 + p_size)
         for k0 in range(0, channels * T, k_size):
             rows = min(k_size, channels * T - k0)
-            cols[:] = 0
             for f0 in range(0, FG, f_size):
                 f1 = min(FG, f0 + f_size)
                 pack_rows(df, (n * F + g * FG + f0) * P + p0, P, f1 - f0, p1 - p0, b)
-                multiply(rows, p1 - p0, f1 - f0, packed, a_at + k0 * FG, FG, f0, b, f1 - f0, cols, 0, columns, edge)
+                multiply(rows, p1 - p0, 1 if f0 else 0, f1 - f0, packed, a_at + k0 * FG, FG, f0, b, f1 - f0, cols, 0, columns, edge)
             for k in range(rows):
                 c, kh, kw = (k0 + k) // T, (k0 + k) // KW % KH, (k0 + k) % KW
                 add_patch_row(cols, k * columns, p0, p1, xf, plane + c * H * W, kh * DH - PT, kw * DW - PL, geometry, h0, h1)
@@ -256,20 +255,19 @@ def weight_block(t, dout, x, dweight, parts, geometry, blocks):
     a, b = aligned(packed_rows(rows) * depth, x), aligned(depth * columns, x)
     lines, edge = aligned(depth * width, x), aligned(ROWS * width, x)
     sums, total = aligned(rows * columns, x), np.zeros((rows, k1 - k0), np.float64)
-    sums[:] = 0
     terms = 0
     for n in range(n_part * N // n_parts, (n_part + 1) * N // n_parts):
         for p0 in range(0, P, p_size):
             p1 = min(P, p0 + p_size)
             if terms + p1 - p0 > p_size:
                 add_sums(sums, columns, total)
-                sums[:] = 0
                 terms = 0
             pack_a(df, (n * F + g * FG + f0) * P + p0, rows, P, p1 - p0, 1, a, 0)
             pack_patches_transposed(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, b, lines)
-            multiply(rows, columns, p1 - p0, a, 0, p1 - p0, 0, b, p1 - p0, sums, 0, columns, edge)
+            multiply(rows, columns, 1 if terms else 0, p1 - p0, a, 0, p1 - p0, 0, b, p1 - p0, sums, 0, columns, edge)
             terms += p1 - p0
-    add_sums(sums, columns, total)
+    if terms:
+        add_sums(sums, columns, total)
     if n_parts == 1:
         dweight.reshape(F, K)[g * FG + f0:g * FG + f1, k0:k1] = total
     else:

@@ -130,25 +130,25 @@ def transpose_into(a, a_row, rows, columns, c, c_at, c_row):
 
 
 @jit
-def tile_any(height, valid, columns, K, a, a_at, b, b_at, c, c_at, c_row):
+def tile_any(height, valid, columns, keep, K, a, a_at, b, b_at, c, c_at, c_row):
     """The register tile for a panel of `height` rows, one of the three heights of the table; half as wide where that will do."""
     width = width_of(b)
     if height == ROWS:
         if columns <= width // VECTORS:
-            gemm_tile(ROWS, 1, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
+            gemm_tile(ROWS, 1, valid, keep, K, a, a_at, b, b_at, width, c, c_at, c_row)
         else:
-            gemm_tile(ROWS, VECTORS, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
+            gemm_tile(ROWS, VECTORS, valid, keep, K, a, a_at, b, b_at, width, c, c_at, c_row)
     elif height == ROWS_HALF:
-        gemm_tile(ROWS_HALF, VECTORS, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
+        gemm_tile(ROWS_HALF, VECTORS, valid, keep, K, a, a_at, b, b_at, width, c, c_at, c_row)
     else:
-        gemm_tile(ROWS_SMALL, VECTORS, valid, K, a, a_at, b, b_at, width, c, c_at, c_row)
+        gemm_tile(ROWS_SMALL, VECTORS, valid, keep, K, a, a_at, b, b_at, width, c, c_at, c_row)
 
 
 @jit
-def multiply(rows, columns, K, a, a_at, a_depth, k0, b, b_depth, c, c_at, c_row, edge):
+def multiply(rows, columns, keep, K, a, a_at, a_depth, k0, b, b_depth, c, c_at, c_row, edge):
     """c[c_at + i * c_row + j] += sum over k < K of A[i, k0 + k] * B[k, j], for i < rows and j < columns.
 
-    a: panels of depth a_depth from a_at; b: panels of depth b_depth, from its start; edge: scratch of ROWS * width elements for
+    keep: 1 to add to what stands in c, 0 to write over it. a: panels of depth a_depth from a_at; b: panels of depth b_depth, from its start; edge: scratch of ROWS * width elements for
     the tiles that stick out of c.
     """
     width = width_of(b)
@@ -160,10 +160,12 @@ def multiply(rows, columns, K, a, a_at, a_depth, k0, b, b_depth, c, c_at, c_row,
         for j in range(0, columns, width):
             b_panel = j * b_depth
             if columns - j >= width:
-                tile_any(height, valid, width, K, a, a_panel, b, b_panel, c, c_at + i * c_row + j, c_row)
+                tile_any(height, valid, width, keep, K, a, a_panel, b, b_panel, c, c_at + i * c_row + j, c_row)
             else:
-                edge[:valid * width] = 0
-                tile_any(height, valid, columns - j, K, a, a_panel, b, b_panel, edge, 0, width)
+                tile_any(height, valid, columns - j, 0, K, a, a_panel, b, b_panel, edge, 0, width)
                 for r in range(valid):
-                    add_strided(edge, r * width, 1, c, c_at + (i + r) * c_row + j, min(width, columns - j))
+                    if keep:
+                        add_strided(edge, r * width, 1, c, c_at + (i + r) * c_row + j, min(width, columns - j))
+                    else:
+                        copy_strided(edge, r * width, 1, c, c_at + (i + r) * c_row + j, min(width, columns - j))
         i += height

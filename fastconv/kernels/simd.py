@@ -94,8 +94,10 @@ def _pointer(context, builder, array_type, array, at):
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 
 
-def _gemm_tile(rows, vectors, valid, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+def _gemm_tile(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
     """c[c_at + r * c_row + j] += sum over k of a[a_at + k * rows + r] * b[b_at + k * b_row + j], for r < valid <= rows and j < width.
+
+    keep: 1 to add to what stands in c, 0 to write over it.
 
     width = vectors * lanes. a (K, rows) is packed; rows of b and c hold at least `width` elements, b_row and c_row apart.
     a, b, c: 1-D, contiguous, one floating dtype; rows and vectors: integer literals. One chain of K terms for each element.
@@ -106,24 +108,25 @@ def _gemm_tile(rows, vectors, valid, K, a, a_at, b, b_at, b_row, c, c_at, c_row)
             total = a.dtype.type(0)
             for k in range(K):
                 total += a[a_at + k * rows + r] * b[b_at + k * b_row + j]
-            c[c_at + r * c_row + j] += total
+            place = c_at + r * c_row + j
+            c[place] = c[place] + total if keep else total
 
 
-def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, a, i, b, i, i, c, i, i)
+    sig = types.void(rows, vectors, i, i, i, a, i, b, i, i, c, i, i)
 
     def codegen(context, builder, sig, args):
-        _, _, valid, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args
-        v = Vector(context, builder, sig.args[4].dtype)
+        _, _, valid, keep, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args
+        v = Vector(context, builder, sig.args[5].dtype)
 
         def const(n):
             return ir.Constant(I64, n)
 
-        a_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[4], a_array, a_at))
-        b_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[6], b_array, b_at))
+        a_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[5], a_array, a_at))
+        b_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[7], b_array, b_at))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]      # registers, after mem2reg
         with cgutils.for_range(builder, K):
             a_k, b_k = builder.load(a_next), builder.load(b_next)
@@ -134,13 +137,21 @@ def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, K, a, a_at, b, b_at, b
                     builder.store(v.multiply_add(a_r, b_v[j], builder.load(total[r][j])), total[r][j])
             builder.store(builder.gep(a_k, [const(R)]), a_next)
             builder.store(builder.gep(b_k, [b_row]), b_next)
-        c0 = _pointer(context, builder, sig.args[9], c_array, c_at)
-        for r in range(R):
-            with builder.if_then(builder.icmp_signed("<", const(r), valid), likely=True):
-                row = builder.gep(c0, [builder.mul(c_row, const(r))])
-                for j in range(V):
-                    place = builder.gep(row, [const(j * v.lanes)])
-                    v.store(builder.fadd(v.load(place), builder.load(total[r][j])), place)
+        c0 = _pointer(context, builder, sig.args[10], c_array, c_at)
+
+        def write(add):
+            for r in range(R):
+                with builder.if_then(builder.icmp_signed("<", const(r), valid), likely=True):
+                    row = builder.gep(c0, [builder.mul(c_row, const(r))])
+                    for j in range(V):
+                        place, value = builder.gep(row, [const(j * v.lanes)]), builder.load(total[r][j])
+                        v.store(builder.fadd(v.load(place), value) if add else value, place)
+
+        with builder.if_else(builder.icmp_signed("!=", keep, const(0))) as (kept, over):
+            with kept:
+                write(True)
+            with over:
+                write(False)
         return context.get_dummy_value()
 
     return sig, codegen
