@@ -1,0 +1,222 @@
+"""Compiled kernels on disk: found again, never outdated, never damaged for good; and memory that does not grow with varying shapes."""
+import functools
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from isolated import ROOT, run
+
+import fastconv
+from fastconv import plan as planning
+from fastconv.kernels import jit
+
+NO_JIT = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+
+# One kernel with callees in other files; prints the sum, the hits and misses of the disk cache.
+PROGRAM = """
+import json, sys
+import numpy as np, fastconv
+from fastconv.kernels import pool
+y = fastconv.avg_pool2d(np.ones((1, 8, 8), DTYPE), 2)
+stats = pool.average_serial.stats
+print(json.dumps([float(y.sum()), sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
+"""
+
+
+def call(folder, path=ROOT, dtype="np.float32", **environment):
+    return json.loads(run(PROGRAM.replace("DTYPE", dtype), path=path, FASTCONV_CACHE_DIR=folder, **environment))
+
+
+def entries(folder):
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@NO_JIT
+def test_kernels_are_found_by_the_next_process(tmp_path):
+    assert call(tmp_path) == [16.0, 0, 1]
+    first = entries(tmp_path)
+    assert first and all(name.endswith(".kernel") for name in first)
+    for _ in range(2):
+        assert call(tmp_path) == [16.0, 1, 0]
+        assert entries(tmp_path) == first
+
+
+@NO_JIT
+def test_other_settings_of_the_compiler_have_entries_of_their_own(tmp_path):
+    call(tmp_path)
+    first = entries(tmp_path)
+    assert call(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="+sse2") == [16.0, 0, 1]
+    assert call(tmp_path, NUMBA_BOUNDSCHECK="1") == [16.0, 0, 1]
+    assert call(tmp_path) == [16.0, 1, 0]
+    assert first.items() < entries(tmp_path).items()
+
+
+@NO_JIT
+def test_an_edit_of_a_callee_is_seen(tmp_path):
+    """The edited file is not the one of the kernel that is called: Numba's own cache would go on running the old code."""
+    package, cache = tmp_path / "fastconv", tmp_path / "cache"
+    shutil.copytree(ROOT / "fastconv", package, ignore=shutil.ignore_patterns("__pycache__", "report", "cs231n"))
+    assert call(cache, tmp_path) == [16.0, 0, 1]
+    assert call(cache, tmp_path) == [16.0, 1, 0]
+    rows = package / "kernels" / "rows.py"
+    old = rows.read_text()
+    assert "t[i] += s[2 * i]" in old
+    rows.write_text(old.replace("t[i] += s[2 * i]", "t[i] += 3 * s[2 * i]"))
+    assert call(cache, tmp_path) == [48.0, 0, 1]
+    rows.write_text(old)
+    assert call(cache, tmp_path)[0] == 16.0
+
+
+def test_the_stamp_depends_on_every_kernel_source(tmp_path, monkeypatch):
+    kernels = tmp_path / "kernels"
+    shutil.copytree(ROOT / "fastconv" / "kernels", kernels, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "fastconv" / "runtime.py", tmp_path)
+    stamp = jit.source_stamp.__wrapped__
+    original = stamp()
+    monkeypatch.setattr(jit, "HERE", kernels)
+    assert stamp() == original
+    seen = {stamp()}
+    for path in (*sorted(kernels.glob("*.py")), tmp_path / "runtime.py"):
+        path.write_text(path.read_text() + "\n# edited\n")
+        assert stamp() not in seen, path.name
+        seen.add(stamp())
+    (kernels / "new.py").write_text("")
+    assert stamp() not in seen
+
+
+def test_outdated_folders_go(tmp_path):
+    """The last few states of the sources stay; other installations and other files are left alone."""
+    now = tmp_path / "kernels-aaaaaaaaaaaa-0000"
+    others = [tmp_path / f"kernels-aaaaaaaaaaaa-{i:04}" for i in range(1, jit.KEPT + 4)]
+    foreign = [tmp_path / "kernels-bbbbbbbbbbbb-0000", tmp_path / "something"]
+    for age, folder in enumerate((now, *foreign, *others)):
+        folder.mkdir()
+        (folder / "x.kernel").touch()
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    jit._remove_outdated(now)
+    assert {path for path in tmp_path.iterdir()} == {now, *foreign, *others[:jit.KEPT]}
+
+
+@NO_JIT
+def test_damaged_entries_are_compiled_again(tmp_path):
+    call(tmp_path)
+    for i, path in enumerate(sorted(tmp_path.rglob("*.kernel"))):
+        whole = path.read_bytes()
+        path.write_bytes((whole[:-10], b"", b"rubbish", whole[:len(whole) // 2], b"\0" * 100)[i % 5])
+    assert call(tmp_path) == [16.0, 0, 1]
+    assert call(tmp_path) == [16.0, 1, 0]
+
+
+@NO_JIT
+def test_entries_that_cannot_be_written_are_done_without(tmp_path):
+    """A folder that becomes a file while the process runs, and one that disappears."""
+    program = f"""
+import os, shutil, numpy as np, fastconv
+from fastconv.kernels.jit import cache_folder
+folder = cache_folder()
+folder.parent.mkdir()
+folder.write_text("in the way")
+assert fastconv.avg_pool2d(np.ones((1, 4, 4), np.float32), 2).sum() == 4
+folder.unlink()
+shutil.rmtree(folder.parent)
+assert fastconv.im2col(np.ones((1, 4, 4), np.float32), 2).sum() == 36
+print(folder.is_dir(), {str(tmp_path)!r} in str(folder))
+"""
+    assert run(program, FASTCONV_CACHE_DIR=tmp_path / "cache") == "True True"
+
+
+@NO_JIT
+def test_processes_that_start_cold_at_the_same_time(tmp_path):
+    """Two signatures of each kernel, compiled at once: each is found, and is the right one."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "FASTCONV_CACHE_DIR": str(tmp_path)}
+    programs = [PROGRAM.replace("DTYPE", dtype) for dtype in ("np.float32", "np.float64")]
+    running = [subprocess.Popen([sys.executable, "-c", program], env=variables, stdout=subprocess.PIPE, text=True) for program in programs]
+    assert [json.loads(process.communicate(timeout=180)[0])[0] for process in running] == [16.0] * 2
+    assert call(tmp_path) == call(tmp_path, dtype="np.float64") == [16.0, 1, 0]
+    assert all(name.endswith(".kernel") for name in entries(tmp_path))
+
+
+# ---------------------------------------------------------------- memory
+def test_every_cache_in_memory_is_bounded():
+    named = {"source_stamp", "cache_folder", "_remove_outdated", "_lowest"}     # of one value, or of one for each dtype
+    found = set()
+    for module in pkgutil.walk_packages(fastconv.__path__, "fastconv."):
+        if not module.name.startswith(("fastconv.report", "fastconv.cs231n", "fastconv.cli", "fastconv.shapes", "fastconv.__main__")):
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, functools._lru_cache_wrapper) and value.__module__ == module.name:
+                    found.add(name)
+                    assert value.cache_info().maxsize is not None or name in named, f"{module.name}.{name}"
+    assert {"conv_plan", *named} <= found
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
+def test_memory_does_not_grow_with_varying_shapes():
+    program = """
+import os
+import numpy as np, fastconv
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2 ** 20
+weight, many, C = np.ones((6, 3, 3, 3), np.float32), np.ones((300, 3, 3, 3), np.float32), np.ones(3, np.float32)
+def calls(shapes):
+    for h, w in shapes:
+        x = np.ones((2, 3, h, w), np.float32)
+        for filters in (weight, many):
+            y = fastconv.conv2d(x, filters, padding=1)
+            fastconv.conv2d_backward(y, x, filters, padding=1)
+        y = fastconv.max_pool2d(x, 2)
+        fastconv.max_pool2d_backward(y, x, 2)
+        fastconv.avg_pool2d_backward(fastconv.avg_pool2d(x, 2), x, 2)
+        fastconv.col2im(fastconv.im2col(x, 3), (h, w), 3)
+        fastconv.batch_norm_backward(fastconv.batch_norm(x, None, None, C, C), x, None, None, C, C)
+calls([(60, 60), (20, 30), (40, 33)])
+before = resident()
+calls([(5 + i % 43, 7 + i % 37) for i in range(300)])
+print(resident() - before)
+"""
+    assert float(run(program)) < 24
+
+
+def test_memory_of_many_plans():
+    program = """
+import os
+import numpy as np, fastconv
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2 ** 20
+x = np.ones((1, 1, 2, 6000), np.float32)
+fastconv.plan_conv2d((1, 3, 8, 8), (4, 3, 3, 3))
+fastconv.avg_pool2d(x, 1)
+before = resident()
+for i in range(5000):
+    fastconv.plan_conv2d((1, 3, 8 + i, 9), (4, 3, 3, 3))
+    fastconv.avg_pool2d(x[..., i:], 1)
+print(resident() - before)
+"""
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("reads Linux's /proc")
+    assert float(run(program)) < 32
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_workspace_is_bounded_whatever_the_batch(size):
+    dtype = np.dtype(f"f{size}")
+    for N in (1, 1000):
+        for C, F, H, K, groups in ((3, 64, 224, 7, 1), (2048, 2048, 64, 3, 1), (512, 512, 7, 3, 512), (1, 1, 4000, 31, 1),
+                                   (64, 4096, 1, 1, 1), (4096, 8, 300, 1, 1), (8, 8, 100, 100, 8), (3, 1000, 2, 2, 1)):
+            plan = fastconv.plan_conv2d((N, C, H, H), (F, C // groups, K, K), dtype, groups=groups)
+            assert 0 < plan.workspace <= 64 * 2 ** 20, plan
+
+
+def test_a_plan_is_made_once(monkeypatch):
+    planning.conv_plan.cache_clear()
+    x, weight = np.ones((1, 2, 5, 5), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    for _ in range(5):
+        fastconv.conv2d(x, weight)
+        fastconv.conv2d(x.astype(">f4"), weight)
+    assert planning.conv_plan.cache_info().misses == 1

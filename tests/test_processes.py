@@ -1,0 +1,536 @@
+"""Threads, forked and spawned children, threading layers, folders that cannot be written: answers stay right, bit for bit."""
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from cases import conv_cases, fold_cases, norm_cases, pool_cases
+from isolated import ROOT, run
+
+import fastconv
+from fastconv import runtime
+from fastconv.kernels import jit
+
+NO_JIT = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+# Numba alone does it too: TBB with more threads than cores, first started by another than the main thread.
+TWO_CORES = pytest.mark.skipif(CORES < 2, reason="on one core a process with TBB does not end")
+LAYERS = ["default", "omp", "workqueue"]
+
+# Every operation, forward and backward, on shapes that are worth two threads; `work()` gives all results in their order.
+WORK = """
+import numpy as np, fastconv
+from fastconv import runtime
+rng = np.random.default_rng(0)
+x = rng.standard_normal((2, 8, 160, 161)).astype(np.float32)
+weight = rng.standard_normal((16, 8, 3, 3)).astype(np.float32)
+few = weight[:3]
+C = np.arange(1, 9, dtype=np.float32)
+rows = rng.standard_normal((3000, 70)).astype(np.float32)
+
+def work():
+    results = []
+    for w, algorithm in ((weight, "im2col"), (few, "direct")):
+        y = fastconv.conv2d(x, w, None, 1, 1, algorithm=algorithm)
+        results += [y, *fastconv.conv2d_backward(y, x, w, w[:, 0, 0, 0], 1, 1, algorithm=algorithm)]
+    y, indices = fastconv.max_pool2d(x, 3, 2, 1, return_indices=True)
+    results += [y, indices, fastconv.max_pool2d(x, 2), fastconv.max_pool2d_backward(y, x, 3, 2, 1)]
+    results += [fastconv.max_pool2d_backward(y, x, 3, 2, 1, indices=indices)]
+    y = fastconv.avg_pool2d(x, 3, 2, 1)
+    results += [y, fastconv.avg_pool2d_backward(y, x, 3, 2, 1)]
+    cols = fastconv.im2col(x, 3)
+    results += [cols, fastconv.im2col_backward(cols, x, 3)]
+    results += [fastconv.col2im(cols, (160, 161), 3), fastconv.col2im_backward(x, cols, (160, 161), 3)]
+    for image, c in ((x, C), (rows, rows[0] * 1)):
+        results += [fastconv.batch_norm(image, None, None, c, c), *fastconv.batch_norm_backward(image, image, None, None, c, c)]
+    return [r for r in results if r is not None]
+
+def same(results, wanted):
+    return len(results) == len(wanted) and all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(results, wanted))
+"""
+
+SMALLER = """
+import numpy as np, fastconv
+from fastconv import runtime
+x = np.random.default_rng(0).standard_normal((2, 8, 160, 161)).astype(np.float32)
+weight = np.random.default_rng(1).standard_normal((16, 8, 3, 3)).astype(np.float32)
+
+def work():
+    return [fastconv.conv2d(x, weight, padding=1), fastconv.max_pool2d(x, 2), fastconv.batch_norm(x, None, None)]
+
+def same(results, wanted):
+    return all(np.array_equal(a, b) for a, b in zip(results, wanted))
+
+fastconv.set_num_threads(1)
+wanted = work()
+fastconv.set_num_threads(2)
+"""
+
+FORKED = """
+import os, time
+
+def forked():
+    "True where a forked child gets the right answer, within a minute."
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if same(work(), wanted) else 2
+        finally:
+            os._exit(status)
+    end = time.time() + 60
+    while time.time() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return False
+"""
+
+THREADS = """
+import threading
+
+def together(n=8, rounds=2):
+    "n threads that all enter at once; the list that their verdicts go to."
+    barrier, verdicts = threading.Barrier(n), []
+    def enter():
+        barrier.wait()
+        for _ in range(rounds):
+            verdicts.append(same(work(), wanted))
+    threads = [threading.Thread(target=enter) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    return threads, verdicts
+
+def finished(threads, verdicts):
+    for thread in threads:
+        thread.join(60)
+    return not any(t.is_alive() for t in threads) and len(verdicts) == 16 and all(verdicts)
+"""
+
+
+# ---------------------------------------------------------------- the number of threads
+def test_bits_do_not_depend_on_the_number_of_threads():
+    program = WORK + """
+fastconv.set_num_threads(1)
+wanted, used = work(), set()
+from fastconv import plan
+threads_for = runtime.threads_for
+runtime.threads_for = lambda flops: used.add(threads_for(flops)) or threads_for(flops)
+for n in (2, 3, 7):
+    fastconv.set_num_threads(n)
+    plan.conv_plan.cache_clear()               # a plan made for other threads must be the same
+    assert same(work(), wanted), n
+    assert same(work(), wanted), n
+print(sorted(used), len(wanted))
+"""
+    used, results = run(program, NUMBA_NUM_THREADS="7").rsplit(" ", 1)
+    assert {2, 3, 7} <= set(json.loads(used)) and int(results) > 25
+
+
+def cases():
+    """Small cases of every operation: their parallel drivers would not be asked on their own."""
+    for case in conv_cases()[::3]:
+        for algorithm in ("direct", "im2col"):
+            kwargs = {**case.kwargs, "algorithm": algorithm}
+            yield fastconv.conv2d, case.arrays(np.float32), kwargs
+            yield fastconv.conv2d_backward, (case.dout(np.float32), *case.arrays(np.float32)), kwargs
+    for case in pool_cases()[::3]:
+        yield fastconv.max_pool2d, case.arrays(np.float32), {**case.max_kwargs, "return_indices": True}
+        yield fastconv.max_pool2d_backward, (case.dout(np.float32), *case.arrays(np.float32)), case.max_kwargs
+        yield fastconv.avg_pool2d, case.arrays(np.float32), case.avg_kwargs
+        yield fastconv.avg_pool2d_backward, (case.dout(np.float32), *case.arrays(np.float32)), case.avg_kwargs
+    for case in norm_cases()[::3]:
+        yield fastconv.batch_norm, case.arrays(np.float32), case.kwargs
+        yield fastconv.batch_norm_backward, (case.dout(np.float32), *case.arrays(np.float32)), case.kwargs
+    for case in fold_cases()[::3]:
+        x, = case.arrays(np.float32)
+        cols = fastconv.im2col(x, case.kernel_size, **case.kwargs)
+        yield fastconv.im2col, (x, case.kernel_size), case.kwargs
+        yield fastconv.col2im, (cols, case.output_size, case.kernel_size), case.kwargs
+
+
+def test_parallel_drivers_agree_with_serial_ones_on_small_cases(monkeypatch):
+    runtime.start()
+    for function, arrays, kwargs in cases():
+        results = []
+        for threads in (1, runtime.max_threads()):
+            monkeypatch.setattr(runtime, "threads_for", lambda work, threads=threads: threads)
+            result = function(*(a.copy() if isinstance(a, np.ndarray) else a for a in arrays), **kwargs)
+            results.append(result if isinstance(result, tuple) else (result,))
+        for one, many in zip(*results):
+            assert (one is None and many is None) or one.tobytes() == many.tobytes(), (function, kwargs, [a.shape for a in arrays[:2]])
+
+
+def test_settings_of_the_user_stay():
+    program = WORK + """
+import os, numba
+environment, config = dict(os.environ), {name: getattr(numba.config, name) for name in dir(numba.config) if name.isupper()}
+for threads in (1, 2, 3):
+    numba.set_num_threads(threads)
+    fastconv.set_num_threads(3)
+    work()
+    assert numba.get_num_threads() == threads
+    fastconv.set_num_threads(1)
+    work()
+    assert numba.get_num_threads() == threads and fastconv.get_num_threads() == 1
+try:
+    fastconv.conv2d(x, weight, out=weight)
+except ValueError:
+    pass
+assert numba.get_num_threads() == 3
+assert dict(os.environ) == environment
+assert {name: getattr(numba.config, name) for name in config} == config
+"""
+    run(program, NUMBA_NUM_THREADS="3")
+
+
+def test_environment_variable(monkeypatch):
+    most = runtime.max_threads()
+    for text in ("0", "-1", "1.5", "two", str(most + 1), "9" * 30, "1 2", "0x1", "None"):
+        monkeypatch.setattr(runtime, "_threads", None)
+        monkeypatch.setenv("FASTCONV_NUM_THREADS", text)
+        with pytest.raises(ValueError, match=r"FASTCONV_NUM_THREADS .*wanted: an integer from 1 to"):
+            fastconv.get_num_threads()
+    for text, threads in (("1", 1), (f" {most} ", most), ("", most), ("   ", most)):
+        monkeypatch.setattr(runtime, "_threads", None)
+        monkeypatch.setenv("FASTCONV_NUM_THREADS", text)
+        assert fastconv.get_num_threads() == threads
+    monkeypatch.delenv("FASTCONV_NUM_THREADS")
+    monkeypatch.setattr(runtime, "_threads", None)
+    assert fastconv.get_num_threads() == most
+    monkeypatch.setenv("FASTCONV_NUM_THREADS", "1")
+    fastconv.set_num_threads(most)
+    assert fastconv.get_num_threads() == most
+
+
+def test_environment_variable_in_a_process():
+    program = SMALLER.split("fastconv.set_num_threads(1)")[0]
+    assert run(program + "work(); print(fastconv.get_num_threads(), runtime._layer)", FASTCONV_NUM_THREADS="1") == "1 None"
+    run(program + """
+try:
+    work()
+except ValueError as error:
+    assert "FASTCONV_NUM_THREADS is 'many'" in str(error), error
+else:
+    raise AssertionError
+fastconv.set_num_threads(1)
+work()
+""", FASTCONV_NUM_THREADS="many")
+
+
+# ---------------------------------------------------------------- threads and processes
+@NO_JIT
+@TWO_CORES
+@pytest.mark.parametrize("layer", LAYERS)
+def test_eight_threads_enter_at_once(layer):
+    assert run(SMALLER + THREADS + "print(finished(*together()), runtime._layer)", NUMBA_THREADING_LAYER=layer).startswith("True")
+
+
+@TWO_CORES
+def test_eight_threads_enter_before_anything_is_compiled_or_started():
+    """The first calls of a process, all at once, against the answers of one thread afterwards."""
+    program = SMALLER.split("fastconv.set_num_threads(1)")[0] + THREADS + """
+wanted, results, work_alone = None, [], work
+same = lambda result, _: results.append(result) or True
+threads, verdicts = together(rounds=2)
+assert finished(threads, verdicts)
+fastconv.set_num_threads(1)
+wanted = work_alone()
+print(len(results), all(np.array_equal(a, b) for result in results for a, b in zip(result, wanted)))
+"""
+    assert run(program) == "16 True"
+
+
+@NO_JIT
+@FORK
+@pytest.mark.parametrize("layer", LAYERS)
+def test_forked_after_use(layer):
+    program = SMALLER + THREADS + FORKED + """
+assert same(work(), wanted) and forked() and same(work(), wanted)
+assert finished(*together())
+assert forked() and same(work(), wanted)
+print("right", runtime._layer)
+"""
+    assert run(program, NUMBA_THREADING_LAYER=layer).startswith("right")
+
+
+@NO_JIT
+@FORK
+def test_forked_while_threads_run_and_from_a_thread():
+    program = SMALLER + THREADS + FORKED + """
+assert same(work(), wanted)                    # threads are started by the main thread
+running = together()
+assert forked()
+assert finished(*running)
+answers = []
+thread = threading.Thread(target=lambda: answers.append(forked()))
+thread.start()
+thread.join()
+print(answers == [True] and same(work(), wanted))
+"""
+    assert run(program) == "True"
+
+
+@NO_JIT
+@FORK
+def test_forked_after_the_user_ran_openmp():
+    """GNU OpenMP ends a child that enters it; here the user's program started it, before this package did anything."""
+    user = """
+import os, sys, numba, numpy as np
+@numba.njit(parallel=True)
+def total(a):
+    s = 0.0
+    for i in numba.prange(a.size):
+        s += a[i]
+    return s
+assert total(np.ones(1000)) == 1000
+"""
+    program = SMALLER.split("fastconv.set_num_threads(1)")[0] + user + FORKED + """
+fastconv.set_num_threads(1)
+wanted = work()
+fastconv.set_num_threads(2)
+print(forked(), runtime._layer, same(work(), wanted), runtime._layer)
+"""
+    assert run(program, NUMBA_THREADING_LAYER="omp") == "True None True omp"
+    late = user + """
+import multiprocessing
+def child(queue):
+    exec(PROGRAM)
+    queue.put(float(PROGRAM_GLOBALS["total"]))
+PROGRAM_GLOBALS = {}
+PROGRAM = '''
+import fastconv, numpy as np
+x = np.ones((2, 8, 160, 161), np.float32)
+PROGRAM_GLOBALS["total"] = fastconv.max_pool2d(x, 2).sum()
+'''
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=child, args=(queue,))
+process.start()
+print(queue.get(timeout=60), "fastconv" in sys.modules)
+process.join(60)
+"""
+    assert run(late, NUMBA_THREADING_LAYER="omp") == "102400.0 False"
+
+
+@NO_JIT
+@pytest.mark.parametrize("layer", ["default", "omp"])
+def test_the_users_own_parallel_program_runs_at_the_same_time(layer):
+    program = SMALLER + THREADS + """
+import numba
+@numba.njit(parallel=True, nogil=True)
+def total(a):
+    s = 0
+    for i in numba.prange(a.size):
+        s += a[i]
+    return s
+numbers, answers = np.arange(200_000), []
+wanted_total = total(numbers)
+def user():
+    numba.set_num_threads(1 + len(answers) % numba.config.NUMBA_NUM_THREADS)
+    before = numba.get_num_threads()
+    for _ in range(100):
+        answers.append(total(numbers) == wanted_total and numba.get_num_threads() == before)
+users = [threading.Thread(target=user) for _ in range(3)]
+for thread in users:
+    thread.start()
+assert finished(*together())
+for thread in users:
+    thread.join(60)
+print(len(answers), all(answers))
+"""
+    assert run(program, NUMBA_THREADING_LAYER=layer) == "300 True"
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_multiprocessing(method, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SMALLER + f"""
+import multiprocessing
+def child(_):
+    return same(work(), wanted)
+if __name__ == "__main__":
+    assert same(work(), wanted)
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        print(pool.map(child, range(4)))
+""")
+    assert run(script=script) == "[True, True, True, True]"
+
+
+# ---------------------------------------------------------------- import, folders, no compiler
+def test_import_does_nothing(tmp_path):
+    program = """
+import os, sys, threading
+import numba
+from numba.core.dispatcher import Dispatcher
+before, by_numba = dict(os.environ), set(sys.modules)
+import fastconv, fastconv.functional
+optional = {"matplotlib", "torch", "scipy", "rich", "naive", "jinja2", "pytest", "hypothesis", "dask"} & set(sys.modules) - by_numba
+modules = [module for name, module in list(sys.modules.items()) if name.startswith("fastconv")]
+kernels = [k for module in modules for k in vars(module).values() if isinstance(k, Dispatcher)]
+compiled = [k for k in kernels if k.signatures]
+try:
+    layer = numba.threading_layer()
+except ValueError:
+    layer = None
+tbb = os.path.exists("/proc/self/maps") and "libtbb" in open("/proc/self/maps").read()
+print(optional, compiled, layer, tbb, threading.active_count(), dict(os.environ) == before, len(kernels) > 30 or numba.config.DISABLE_JIT)
+"""
+    folders = {name: tmp_path / name for name in ("HOME", "XDG_CACHE_HOME", "FASTCONV_CACHE_DIR", "NUMBA_CACHE_DIR")}
+    assert run(program, flags=("-B",), **folders) == "set() [] None False 1 True True"
+    assert not any(folder.exists() for folder in folders.values())
+
+
+NOWHERE = {name: "/dev/null/nowhere" for name in ("HOME", "XDG_CACHE_HOME", "FASTCONV_CACHE_DIR", "NUMBA_CACHE_DIR")}
+TINY = """
+import numpy as np, fastconv
+from fastconv import runtime
+x = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+print(fastconv.avg_pool2d(x, 2).tolist(), runtime.info()["kernel cache"].split(":")[0])
+"""
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/nowhere", __file__, "/proc/nowhere"])
+def test_no_writable_folder(folder):
+    """The last of these looks as if it could be written, to root."""
+    answer, cache = run(TINY, flags=("-W", "error"), **{**NOWHERE, "FASTCONV_CACHE_DIR": folder}).rsplit(" ", 1)
+    assert answer == "[[[2.5, 4.5], [10.5, 12.5]]]"
+    assert cache == "none" or folder == "/proc/nowhere"
+
+
+def test_folders_that_may_not_be_looked_at(monkeypatch, tmp_path):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    choose = jit.cache_folder.__wrapped__
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    assert choose() is None
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)         # a user that the system does not know
+    assert choose() is None
+    for name in ("FASTCONV_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, str(tmp_path / "new"))
+            assert choose().parent == tmp_path / "new"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert choose().parent == tmp_path / "fastconv"
+    monkeypatch.setattr(Path, "exists", forbidden)
+    assert choose() is None
+    assert not any(tmp_path.iterdir())
+
+
+def test_without_the_compiler():
+    """NUMBA_DISABLE_JIT=1: the same functions as plain Python, drivers of the parallel kind among them."""
+    program = """
+import numpy as np, fastconv, naive
+from fastconv import runtime
+rng = np.random.default_rng(0)
+for runtime.SMALL_WORK in (runtime.SMALL_WORK, 0):
+    for dtype in (np.float32, np.float64):
+        x, w, b = (rng.integers(-3, 4, s).astype(dtype) for s in ((2, 4, 5, 6), (4, 2, 3, 3), (4,)))
+        y, gradients = naive.conv2d(x, w, b, 1, 1, 1, 2), naive.conv2d_backward(x, x, w, b, 1, 1, 1, 2)
+        for algorithm in ("direct", "im2col"):
+            assert np.array_equal(fastconv.conv2d(x, w, b, 1, 1, 1, 2, algorithm=algorithm), y)
+            for fast, slow in zip(fastconv.conv2d_backward(x, x, w, b, 1, 1, 1, 2, algorithm=algorithm), gradients):
+                assert np.array_equal(fast, slow)
+        for name in ("max_pool2d", "avg_pool2d"):
+            y = getattr(naive, name)(x, 2)
+            assert np.array_equal(getattr(fastconv, name)(x, 2), y)
+            assert np.array_equal(getattr(fastconv, name + "_backward")(y, x, 2), getattr(naive, name + "_backward")(y, x, 2))
+        cols = naive.im2col(x, 3)
+        assert np.array_equal(fastconv.im2col(x, 3), cols)
+        assert np.array_equal(fastconv.col2im(cols, (5, 6), 3), naive.col2im(cols, (5, 6), 3))
+        for image in (x, x[:, :, 0, 0]):
+            assert np.allclose(fastconv.batch_norm(image, None, None, b, b), naive.batch_norm(image, None, None, b, b), atol=1e-5)
+            for fast, slow in zip(*(m.batch_norm_backward(image, image, None, None, b, b) for m in (fastconv, naive))):
+                assert np.allclose(fast, slow, atol=1e-4)
+print("right")
+"""
+    assert run(program, flags=("-W", "error::RuntimeWarning:fastconv"), NUMBA_DISABLE_JIT="1", **NOWHERE) == "right"
+
+
+# ---------------------------------------------------------------- TBB
+def tbb_library():
+    """libtbb.so.12 of the distribution that is installed here."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the names of Linux")
+    places = [Path(f.locate()) for d in importlib.metadata.distributions(name="tbb") for f in d.files or () if f.name == "libtbb.so.12"]
+    if not places or not places[0].exists():
+        pytest.skip("PyPI's tbb is not installed")
+    return places[0].resolve()
+
+
+def layout(root, packages, library, recorded):
+    """A distribution `tbb` in the folder `packages` whose RECORD calls its library `recorded`; `library` is where the file lies."""
+    info = root / packages / "tbb-2099.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tbb\nVersion: 2099.0\n")
+    (info / "RECORD").write_text(f"{recorded},,\ntbb-2099.0.dist-info/METADATA,,\n")
+    if library:
+        (root / library).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tbb_library(), root / library)
+    return root / packages
+
+
+LAYOUTS = {
+    "venv": ("lib/python3.99/site-packages", "lib/libtbb.so.12", "../../libtbb.so.12"),
+    "user": (".local/lib/python3.99/site-packages", ".local/lib/libtbb.so.12", "../../libtbb.so.12"),
+    "target": ("packages", "packages/lib/libtbb.so.12", "../libtbb.so.12"),
+    "beside": ("packages", "packages/libtbb.so.12", "libtbb.so.12"),
+}
+
+
+@pytest.mark.parametrize("packages, library, recorded", LAYOUTS.values(), ids=LAYOUTS)
+def test_tbb_is_found_beside_its_distribution(tmp_path, monkeypatch, packages, library, recorded):
+    monkeypatch.syspath_prepend(layout(tmp_path, packages, library, recorded))
+    assert runtime._tbb_places("libtbb.so.12")[0] == (tmp_path / library).resolve()
+
+
+def test_tbb_of_a_target_folder_that_lost_its_library(tmp_path, monkeypatch):
+    """Some releases of pip leave the library out: the next distribution on the path serves."""
+    real = tbb_library()
+    monkeypatch.syspath_prepend(layout(tmp_path, "packages", None, "../libtbb.so.12"))
+    assert runtime._tbb_places("libtbb.so.12")[0] == real
+
+
+def test_tbb_of_conda_has_no_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert runtime._tbb_places("libtbb.so.12") == []
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libtbb.so.12").touch()
+    assert runtime._tbb_places("libtbb.so.12") == [(tmp_path / "lib" / "libtbb.so.12").resolve()]
+
+
+@NO_JIT
+def test_tbb_that_was_found_is_the_one_in_use(tmp_path):
+    packages = layout(tmp_path, *LAYOUTS["user"])
+    program = """
+import os
+from fastconv import runtime
+layer = runtime.start()
+maps = {line.split()[-1] for line in open("/proc/self/maps") if "libtbb.so" in line}
+print(layer, *maps)
+"""
+    assert run(program, path=f"{packages}:{ROOT}") == f"tbb {(tmp_path / LAYOUTS['user'][1]).resolve()}"
+
+
+@NO_JIT
+def test_without_tbb_another_layer_serves():
+    program = "from fastconv import runtime; runtime.load_tbb = lambda: False\n" + SMALLER + THREADS + """
+assert finished(*together())
+print(runtime._layer, "one at a time" in runtime.info()["threading layer"])
+"""
+    layer, told = run(program).split()
+    assert (layer == "tbb") != (told == "True")
