@@ -253,6 +253,7 @@ print(len(results), all(np.array_equal(a, b) for result in results for a, b in z
 
 @NO_JIT
 @FORK
+@TWO_CORES
 @pytest.mark.parametrize("layer", LAYERS)
 def test_forked_after_use(layer):
     program = SMALLER + THREADS + FORKED + """
@@ -266,6 +267,7 @@ print("right", runtime._layer)
 
 @NO_JIT
 @FORK
+@TWO_CORES
 def test_forked_while_threads_run_and_from_a_thread():
     program = SMALLER + THREADS + FORKED + """
 assert same(work(), wanted)                    # threads are started by the main thread
@@ -283,6 +285,7 @@ print(answers == [True] and same(work(), wanted))
 
 @NO_JIT
 @FORK
+@TWO_CORES
 def test_forked_after_the_user_ran_openmp():
     """GNU OpenMP ends a child that enters it; here the user's program started it, before this package did anything."""
     user = """
@@ -324,6 +327,7 @@ process.join(60)
 
 
 @NO_JIT
+@TWO_CORES
 @pytest.mark.parametrize("layer", ["default", "omp"])
 def test_the_users_own_parallel_program_runs_at_the_same_time(layer):
     program = SMALLER + THREADS + """
@@ -352,6 +356,7 @@ print(len(answers), all(answers))
     assert run(program, NUMBA_THREADING_LAYER=layer) == "300 True"
 
 
+@TWO_CORES
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_multiprocessing(method, tmp_path):
     script = tmp_path / "script.py"
