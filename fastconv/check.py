@@ -46,7 +46,7 @@ def array(name: str, x: Any, shape: str, ndims: Sequence[int], integers: bool = 
         else:
             raise TypeError(f"{name} is a {type(x).__name__}; wanted: a NumPy array {shape}. "
                             f"numpy.asarray({name}, dtype=numpy.float32) may help")
-    if x.dtype.newbyteorder("=") not in FLOATS and not (integers and x.dtype.kind in "iu"):
+    if x.dtype not in FLOATS and x.dtype.newbyteorder("=") not in FLOATS and not (integers and x.dtype.kind in "iu"):
         wanted = "float32, float64 or float16" + (", or an integer type" if integers else "")
         raise TypeError(f"{name} has dtype {x.dtype}; wanted: {wanted}. Convert it first: {name}.astype(numpy.float32)"
                         + (" for each of its real and imaginary parts" if x.dtype.kind == "c" else ""))
@@ -91,9 +91,9 @@ def _typed_writeable(x: np.ndarray) -> np.ndarray:
 def common_dtype(arrays: Sequence[tuple[str, np.ndarray | None]]) -> np.dtype:
     """The dtype that all the arrays have; mixed ones are refused, with the conversion that would help."""
     first_name, first = next((name, x) for name, x in arrays if x is not None)
-    dtype = first.dtype.newbyteorder("=")
+    dtype = first.dtype if first.dtype.isnative else first.dtype.newbyteorder("=")
     for name, x in arrays:
-        if x is not None and x.dtype.newbyteorder("=") != dtype:
+        if x is not None and x.dtype != dtype and x.dtype.newbyteorder("=") != dtype:
             raise TypeError(f"{name} has dtype {x.dtype} and {first_name} has {first.dtype}; wanted: one dtype. Convert one: "
                             f"{name}.astype({first_name}.dtype)")
     return dtype
@@ -265,6 +265,8 @@ def need(value: Any) -> tuple[bool, bool, bool]:
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    if type(value) is str and value in choices:
+        return value
     wanted = "one of " + ", ".join(map(repr, choices))
     if not isinstance(value, str):
         raise _wrong_type(name, value, wanted)

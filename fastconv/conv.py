@@ -12,6 +12,7 @@ from .runtime import run
 
 X_SHAPE = "(N, C, H, W) or (C, H, W)"
 W_SHAPE = "(F, C / groups, KH, KW)"
+NO_BIAS = {dtype: np.empty(0, dtype) for dtype in (check.F32, check.F64)}
 
 
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
@@ -33,8 +34,8 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
     shape = plan.y_shape if x.ndim == 4 else plan.y_shape[1:]
     given = check.output(out, shape, call.dtype, (x, weight, bias))
     y = check.target(given, shape, dtype)
-    xs, ws, bs = call.x(), call.weight(), check.native(bias, dtype) if bias is not None else np.empty(0, dtype)
-    _forward(plan, xs, ws, bs, y.reshape(plan.y_shape))
+    xs, ws, bs = call.x(), call.weight(), check.native(bias, dtype) if bias is not None else NO_BIAS[dtype]
+    _forward(plan, xs, ws, bs, y if y.ndim == 4 else y.reshape(plan.y_shape))
     return check.deliver(y, given, call.dtype)
 
 
@@ -90,7 +91,8 @@ class _Call:
 
     def x(self) -> np.ndarray:
         """x (N, C, H, W) as the kernels take it."""
-        return check.native(self._x, self.working).reshape(self.plan.x_shape)
+        x = check.native(self._x, self.working)
+        return x if x.ndim == 4 else x.reshape(self.plan.x_shape)
 
     def weight(self) -> np.ndarray:
         return check.native(self._weight, self.working)

@@ -29,7 +29,7 @@ TASK_FLOPS = 4e6                             # the least work that a task is cut
 COLUMN_ROWS = 288                            # rows of the column block that a gradient to the input adds back: 32 channels of 3 x 3
 PACK_INSIDE = 2                              # blocks of pixels up to which each packs the weights by itself: once or twice is soon done
 FEW_PIXELS = 256                             # images up to which the product may be turned around
-PATCH_USES = 140                             # filters that a task multiplies a packed patch with, before it is worth packing it twice
+PATCH_USES = 160                             # filters that a task multiplies a packed patch with, before it is worth packing it twice
 FEW_FILTERS = 4                              # fewer filters than this are not worth packing patches for
 BAND_BYTES = 32 * 1024                       # the least part of a plane that a task of col2im or of a pooling's gradient takes
 
