@@ -12,7 +12,8 @@ import os
 import platform
 import sys
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,23 @@ SMALL_WORK = 3e6                   # at 100 GFLOP/s; starting a second thread co
 
 
 def run(serial: Any, parallel: Any, work: float, *arguments: Any) -> None:
-    """Call the driver for as many threads as the work is worth; Numba's own setting is afterwards what it was."""
+    """Call the driver for as many threads as the work is worth."""
     threads = threads_for(work)
     if threads == 1:
         serial(*arguments)
-        return
+    else:
+        with using(threads):
+            parallel(*arguments)
+
+
+@contextmanager
+def using(threads: int) -> Iterator[None]:
+    """Numba on so many threads; its own setting is afterwards what it was."""
     with _guard:
         before = numba.get_num_threads()     # of this Python thread alone
         numba.set_num_threads(threads)
         try:
-            parallel(*arguments)
+            yield
         finally:
             numba.set_num_threads(before)
 

@@ -148,8 +148,8 @@ def tile_any(height, valid, columns, keep, K, a, a_at, b, b_at, c, c_at, c_row):
 def multiply(rows, columns, keep, K, a, a_at, a_depth, k0, b, b_depth, c, c_at, c_row, edge):
     """c[c_at + i * c_row + j] += sum over k < K of A[i, k0 + k] * B[k, j], for i < rows and j < columns.
 
-    keep: 1 to add to what stands in c, 0 to write over it. a: panels of depth a_depth from a_at; b: panels of depth b_depth, from its start; edge: scratch of ROWS * width elements for
-    the tiles that stick out of c.
+    keep: 1 to add to what stands in c, 0 to write over it. a: panels of depth a_depth from a_at; b: panels of depth b_depth, from its
+    start; edge: scratch of ROWS * width elements for the tiles that stick out of c.
     """
     width = width_of(b)
     i = 0

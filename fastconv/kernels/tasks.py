@@ -1,0 +1,91 @@
+"""Kernels that share one signature, and the one parallel loop that runs any of them.
+
+    kernel(first, last, src, weight, dst, bias, residual, job, table)      does the tasks first <= t < last
+
+src, weight, dst, bias, residual: 1-D contiguous arrays of one floating dtype, empty where a kernel has no use for one; job: the sizes that
+say what to do, table: offsets, both int64. Tasks write to different places and none looks at the number of threads.
+
+The parallel loop calls a kernel through its address: so no kernel is compiled a second time for threads, and the loop itself, the costliest
+thing to compile in a Numba program, is compiled once for each dtype.
+"""
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numba
+import numpy as np
+from numba import config, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .. import runtime
+from .jit import jit
+
+
+def signature(dtype: np.dtype) -> tuple[Any, ...]:
+    """The argument types of every kernel for this dtype."""
+    floats, integers = numba.from_dtype(np.dtype(dtype))[::1], types.int64[::1]
+    return (types.int64, types.int64, *[floats] * 5, integers, integers)
+
+
+@functools.cache
+def compiled(kernel: Any, dtype: np.dtype) -> Any:
+    """The kernel, with its code for this dtype loaded or compiled."""
+    if not config.DISABLE_JIT:
+        kernel.compile(signature(dtype))
+    return kernel
+
+
+@functools.cache
+def address(kernel: Any, dtype: np.dtype) -> Any:
+    """Where the kernel's machine code for this dtype starts; the kernel itself where nothing is compiled."""
+    if config.DISABLE_JIT:
+        return kernel
+    result = compiled(kernel, dtype).overloads[signature(dtype)]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+def _call(kernel, first, last, src, weight, dst, bias, residual, job, table):
+    """Call the kernel of this address; whether it failed (only memory can run out)."""
+    kernel(first, last, src, weight, dst, bias, residual, job, table)
+    return False
+
+
+def _call_intrinsic(typingctx, kernel, first, last, src, weight, dst, bias, residual, job, table):
+    arguments = (first, last, src, weight, dst, bias, residual, job, table)
+
+    def codegen(context, builder, sig, args):
+        convention, kinds = context.call_conv, sig.args[1:]
+        place = builder.inttoptr(args[0], convention.get_function_type(types.none, kinds).as_pointer())
+        status, _ = convention.call_function(builder, place, types.none, kinds, args[1:])
+        return cgutils.as_bool_bit(builder, status.is_error)
+
+    return types.boolean(types.int64, *arguments), codegen
+
+
+call = _call if config.DISABLE_JIT else intrinsic(_call_intrinsic)
+
+
+@jit(parallel=True)
+def parallel(kernel, tasks, src, weight, dst, bias, residual, job, table):
+    """All tasks of the kernel at this address, on Numba's threads; how many of them failed."""
+    failed = 0
+    for t in prange(tasks):
+        if call(kernel, t, t + 1, src, weight, dst, bias, residual, job, table):
+            failed += 1
+    return failed
+
+
+def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray,
+              residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> None:
+    """Do all tasks of a kernel, on as many threads as `work` floating-point operations are worth. MemoryError without room to work in."""
+    threads = runtime.threads_for(work)
+    if threads == 1:
+        kernel(0, tasks, src, weight, dst, bias, residual, job, table)
+        return
+    where = address(kernel, src.dtype)
+    with runtime.using(threads):
+        failed = parallel(where, tasks, src, weight, dst, bias, residual, job, table)
+    if failed:
+        raise MemoryError(f"no memory for the workspace of {kernel.__name__}")
