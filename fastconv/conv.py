@@ -7,12 +7,13 @@ import numpy as np
 
 from . import check
 from . import plan as planning
-from .kernels import conv_im2col, direct, sums
+from .algorithms import ALGORITHMS, NONE
+from .check import F32, F64
+from .kernels import sums
 from .runtime import run
 
 X_SHAPE = "(N, C, H, W) or (C, H, W)"
 W_SHAPE = "(F, C / groups, KH, KW)"
-NO_BIAS = {dtype: np.empty(0, dtype) for dtype in (check.F32, check.F64)}
 
 
 def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
@@ -23,20 +24,59 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
 
     x: (N, C, H, W) or one image (C, H, W); weight: (F, C / groups, KH, KW); bias: (F,) or None; all of one dtype, float32, float64
     or float16 (computed in float32, rounded once). stride, dilation: an int or (height, width). padding: an int, (height, width),
-    ((top, bottom), (left, right)), "valid" or "same". algorithm: "auto", "direct" or "im2col". out: an array of the result's shape
-    and dtype to write into.
+    ((top, bottom), (left, right)), "valid" or "same". algorithm: "auto", "direct", "im2col" or "depthwise" (one channel a group). out: an
+    array of the result's shape and dtype to write into.
 
     Returns y: (N, F, OH, OW), or (F, OH, OW) for one image, with OH = (H + top + bottom - DH * (KH - 1) - 1) // SH + 1.
     Raises TypeError or ValueError that name the argument.
     """
+    known = _known(x, weight, bias, stride, padding, dilation, groups, algorithm) if out is None else None
+    if known is not None:
+        y = np.empty(known.y_shape, known.dtype)
+        if y.size:
+            ALGORITHMS[known.algorithm].forward(known, x, weight, NONE[known.dtype] if bias is None else bias, y)
+        return y
     call = _Call(x, weight, bias, stride, padding, dilation, groups, algorithm)
     plan, dtype = call.plan, call.working
     shape = plan.y_shape if x.ndim == 4 else plan.y_shape[1:]
     given = check.output(out, shape, call.dtype, (x, weight, bias))
     y = check.target(given, shape, dtype)
-    xs, ws, bs = call.x(), call.weight(), check.native(bias, dtype) if bias is not None else NO_BIAS[dtype]
-    _forward(plan, xs, ws, bs, y if y.ndim == 4 else y.reshape(plan.y_shape))
+    if y.size:
+        bs = check.native(bias, dtype) if bias is not None else NONE[dtype]
+        ALGORITHMS[plan.algorithm].forward(plan, call.x(), call.weight(), bs, y if y.ndim == 4 else y.reshape(plan.y_shape))
+    _remember(plan, x, weight, bias, stride, padding, dilation, groups, algorithm)
     return check.deliver(y, given, call.dtype)
+
+
+# The plans of calls that needed nothing changed: the common arguments of a small layer are checked once, not at every call.
+_plans: dict[Any, planning.Plan] = {}
+MOST_PLANS = 4096
+
+
+def _key(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any, algorithm: Any) -> Any:
+    """What decides on the plan of a call whose arguments are in their plainest form; None for any other call."""
+    if (type(x) is np.ndarray is type(weight) and (bias is None or type(bias) is np.ndarray and bias.dtype is x.dtype)
+            and (x.dtype is F32 or x.dtype is F64) and weight.dtype is x.dtype and type(stride) is int is type(padding)
+            and type(dilation) is int is type(groups) and type(algorithm) is str):
+        return (x.shape, weight.shape, None if bias is None else bias.shape, x.itemsize, stride, padding, dilation, groups, algorithm,
+                planning.get_precision())
+    return None
+
+
+def _known(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any, algorithm: Any) -> planning.Plan | None:
+    """The plan of a call like an earlier one, whose arrays the kernels can take as they are."""
+    plan = _plans.get(_key(x, weight, bias, stride, padding, dilation, groups, algorithm))
+    if plan is not None and x.flags.carray and weight.flags.carray and (bias is None or bias.flags.carray):
+        return plan
+    return None
+
+
+def _remember(plan: planning.Plan, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any, algorithm: Any) -> None:
+    key = _key(x, weight, bias, stride, padding, dilation, groups, algorithm)
+    if key is not None and x.ndim == 4:
+        if len(_plans) >= MOST_PLANS:
+            _plans.clear()
+        _plans[key] = plan
 
 
 def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: Any = 1, padding: Any = 0,
@@ -57,11 +97,17 @@ def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: n
     dx = dweight = dbias = None
     if wanted[0]:
         dx = np.empty(plan.x_shape, dtype)
-        _to_input(plan, douts, call.weight(), dx)
+        if douts.size == 0:
+            dx[...] = 0
+        elif dx.size:
+            ALGORITHMS[plan.input_algorithm].to_input(plan, douts, call.weight(), dx)
         dx = check.deliver(dx.reshape(x.shape), None, call.dtype)
     if wanted[1]:
         dweight = np.empty(plan.weight_shape, dtype)
-        _to_weight(plan, douts, call.x(), dweight)
+        if douts.size == 0:
+            dweight[...] = 0
+        else:
+            ALGORITHMS[plan.weight_algorithm].to_weight(plan, douts, call.x(), dweight)
         dweight = check.deliver(dweight, None, call.dtype)
     if wanted[2] and bias is not None:
         N, F, OH, OW = plan.y_shape
@@ -96,30 +142,3 @@ class _Call:
 
     def weight(self) -> np.ndarray:
         return check.native(self._weight, self.working)
-
-
-def _forward(plan: planning.Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
-    if plan.algorithm == "direct":
-        run(direct.forward_serial, direct.forward_parallel, plan.flops, x, weight, bias, y, plan.geometry)
-    elif y.size:
-        packed = np.empty(plan.packed, plan.dtype)
-        if plan.packed:
-            blocks = -(-plan.y_shape[1] // plan.groups // planning.MOST_ROWS)
-            run(conv_im2col.pack_weight_serial, conv_im2col.pack_weight_parallel, 8 * weight.nbytes, weight, packed, plan.geometry, blocks)
-        run(conv_im2col.forward_serial, conv_im2col.forward_parallel, plan.flops, x, weight, packed, bias, y, plan.geometry,
-            plan.forward_blocks)
-
-
-def _to_input(plan: planning.Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-    if plan.algorithm == "direct":
-        run(direct.input_serial, direct.input_parallel, plan.flops, dout, weight, dx, plan.geometry)
-    elif dx.size:
-        packed = np.empty(plan.packed_transposed, plan.dtype)
-        run(conv_im2col.input_serial, conv_im2col.input_parallel, plan.flops, dout, weight, packed, dx, plan.geometry, plan.input_blocks)
-
-
-def _to_weight(plan: planning.Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
-    if plan.algorithm == "direct":
-        run(direct.weight_serial, direct.weight_parallel, plan.flops, dout, x, dweight, plan.geometry)
-    else:
-        run(conv_im2col.weight_serial, conv_im2col.weight_parallel, plan.flops, dout, x, dweight, plan.geometry, plan.weight_blocks)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import check
-from . import plan as planning
+from .blocking.parts import bands_of
 from .kernels import geometry as geometries
 from .kernels import im2col as kernels
 from .runtime import run
@@ -101,5 +101,5 @@ def _sums(cols: np.ndarray, geometry: _Geometry, out: Any, batch: bool) -> np.nd
     x = check.target(given, shape, working)
     N, C, H, W = geometry.x_shape
     run(kernels.col2im_serial, kernels.col2im_parallel, 8 * cols.nbytes, check.native(cols, working).reshape(geometry.cols_shape),
-        x.reshape(geometry.x_shape), geometry.integers, planning.bands_of(N * C, H, W * working.itemsize))
+        x.reshape(geometry.x_shape), geometry.integers, bands_of(N * C, H, W * working.itemsize))
     return check.deliver(x, given, cols.dtype.newbyteorder("="))

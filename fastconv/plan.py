@@ -1,7 +1,7 @@
-"""Plans: which algorithm, which blocks, how much workspace, and why. All thresholds of the package stand here.
+"""Plans: which algorithm, which blocks, how much workspace, and why.
 
 A plan depends on shapes, dtype, precision and instruction set only, never on the number of threads or on a timing, so that the same
-call gives the same bits at every run.
+call gives the same bits at every run. The thresholds of each algorithm stand in `blocking`.
 """
 from __future__ import annotations
 
@@ -11,27 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from . import check, runtime
+from . import check
+from .blocking import direct, im2col
+from .blocking.shape import Shape
 from .check import Pads, Pair
-from .kernels import geometry
-from .kernels.tiles import ROWS as MOST_ROWS
-from .kernels.tiles import TILES, VECTOR_BYTES, VECTORS
+from .instruction_set import isa
 
 ALGORITHMS = ("auto", "direct", "im2col")
 PRECISIONS = ("high", "highest")
+BLOCKING = {"direct": direct, "im2col": im2col}
 
-CHUNK_TERMS = {4: 384, 8: 256}               # of one chain of a sum, by itemsize; also the depth of a packed block
-BLOCK_BYTES = 448 * 1024                     # a packed block of patches: with a block of the result, well within a 1 MiB L2 cache
-RESULT_BYTES = 256 * 1024                    # the block of dW or of columns that such a block is multiplied into
-PARTS_BYTES = 4 * 1024 * 1024                # of the gradients to the weights that parts of the batch keep for themselves
-TASKS = 8                                    # one image is cut into at least so many tasks where its work is worth it
-TASK_FLOPS = 4e6                             # the least work that a task is cut down to
-COLUMN_ROWS = 288                            # rows of the column block that a gradient to the input adds back: 32 channels of 3 x 3
-PACK_INSIDE = 2                              # blocks of pixels up to which each packs the weights by itself: once or twice is soon done
-FEW_PIXELS = 256                             # images up to which the product may be turned around
-PATCH_USES = 160                             # filters that a task multiplies a packed patch with, before it is worth packing it twice
-FEW_FILTERS = 4                              # fewer filters than this are not worth packing patches for
-BAND_BYTES = 32 * 1024                       # the least part of a plane that a task of col2im or of a pooling's gradient takes
+FEW_FILTERS = 0                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
 
 _precision = "high"
 
@@ -51,8 +41,10 @@ def get_precision() -> str:
 class Plan:
     """How one convolution is computed, forward and backward. `print(plan)` says what was chosen and why."""
 
-    algorithm: str
+    algorithm: str                           # of the forward pass
     why: str
+    input_algorithm: str                     # of the gradient to the input
+    weight_algorithm: str                    # of the gradient to the weights
     x_shape: tuple[int, int, int, int]       # N C H W
     weight_shape: tuple[int, int, int, int]  # F C/groups KH KW
     y_shape: tuple[int, int, int, int]       # N F OH OW
@@ -64,28 +56,42 @@ class Plan:
     isa: str
     flops: int                               # of the forward pass: two for each multiply-add, padding included
     bytes: int                               # that the forward pass must move: x, weight and y once
-    workspace: int                           # bytes of the largest block one thread keeps, any direction
-    packed: int                              # elements of the weights packed ahead, forward; 0: by the tasks that need them
-    packed_transposed: int                   # and for the gradient to the input
-    geometry: np.ndarray = dataclasses.field(repr=False, compare=False)
-    forward_blocks: np.ndarray = dataclasses.field(repr=False, compare=False)
-    input_blocks: np.ndarray = dataclasses.field(repr=False, compare=False)
-    weight_blocks: np.ndarray = dataclasses.field(repr=False, compare=False)
+    shape: Shape = dataclasses.field(repr=False, compare=False)
+
+    @functools.cached_property
+    def forward(self) -> Any:
+        """The blocks of the forward pass."""
+        return BLOCKING[self.algorithm].forward(self.shape)
+
+    @functools.cached_property
+    def to_input(self) -> Any:
+        """The blocks of the gradient to the input."""
+        return BLOCKING[self.input_algorithm].to_input(self.shape)
+
+    @functools.cached_property
+    def to_weight(self) -> Any:
+        """The blocks of the gradient to the weights."""
+        return BLOCKING[self.weight_algorithm].to_weight(self.shape)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of the largest block that one thread keeps, in any direction."""
+        return max(stage.workspace for stage in (self.forward, self.to_input, self.to_weight))
 
     def __str__(self) -> str:
+        described = BLOCKING[self.algorithm].describe(self.forward)
         lines = [
             f"conv2d {self.x_shape} * {self.weight_shape} -> {self.y_shape}, {self.dtype}",
             f"  stride {self.stride}, padding {self.padding}, dilation {self.dilation}, groups {self.groups}",
             f"  algorithm   {self.algorithm}: {self.why}",
+            f"  blocks      {described}",
+            f"  gradients   to the input {self.input_algorithm}, to the weights {self.weight_algorithm}",
             f"  work        {self.flops / 1e6:,.2f} MFLOP, {self.bytes / 1e6:,.2f} MB to move, "
             f"{self.flops / max(1, self.bytes):.1f} FLOP a byte",
-            f"  workspace   {self.workspace / 1024:,.0f} KiB a thread; packed weights {self.packed * self.dtype.itemsize / 1024:,.0f} KiB",
+            f"  workspace   {self.forward.workspace / 1024:,.0f} KiB a thread forward, {self.to_input.workspace / 1024:,.0f} to the input, "
+            f"{self.to_weight.workspace / 1024:,.0f} to the weights",
             f"  CPU         {self.isa}",
         ]
-        if self.algorithm == "im2col":
-            k, p, f, turned = (int(v) for v in self.forward_blocks)
-            across = "filters" if turned else "pixels"
-            lines.insert(4, f"  blocks      {k} terms x {p} pixels x {f} filters forward, vectors of {across}")
         return "\n".join(lines)
 
 
@@ -118,24 +124,12 @@ def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, 
     OH = check.output_size("the height", H, KH, stride[0], padding[0], dilation[0], argument="weight")
     OW = check.output_size("the width", W, KW, stride[1], padding[1], dilation[1], argument="weight")
     check.result_shape("x, weight and padding", N, F, OH, OW)
-    P, K, FG, size = OH * OW, CG * KH * KW, F // groups, dtype.itemsize
-    flops = 2 * N * F * P * K
-    chosen, why = _choose(algorithm, FG, K)
-    width = width_of(dtype)
-    forward, forward_bytes = _forward_blocks(N, groups, FG, K, P, width, size)
-    to_input, input_bytes = _input_blocks(N, groups, CG, FG, KH * KW, H, P, width, size)
-    to_weight, weight_bytes = _weight_blocks(N, groups, FG, K, P, width, size)
-    row = (OW + W) * size
+    shape = Shape(N, C, H, W, F, OH, OW, KH, KW, *stride, padding[0][0], padding[1][0], *dilation, groups, dtype.itemsize)
+    chosen, why = _choose(algorithm, shape)
     return Plan(
-        algorithm=chosen, why=why, x_shape=x_shape, weight_shape=weight_shape, y_shape=(N, F, OH, OW), stride=stride, padding=padding,
-        dilation=dilation, groups=groups, dtype=dtype, isa=runtime.isa(), flops=flops,
-        bytes=(N * C * H * W + F * K + N * F * P) * size,
-        workspace=max(forward_bytes, input_bytes, weight_bytes) if chosen == "im2col" else row,
-        packed=0 if forward[3] or N * -(-P // int(forward[1])) <= PACK_INSIDE else groups * (FG + MOST_ROWS) * K,
-        packed_transposed=groups * -(-CG // int(to_input[2])) * (int(to_input[2]) * KH * KW + MOST_ROWS) * FG,
-        geometry=geometry.pack(N=N, C=C, H=H, W=W, F=F, OH=OH, OW=OW, KH=KH, KW=KW, SH=stride[0], SW=stride[1], PT=padding[0][0],
-                               PL=padding[1][0], DH=dilation[0], DW=dilation[1], G=groups),
-        forward_blocks=forward, input_blocks=to_input, weight_blocks=to_weight)
+        algorithm=chosen, why=why, input_algorithm=chosen, weight_algorithm=_for_weight(algorithm, chosen, shape), x_shape=x_shape,
+        weight_shape=weight_shape, y_shape=(N, F, OH, OW), stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(),
+        flops=shape.flops, bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape)
 
 
 def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, int, int], groups: int) -> None:
@@ -155,89 +149,19 @@ def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, in
                          f"shape {x_shape}; wanted: {CG * groups} channels of x{hint}")
 
 
-def _choose(algorithm: str, FG: int, K: int) -> tuple[str, str]:
+def _choose(algorithm: str, s: Shape) -> tuple[str, str]:
     """The algorithm, and why."""
+    if algorithm == "depthwise" and s.C != s.G:
+        raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
     if algorithm != "auto":
         return algorithm, "asked for"
-    if FG < FEW_FILTERS:
-        return "direct", f"{FG} filters a group: a patch would be packed for fewer than {FEW_FILTERS} uses"
-    return "im2col", f"{FG} filters a group share each packed patch of {K} elements"
+    if s.C == s.G and s.F // s.G < FEW_FILTERS:
+        return "depthwise", f"each filter sees one channel, and each channel only {s.F // s.G} of them"
+    return "direct", direct.why(direct.forward(s))
 
 
-def _round_up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
-
-
-def _even(n: int, most: int, multiple: int = 1) -> int:
-    """The size of equal parts of `n`, none above `most`, each a whole multiple."""
-    if n <= most:
-        return _round_up(max(1, n), multiple)
-    most = max(multiple, most // multiple * multiple)
-    return _round_up(-(-n // -(-n // most)), multiple)
-
-
-def _split(tasks: int, flops: float) -> int:
-    """Into how many more parts to cut each of `tasks` tasks, so that one image has work for every core."""
-    return max(1, min(-(-TASKS // max(1, tasks)), int(flops / max(1, tasks) / TASK_FLOPS)))
-
-
-def _forward_blocks(N: int, G: int, FG: int, K: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:
-    k_size = _even(K, CHUNK_TERMS[size])
-    flops = 2.0 * N * G * FG * K * P
-    turned = P <= FEW_PIXELS and P / _tile_rows(P) * FG / _round_up(FG, width) > 1.1 * P / _round_up(P, width // VECTORS)
-    if turned:                               # pixels along the rows of a tile, filters along its vectors
-        p_size = _even(P, max(4 * MOST_ROWS, -(-P // _split(N * G, flops))), MOST_ROWS)
-        f_size = _even(FG, max(PATCH_USES, -(-FG // _split(N * G * -(-P // p_size), flops))), width)
-        return np.array([k_size, p_size, f_size, 1], np.int64), (k_size * (p_size + f_size) + p_size * f_size) * size
-    p_size = _even(P, min(BLOCK_BYTES // (k_size * size), RESULT_BYTES // (min(FG, 64) * size)), width)
-    p_blocks = -(-P // p_size)
-    if p_blocks > 1:                         # one block: its tasks share out the filters instead
-        p_size = _even(P, max(2 * width, p_size // _split(N * G * p_blocks, flops)), width)
-    tasks = N * G * -(-P // p_size)
-    f_size = _even(FG, max(PATCH_USES, -(-FG // _split(tasks, flops))), MOST_ROWS)
-    inside = k_size * f_size if N * -(-P // p_size) <= PACK_INSIDE else 0
-    return np.array([k_size, p_size, f_size, 0], np.int64), ((k_size + 1) * p_size + inside) * size
-
-
-def _tile_rows(rows: int) -> int:
-    """Rows that tiles compute for so many: whole tiles, and a smaller one for what is left over."""
-    tail = rows % MOST_ROWS
-    return rows - tail + next((height for height in sorted(TILES.rows) if height >= tail), 0) if tail else rows
-
-
-def _input_blocks(N: int, G: int, CG: int, FG: int, T: int, H: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:
-    f_size = _even(FG, CHUNK_TERMS[size])
-    flops = 2.0 * N * G * FG * CG * T * P
-    c_size = max(1, min(CG, COLUMN_ROWS // T))
-    tasks = N * G * -(-CG // c_size)
-    c_size = _even(CG, max(1, c_size // _split(tasks, flops)))
-    tasks = N * G * -(-CG // c_size)
-    bands = min(max(1, H), _split(tasks, flops))
-    k_size = _round_up(min(c_size * T, 4 * COLUMN_ROWS), MOST_ROWS)
-    p_size = _even(P, RESULT_BYTES // (k_size * size), width)
-    return np.array([f_size, p_size, c_size, bands, k_size], np.int64), (f_size + k_size) * p_size * size
-
-
-def _weight_blocks(N: int, G: int, FG: int, K: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:
-    p_size = _even(P, CHUNK_TERMS[size])
-    flops = 2.0 * N * G * FG * K * P
-    k_size = _even(K, BLOCK_BYTES // (p_size * size), width)
-    f_size = _even(FG, 2 * RESULT_BYTES // (k_size * (size + 8)), MOST_ROWS)
-    tasks = G * -(-K // k_size) * -(-FG // f_size)
-    # More tasks: first parts of the batch, as long as their sums are small; then of the taps; a patch is packed twice only at last.
-    n_parts = min(max(1, N), _split(tasks, flops), max(1, PARTS_BYTES // (8 * G * FG * K)))
-    tasks *= n_parts
-    k_size = _even(K, max(2 * width, k_size // _split(tasks, flops)), width)
-    tasks = n_parts * G * -(-K // k_size) * -(-FG // f_size)
-    f_size = _even(FG, -(-f_size // _split(tasks, flops)), MOST_ROWS)
-    return np.array([p_size, k_size, f_size, n_parts], np.int64), (f_size + k_size) * p_size * size + f_size * k_size * size
-
-
-def width_of(dtype: np.dtype) -> int:
-    """Columns of one packed panel."""
-    return VECTORS * VECTOR_BYTES // dtype.itemsize
-
-
-def bands_of(planes: int, rows: int, row_bytes: int) -> int:
-    """Into how many bands of rows to cut each of `planes` planes, for the operations that own rows of their result."""
-    return max(1, min(rows, -(-TASKS // max(1, planes)), rows * row_bytes // BAND_BYTES))
+def _for_weight(algorithm: str, chosen: str, s: Shape) -> str:
+    """The algorithm of the gradient to the weights: few filters do not fill a vector, the taps of a patch do."""
+    if algorithm == "auto" and chosen == "direct" and 4 * (s.F // s.G) < direct.lanes(s.size) <= s.C // s.G * s.KH * s.KW:
+        return "im2col"
+    return chosen

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import check
-from . import plan as planning
+from .blocking.parts import bands_of
 from .check import Pads, Pair
 from .kernels import geometry as geometries
 from .kernels import pool as kernels
@@ -46,7 +46,7 @@ def max_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any
     if window.pairs and not indices.size:
         _max_pairs(check.native(x, working).reshape(window.x_shape), y.reshape(window.y_shape), window)
     else:
-        bands = planning.bands_of(window.y_shape[0] * window.y_shape[1], window.OH, x.shape[-1] * working.itemsize)
+        bands = bands_of(window.y_shape[0] * window.y_shape[1], window.OH, x.shape[-1] * working.itemsize)
         run(kernels.max_serial, kernels.max_parallel, 8 * x.size * working.itemsize, check.native(x, working).reshape(window.x_shape),
             y.reshape(window.y_shape), indices.reshape(window.y_shape) if indices.size else NO_INDICES, window.integers, _lowest(working), bands)
     y = check.deliver(y, given, dtype)
@@ -80,7 +80,7 @@ def max_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
     dx = np.empty(window.x_shape, working)
     run(kernels.max_backward_serial, kernels.max_backward_parallel, 8 * x.size * working.itemsize,
         check.native(dout, working).reshape(window.y_shape), check.native(x, working_x).reshape(window.x_shape), known, dx, window.integers,
-        _lowest(working_x), planning.bands_of(N * C, H, W * working.itemsize))
+        _lowest(working_x), bands_of(N * C, H, W * working.itemsize))
     return check.deliver(dx.reshape(x.shape), None, dtype)
 
 
@@ -115,7 +115,7 @@ def avg_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
     dx = np.empty(window.x_shape, working)
     run(kernels.average_backward_serial, kernels.average_backward_parallel, 8 * x.size * working.itemsize,
         check.native(dout, working).reshape(window.y_shape), dx, window.integers, *counts,
-        planning.bands_of(N * C, H, W * working.itemsize))
+        bands_of(N * C, H, W * working.itemsize))
     return check.deliver(dx.reshape(x.shape), None, window.dtype)
 
 
@@ -125,7 +125,7 @@ def _max_pairs(x: np.ndarray, y: np.ndarray, window: _Window) -> None:
         return
     N, C, H, W = x.shape
     planes, rows = (1, N * C * window.OH) if H == 2 * window.OH else (N * C, window.OH)
-    bands = planning.bands_of(planes, rows, 2 * W * x.itemsize)
+    bands = bands_of(planes, rows, 2 * W * x.itemsize)
     run(kernels.max_pairs_serial, kernels.max_pairs_parallel, 8 * x.nbytes, x.reshape(1, planes, -1, W), y.reshape(1, planes, rows, -1), bands)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numba
 
-from . import check
+from . import check, instruction_set
+from .instruction_set import isa
 
 VARIABLE = "FASTCONV_NUM_THREADS"
 
@@ -167,30 +168,6 @@ def _tbb_places(name: str) -> list[Path]:
     return list(dict.fromkeys(candidate.resolve() for candidate in candidates if candidate.exists()))
 
 
-def cpu_features() -> frozenset[str]:
-    """The instruction-set extensions LLVM compiles for: NUMBA_CPU_FEATURES where it is set, else the host's."""
-    from numba.core import codegen
-    text = numba.config.CPU_FEATURES
-    if text is None:
-        text = codegen.get_host_cpu_features()
-    return frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
-
-
-def isa() -> str:
-    """The instruction set whose vectors the kernels use: "avx512", "avx2", "avx", "sse", "neon" or "generic"."""
-    machine = platform.machine().lower()
-    if machine in ("aarch64", "arm64"):
-        return "neon"
-    if machine not in ("x86_64", "amd64", "i686", "x86"):
-        return "generic"
-    features = cpu_features()
-    if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= features:
-        return "avx512"
-    if {"avx2", "fma"} <= features:
-        return "avx2"
-    return "avx" if "avx" in features else "sse"
-
-
 def cpu_name() -> str:
     """The processor's name, as the operating system tells it."""
     try:
@@ -213,9 +190,11 @@ def info() -> dict[str, str]:
     if layer != "tbb":
         layer += " (no TBB: calls from several Python threads are made one at a time, and a forked child computes on one thread)"
     folder = cache_folder()
+    told = [f"{instruction_set.VARIABLE} is set"] if instruction_set.override() else []
+    told += [f"LLVM's CPU: {numba.config.CPU_NAME}"] if numba.config.CPU_NAME else []
     return {
         "CPU": cpu_name(),
-        "instruction set": isa() + (" (LLVM's CPU: " + numba.config.CPU_NAME + ")" if numba.config.CPU_NAME else ""),
+        "instruction set": isa() + (f" ({', '.join(told)})" if told else ""),
         "threads": f"{get_num_threads()} of {max_threads()}",
         "threading layer": layer,
         "kernel cache": str(folder) if folder else "none: no writable folder, so every process compiles again (set FASTCONV_CACHE_DIR)",

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import fastconv
 import naive
-from fastconv import plan
+from fastconv import conv, plan
+from fastconv.blocking import direct, im2col, parts
 from fastconv.testing import assert_same
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -206,18 +207,29 @@ def test_batch_norm_takes_its_own_statistics_back(case):
 
 
 # ---------------------------------------------------------------- blocks
-SMALLEST = {"CHUNK_TERMS": {4: 5, 8: 3}, "BLOCK_BYTES": 512, "RESULT_BYTES": 512, "TASKS": 1000, "TASK_FLOPS": 1.0, "COLUMN_ROWS": 4,
-            "PACK_INSIDE": 0, "PATCH_USES": 1, "BAND_BYTES": 1}
+SMALLEST = {
+    parts: {"TASKS": 1000, "TASK_FLOPS": 1.0, "BAND_BYTES": 1},
+    im2col: {"CHUNK_TERMS": {4: 5, 8: 3}, "BLOCK_BYTES": 512, "RESULT_BYTES": 512, "COLUMN_ROWS": 4, "PACK_INSIDE": 0, "PATCH_USES": 1},
+    direct: {"CHAIN": 5, "TOTAL_BYTES": 512, "WINDOW_BYTES": 512, "LEAST_PIXELS": 1, "UNIT_PIXELS": 5, "ROUND_BYTES": 512, "SHUFFLE_BYTES": 512},
+}
 
 
 @pytest.fixture(params=["smallest", "smallest, not turned"])
 def blocks(request, monkeypatch):
-    """Every threshold of the plan as low as it goes: small cases fall into as many blocks as large layers do."""
-    for name, value in {**SMALLEST, **({} if request.param == "smallest" else {"FEW_PIXELS": 0})}.items():
-        monkeypatch.setattr(plan, name, value)
-    plan.conv_plan.cache_clear()
+    """Every threshold of the blockings as low as it goes: small cases fall into as many blocks as large layers do."""
+    for module, thresholds in SMALLEST.items():
+        for name, value in thresholds.items():
+            monkeypatch.setattr(module, name, value)
+    if request.param != "smallest":
+        monkeypatch.setattr(im2col, "FEW_PIXELS", 0)
+    forget()
     yield
+    forget()
+
+
+def forget():
     plan.conv_plan.cache_clear()
+    conv._plans.clear()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
@@ -228,8 +240,23 @@ def test_blocks_of_convolutions(blocks, dtype):
         assert_same(fastconv.conv2d, naive.conv2d, arrays, kwargs, exact=True)
         dout = case.dout(dtype, integers=True)
         assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, *arrays), kwargs, exact=True)
-        several += fastconv.plan_conv2d(case.x, case.weight, dtype, **kwargs).input_blocks[3] > 1
+        several += fastconv.plan_conv2d(case.x, case.weight, dtype, **kwargs).to_input.blocks[3] > 1
     assert several > 20
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+def test_blocks_of_the_direct_engine(blocks, dtype):
+    tasks, rounds, several = 0, 0, 0
+    for case in conv_cases():
+        arrays, kwargs = case.arrays(dtype, integers=True), {**case.kwargs, "algorithm": "direct"}
+        assert_same(fastconv.conv2d, naive.conv2d, arrays, kwargs, exact=True)
+        dout = case.dout(dtype, integers=True)
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, *arrays), kwargs, exact=True)
+        made = fastconv.plan_conv2d(case.x, case.weight, dtype, **kwargs)
+        tasks += made.forward.tasks > 8
+        rounds += len(made.to_weight.jobs) > 1
+        several += made.to_weight.parts > 1
+    assert tasks > 20 and rounds > 5 and several > 5
 
 
 def test_bands_of_pooling_and_col2im(blocks):

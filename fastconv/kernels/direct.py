@@ -1,151 +1,241 @@
-"""Convolution by its definition: rows of the output accumulated tap by tap, no patch matrix.
+"""Direct convolution: windows of the image times packed filters, in register tiles; no patch matrix.
 
-    y[n, f, oh, ow]  = bias[f] + sum over c, kh, kw of x[n, c, oh * SH - PT + kh * DH, ow * SW - PL + kw * DW] * weight[f, c, kh, kw]
+One description serves the forward pass and the gradient to the input: the destination's pixels fall into phases, pixel (i, j) of phase (a, b)
+at row i * phases_h + a and column j * phases_w + b, and each is a sum over the source's channels and the taps of its phase,
 
-A task owns whole rows of its result (one filter's block of the gradient to the weights), so no two tasks write to one place and no
-sum depends on the number of threads. Sums of more than CHAIN terms are cut into chains.
+    dst[n, f, ...] = sum over c, t of src[n, c, i * step_h + row[t], j * step_w + column[t]] * weight[f, c, t].
+
+The forward pass is one phase; the gradient to the input of a strided convolution has as many as the stride is large, each with some of the
+taps. `filters` has filters (the destination's channels) along the vectors, `pixels` has pixels along them; `blocking.direct` chooses.
+The sum of a chunk of channels, at most 512 terms, is one chain; chunks are added one by one.
+
+After: Zhang, Franchetti, Low, "High Performance Zero-Memory Overhead Direct Convolutions", ICML 2018; Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008.
 """
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from .geometry import inside, unpack
+from .gemm import aligned, panel_rows
 from .jit import jit
-from .rows import add_scaled, add_scaled_spread, add_strided, dot_strided
+from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
+from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
+from .window import load_window
 
-CHAIN = 512                                  # terms of one float32 sum: longer chains lose digits
+LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 
-
-@jit
-def forward_row(t, x, weight, bias, y, geometry):
-    """Task t = (n * F + f) * OH + oh: one row of y."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    oh, f, n = t % OH, t // OH % F, t // OH // F
-    CG = C // G
-    xf, yf, wf = x.reshape(-1), y.reshape(-1), weight.reshape(-1)
-    y_at = t * OW
-    yf[y_at:y_at + OW] = bias[f] if bias.size else 0
-    chain = np.zeros(OW, x.dtype)
-    terms = 0
-    for c in range(CG):
-        plane = (n * C + f // (F // G) * CG + c) * H * W
-        for kh in range(KH):
-            h = oh * SH - PT + kh * DH
-            if 0 <= h < H:
-                for kw in range(KW):
-                    offset = kw * DW - PL
-                    lo, hi = inside(offset, SW, W, OW)
-                    add_scaled(wf[((f * CG + c) * KH + kh) * KW + kw], xf, plane + h * W + lo * SW + offset, SW, chain, lo, hi - lo)
-                    terms += 1
-                    if terms == CHAIN:
-                        add_strided(chain, 0, 1, yf, y_at, OW)
-                        chain[:] = 0
-                        terms = 0
-    add_strided(chain, 0, 1, yf, y_at, OW)
+# The integers of a job, in this order.
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
+       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table")
+PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
 
 @jit
-def forward_serial(x, weight, bias, y, geometry):
-    for t in range(y.shape[0] * y.shape[1] * y.shape[2]):
-        forward_row(t, x, weight, bias, y, geometry)
-
-
-@jit(parallel=True)
-def forward_parallel(x, weight, bias, y, geometry):
-    for t in prange(y.shape[0] * y.shape[1] * y.shape[2]):
-        forward_row(t, x, weight, bias, y, geometry)
+def unpack_job(job):
+    """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps: the sizes of a block."""
+    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
+            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26])
 
 
 @jit
-def input_row(t, dout, weight, dx, geometry):
-    """Task t = (n * C + c) * H + h: one row of dx, the sum over the filters and taps that read it."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    h, c, n = t % H, t // H % C, t // H // C
-    CG, FG = C // G, F // G
-    g = c // CG
-    df, xf, wf = dout.reshape(-1), dx.reshape(-1), weight.reshape(-1)
-    chain = np.zeros(W, dout.dtype)
-    xf[t * W:(t + 1) * W] = 0
-    terms = 0
-    for f in range(g * FG, (g + 1) * FG):
-        for kh in range(KH):
-            oh = h + PT - kh * DH
-            if oh >= 0 and oh % SH == 0 and oh // SH < OH:
-                row = ((n * F + f) * OH + oh // SH) * OW
-                for kw in range(KW):
-                    w = wf[((f * CG + c - g * CG) * KH + kh) * KW + kw]
-                    offset = kw * DW - PL
-                    lo, hi = inside(offset, SW, W, OW)
-                    add_scaled_spread(w, df, row + lo, chain, lo * SW + offset, SW, hi - lo)
-                    terms += 1
-                    if terms == CHAIN:
-                        add_strided(chain, 0, 1, xf, t * W, W)
-                        chain[:] = 0
-                        terms = 0
-    add_strided(chain, 0, 1, xf, t * W, W)
+def panel_width(left, lanes):
+    """Filters in the next panel along the vectors where `left` are left: whole panels, and one vector for a short rest."""
+    return lanes if left <= lanes else VECTORS * lanes
+
+
+# ---------------------------------------------------------------- filters along the vectors
+@jit
+def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, rest):
+    """total[p, :width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in table[pixel_table + p]."""
+    for p in range(0, pixels, ROWS):
+        left, to = pixels - p, total_at + p * width
+        if left >= ROWS:
+            if width > lanes:
+                gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to)
+            else:
+                gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to)
+            continue
+        for r in range(ROWS):                # what is missing stands for the last pixel: nothing is read behind it
+            rest[r] = table[pixel_table + p + min(r, left - 1)]
+        if width <= lanes:
+            gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+        elif left > ROWS_HALF:
+            gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+        elif left > ROWS_SMALL:
+            gather_tile(ROWS_HALF, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+        else:
+            gather_tile(ROWS_SMALL, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
 
 
 @jit
-def input_serial(dout, weight, dx, geometry):
-    for t in range(dx.shape[0] * dx.shape[1] * dx.shape[2]):
-        input_row(t, dout, weight, dx, geometry)
+def filters(first, last, src, weight, dst, bias, residual, job, table):
+    """Tasks: a block of filters of a block of grid rows of one group of one image; the block of filters goes fastest.
 
-
-@jit(parallel=True)
-def input_parallel(dout, weight, dx, geometry):
-    for t in prange(dx.shape[0] * dx.shape[1] * dx.shape[2]):
-        input_row(t, dout, weight, dx, geometry)
-
-
-@jit
-def dot_chained(source, at, step, other, to, n):
-    """sum over i < n of source[at + i * step] * other[to + i]: chains in the working dtype, their sum in float64."""
-    total = np.float64(0)
-    for i in range(0, n, CHAIN):
-        total += dot_strided(source, at + i * step, step, other, to + i, min(CHAIN, n - i))
-    return total
-
-
-@jit
-def weight_taps(t, dout, x, dweight, geometry):
-    """Task t = f * (C / G) + c: the KH x KW taps of one filter at one channel.
-
-    Padding is zeros that take part, as in the definition: a NaN or inf of dout there makes NaN of every tap, so the outputs whose tap
-    falls on padding are summed too, times zero.
+    weight: packed by `pack_filters` or `pack_channels`. table: PHASE integers for each phase, the taps' offsets in the window of one channel, and from
+    pixel_table on the offsets of the grid's pixels.
     """
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    CG = C // G
-    f, c = t // CG, t % CG
-    xf, df, wf = x.reshape(-1), dout.reshape(-1), dweight.reshape(-1)
-    for kh in range(KH):
-        for kw in range(KW):
-            offset = kw * DW - PL
-            lo, hi = inside(offset, SW, W, OW)
-            total, padding = np.float64(0), dout.dtype.type(0)
-            for n in range(N):
-                plane = (n * C + f // (F // G) * CG + c) * H * W
-                for oh in range(OH):
-                    h, row = oh * SH - PT + kh * DH, ((n * F + f) * OH + oh) * OW
-                    first, last = lo, hi
-                    if h < 0 or h >= H:
-                        first, last = 0, 0
-                    else:
-                        total += dot_chained(xf, plane + h * W + lo * SW + offset, SW, df, row + lo, hi - lo)
-                    for i in range(first):
-                        padding += df[row + i] * 0
-                    for i in range(last, OW):
-                        padding += df[row + i] * 0
-            wf[(t * KH + kh) * KW + kw] = total + padding
+    (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
+     block, chunk, most_taps, relu, group_weights, pixel_table) = unpack_job(job)
+    lanes = VECTOR_BYTES // src.itemsize
+    width = VECTORS * lanes
+    phases = phases_h * phases_w
+    f_blocks, row_blocks = (F + block - 1) // block, (grid_h + rows - 1) // rows
+    segment = (grid_w - 1) * step_w + extent_w
+    window_rows = (rows - 1) * step_h + extent_h
+    window = aligned(0 if in_place else chunk * window_rows * segment, src)
+    room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
+    total = aligned(phases * room, src)
+    turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
+    rest = np.empty(ROWS, np.int64)
+    for task in range(first, last):
+        f0, t = task % f_blocks * block, task // f_blocks
+        i0, t = t % row_blocks * rows, t // row_blocks
+        g, n = t % G, t // G
+        f1, ni = min(F, f0 + block), min(rows, grid_h - i0)
+        pixels = ni * grid_w
+        for c0 in range(0, C, chunk):
+            nc = min(chunk, C - c0)
+            base = (n * G + g) * C * H * W + c0 * H * W
+            if in_place:
+                base += (i0 * step_h + row0) * W + column0
+                plane = H * W
+            else:
+                loaded = (ni - 1) * step_h + extent_h
+                load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
+                base, plane = 0, loaded * segment
+            for q in range(phases):
+                tap_at, taps, weights = table[PHASE * q], table[PHASE * q + 1], g * group_weights + table[PHASE * q + 2]
+                if taps == 0 and c0 == 0:
+                    total[q * room:(q + 1) * room] = 0
+                for t0 in range(0, taps, most_taps):
+                    nt = min(most_taps, taps - t0)
+                    flags = KEEP if c0 + t0 else 0
+                    to = q * room
+                    for f in range(f0, f1, width):
+                        panel = panel_width(F - f, lanes)
+                        at = weights + f * C * taps + (c0 * taps + t0) * panel
+                        gather_pixels(pixels, panel, lanes, flags, nc, plane, nt, window if not in_place else src, base, table, pixel_table,
+                                      tap_at + t0, weight, at, total, to, rest)
+                        to += (rows * grid_w + ROWS + lanes) * panel
+        to = 0
+        for f in range(f0, f1, width):
+            panel = panel_width(F - f, lanes)
+            for v in range(0, panel, lanes):
+                valid = min(lanes, F - f - v)
+                if valid <= 0:
+                    continue
+                channel = g * F + f + v
+                if phases == 1:
+                    place = ((n * G * F + channel) * OH + i0) * OW
+                    for p in range(0, pixels, lanes):
+                        turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, to + p * panel + v, panel, bias,
+                                   channel if bias.size else -1, residual, place + p if residual.size else -1, dst, place + p, OH * OW)
+                else:
+                    for q in range(phases):
+                        for p in range(0, pixels, lanes):
+                            turn_block(min(lanes, pixels - p), valid, 0, total, q * room + to + p * panel + v, panel, bias, -1, residual, -1,
+                                       turned, q * lanes * pixels + p, pixels)
+                    for k in range(valid):
+                        place = (n * G * F + channel + k) * OH * OW
+                        merge_phases(turned, k * pixels, lanes * pixels, phases_h, phases_w, i0, ni, grid_w, dst, place, OH, OW)
+            to += (rows * grid_w + ROWS + lanes) * panel
 
 
 @jit
-def weight_serial(dout, x, dweight, geometry):
-    for t in range(dweight.shape[0] * dweight.shape[1]):
-        weight_taps(t, dout, x, dweight, geometry)
+def merge_phases(turned, at, phase, phases_h, phases_w, i0, ni, grid_w, dst, place, OH, OW):
+    """Rows i0 .. i0 + ni of every phase of one plane, each (ni, grid_w) from turned[at] on, `phase` apart, to their places in dst[place:]."""
+    for i in range(ni):
+        for a in range(phases_h):
+            h = (i0 + i) * phases_h + a
+            if h >= OH:
+                break
+            row, q = dst[place + h * OW:place + (h + 1) * OW], a * phases_w
+            if phases_w == 2:
+                start = at + q * phase + i * grid_w
+                even, odd = turned[start:start + grid_w], turned[start + phase:start + phase + grid_w]
+                for j in range(OW // 2):
+                    row[2 * j] = even[j]
+                    row[2 * j + 1] = odd[j]
+                if OW % 2:
+                    row[OW - 1] = even[OW // 2]
+            else:
+                for b in range(phases_w):
+                    line = turned[at + (q + b) * phase + i * grid_w:]
+                    for j in range((OW - b + phases_w - 1) // phases_w):
+                        row[j * phases_w + b] = line[j]
 
 
-@jit(parallel=True)
-def weight_parallel(dout, x, dweight, geometry):
-    for t in prange(dweight.shape[0] * dweight.shape[1]):
-        weight_taps(t, dout, x, dweight, geometry)
+@jit
+def merge(first, last, src, weight, dst, bias, residual, job, table):
+    """Task: one plane of dst from its phases' planes, which lie in src one after the other. The job is that of `filters`."""
+    OH, OW, grid_h, grid_w, phases_h, phases_w = job[6], job[7], job[8], job[9], job[10], job[11]
+    phase = grid_h * grid_w
+    for t in range(first, last):
+        merge_phases(src, t * phases_h * phases_w * phase, phase, phases_h, phases_w, 0, grid_h, grid_w, dst, t * OH * OW, OH, OW)
+
+
+# ---------------------------------------------------------------- pixels along the vectors
+@jit
+def pixels(first, last, src, weight, dst, bias, residual, job, table):
+    """Tasks: a block of filters of a block of rows and columns of one group of one image; the block of filters goes fastest. One phase only.
+
+    weight: packed by `pack_rows` or `pack_rows_turned`, panels as `gemm.pack_a` cuts them. In place: one row of pixels, read where it lies, but for its
+    last, short vectors.
+    """
+    (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
+     block, chunk, most_taps, relu, group_weights, pixel_table) = unpack_job(job)
+    lanes = VECTOR_BYTES // src.itemsize
+    width = VECTORS * lanes
+    taps = table[1]
+    tap_at = table[0]
+    f_blocks, row_blocks, column_blocks = (F + block - 1) // block, (OH + rows - 1) // rows, (OW + columns - 1) // columns
+    segment = (columns + width - 1) // width * width + (extent_w - 1) // step_w
+    window_rows = (rows - 1) * step_h + extent_h
+    window = aligned(chunk * (width if in_place else window_rows * segment * step_w), src)
+    for task in range(first, last):
+        f0, t = task % f_blocks * block, task // f_blocks
+        j0, t = t % column_blocks * columns, t // column_blocks
+        i0, t = t % row_blocks * rows, t // row_blocks
+        g, n = t % G, t // G
+        f1, ni, nj = min(F, f0 + block), min(rows, OH - i0), min(columns, OW - j0)
+        for c0 in range(0, C, chunk):
+            nc = min(chunk, C - c0)
+            base = ((n * G + g) * C + c0) * H * W
+            loaded = (ni - 1) * step_h + extent_h
+            if not in_place:
+                load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, j0 * step_w + column0, segment, step_w, window)
+            for t0 in range(0, taps, most_taps):
+                nt = min(most_taps, taps - t0)
+                begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
+                flags = (0 if begin else KEEP) | (RELU if relu and end else 0)
+                for i in range(ni):
+                    for j in range(0, nj, width):
+                        left = min(width, nj - j)
+                        source, at, plane = window, i * step_h * step_w * segment + j, loaded * step_w * segment
+                        if in_place:
+                            if left == width:
+                                source, at, plane = src, base + j0 + j, W
+                            else:
+                                load_window(src, base, nc, 1, W, 0, 1, j0 + j, width, 1, window)
+                                at, plane = 0, width
+                        for f in range(f0, f1, ROWS):
+                            height = panel_rows(F - f)
+                            valid = min(height, f1 - f)
+                            a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
+                            channel = g * F + f
+                            place = ((n * G * F + channel) * OH + i0 + i) * OW + j0 + j
+                            bias_at = channel if bias.size and begin else -1
+                            residual_at = place if residual.size and end else -1
+                            if height == ROWS:
+                                if left <= lanes:
+                                    pixel_tile(ROWS, 1, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                else:
+                                    pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                            elif height == ROWS_HALF:
+                                pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                           bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                            else:
+                                pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                           bias, bias_at, residual, residual_at, dst, place, OH * OW)

@@ -25,7 +25,10 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from ..instruction_set import isa
+
 HERE = Path(__file__).resolve().parent
+ISA = isa()                                  # settled before the first kernel is decorated: from then on Numba's processor stays
 
 # Sums may be reordered into vectors and multiply-adds fused; NaN and inf keep their meaning.
 SUMS = frozenset({"contract", "reassoc", "nsz"})
@@ -35,9 +38,9 @@ KEPT = 4                                     # folders of other states of the so
 
 @functools.cache
 def source_stamp() -> str:
-    """A hash of all kernel sources, and of runtime.py, which names the instruction set."""
+    """A hash of all kernel sources, and of instruction_set.py, which names the vectors they are for."""
     digest = hashlib.sha256()
-    for path in (*sorted(HERE.glob("*.py")), HERE.parent / "runtime.py"):
+    for path in (*sorted(HERE.glob("*.py")), HERE.parent / "instruction_set.py"):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -100,7 +103,7 @@ class KernelCache(_Cache):
 
     def _path(self, signature: Any, codegen: Any) -> Path:
         config = numba.config
-        settings = config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE
+        settings = ISA, config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE
         versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
         key = repr((str(signature), codegen.magic_tuple(), str(settings), versions))      # the magic tuple: CPU and features
         return self._folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"

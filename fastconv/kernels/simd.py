@@ -11,10 +11,12 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .tiles import FMA, VECTOR_BYTES
+from ..instruction_set import isa
+from .tiles import FMA, REGISTERS, VECTOR_BYTES
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
-CHAINS = 24                                  # independent accumulators of the burst: enough to hide the latency of any multiply-add
+PIN_REGISTER = {"avx512": "v", "avx2": "v", "neon": "w"}        # LLVM's constraint letter for a vector register, where there is FMA
+CHAINS = 24 if REGISTERS >= 32 else 14         # independent accumulators of the burst: they hide the latency, and fit the registers
 
 
 def lanes(dtype: np.dtype | type) -> int:
@@ -36,6 +38,7 @@ class Vector:
         self.zero = ir.Constant(self.type, [0.0 if self.float else 0] * self.lanes)
         self._undefined = ir.Constant(self.type, ir.Undefined)
         self._splat = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        self._bits = ir.VectorType(ir.IntType(1), self.lanes)
         self._fma = None
         if FMA and self.float:
             name = f"llvm.fma.v{self.lanes}f{element.bitwidth}"
@@ -52,14 +55,34 @@ class Vector:
         self.b.store(value, self.b.bitcast(pointer, value.type.as_pointer())).align = self.itemsize
 
     def store_first(self, value, n, pointer):
-        """Store the first n lanes of value."""
+        """Store the first n lanes of value, n known when the kernel is compiled."""
         if n >= self.lanes:
             return self.store(value, pointer)
-        mask_type, place = ir.VectorType(ir.IntType(1), self.lanes), self.b.bitcast(pointer, self.type.as_pointer())
-        function = ir.FunctionType(ir.VoidType(), [self.type, place.type, I32, mask_type])
-        name = f"llvm.masked.store.v{self.lanes}f{8 * self.itemsize}.p0"
-        self.b.call(cgutils.get_or_insert_function(self.b.module, function, name),
-                    [value, place, ir.Constant(I32, self.itemsize), ir.Constant(mask_type, [int(i < n) for i in range(self.lanes)])])
+        self.store_masked(value, pointer, ir.Constant(self._bits, [int(i < n) for i in range(self.lanes)]))
+
+    def mask(self, n):
+        """Which lanes are before lane n, an integer of the running kernel."""
+        indices = ir.VectorType(I32, self.lanes)
+        one = self.b.insert_element(ir.Constant(indices, ir.Undefined), self.b.trunc(n, I32), ir.Constant(I32, 0))
+        return self.b.icmp_signed("<", ir.Constant(indices, list(range(self.lanes))), self.b.shuffle_vector(one, one, self._splat))
+
+    def _masked(self, what, kind, arguments):
+        name = f"llvm.masked.{what}.v{self.lanes}f{8 * self.itemsize}.p0"
+        function = ir.FunctionType(kind, [argument.type for argument in arguments])
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, function, name), arguments)
+
+    def store_masked(self, value, pointer, mask):
+        place = self.b.bitcast(pointer, self.type.as_pointer())
+        self._masked("store", ir.VoidType(), [value, place, ir.Constant(I32, self.itemsize), mask])
+
+    def load_masked(self, pointer, mask):
+        """The lanes of the mask, and zeros: nothing else is touched."""
+        place = self.b.bitcast(pointer, self.type.as_pointer())
+        return self._masked("load", self.type, [place, ir.Constant(I32, self.itemsize), mask, self.zero])
+
+    def relu(self, value):
+        """0 where value < 0; NaN stays."""
+        return self.b.select(self.b.fcmp_ordered("<", value, self.zero), self.zero, value)
 
     def transpose(self, rows):
         """`lanes` vectors as the rows of a square matrix; its columns. One exchange of halves, quarters, ... a step."""
@@ -88,6 +111,19 @@ class Vector:
         if self._fma is not None:
             return self.b.call(self._fma, [x, y, z])
         return self.b.fadd(self.b.fmul(x, y), z)
+
+    def pin(self, value):
+        """The same value, through an empty assembly line that LLVM moves nothing across.
+
+        Without it LLVM's scheduler hoists every load and broadcast of a register tile to its top and spills accumulators. A value
+        pinned after its multiply-add stays in a register, and the next row's operands are loaded only then. Where a multiply-add is two
+        instructions nothing is pinned: LLVM would sum into the product's register and move the accumulators about.
+        """
+        letter = PIN_REGISTER.get(isa())
+        if letter is None:
+            return value
+        function = ir.FunctionType(value.type, [value.type])
+        return self.b.asm(function, "", f"={letter},0,~{{memory}}", [value], True)
 
 
 def _pointer(context, builder, array_type, array, at):
@@ -134,7 +170,7 @@ def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b
             for r in range(R):
                 a_r = v.broadcast(builder.load(builder.gep(a_k, [const(r)])))
                 for j in range(V):
-                    builder.store(v.multiply_add(a_r, b_v[j], builder.load(total[r][j])), total[r][j])
+                    builder.store(v.pin(v.multiply_add(a_r, b_v[j], builder.load(total[r][j]))), total[r][j])
             builder.store(builder.gep(a_k, [const(R)]), a_next)
             builder.store(builder.gep(b_k, [b_row]), b_next)
         c0 = _pointer(context, builder, sig.args[10], c_array, c_at)

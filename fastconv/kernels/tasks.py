@@ -29,7 +29,7 @@ def signature(dtype: np.dtype) -> tuple[Any, ...]:
     return (types.int64, types.int64, *[floats] * 5, integers, integers)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def compiled(kernel: Any, dtype: np.dtype) -> Any:
     """The kernel, with its code for this dtype loaded or compiled."""
     if not config.DISABLE_JIT:
@@ -37,7 +37,7 @@ def compiled(kernel: Any, dtype: np.dtype) -> Any:
     return kernel
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def address(kernel: Any, dtype: np.dtype) -> Any:
     """Where the kernel's machine code for this dtype starts; the kernel itself where nothing is compiled."""
     if config.DISABLE_JIT:

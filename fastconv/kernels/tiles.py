@@ -1,29 +1,30 @@
 """Tile sizes per instruction set: how many rows and vectors of accumulators one register tile keeps.
 
-    isa       bytes  registers  fma   rows of a tile (largest first)  vectors
+    isa       bytes  registers  fma  rows of a tile (largest first)  vectors
 Rows x vectors accumulators, `vectors` operands and one broadcast must fit the registers, or the tile spills and halves its speed.
 """
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..runtime import cpu_features, isa
+from ..instruction_set import cpu_features, isa
 
 
 class Tiles(NamedTuple):
     vector_bytes: int
+    registers: int                  # of that size
     fma: bool                       # llvm.fma without the instruction becomes one library call per lane
     rows: tuple[int, int, int]      # a full tile, and two smaller ones for what is left over
     vectors: int
 
 
 TABLE = {
-    "avx512": Tiles(64, True, (14, 8, 4), 2),
-    "avx2": Tiles(32, True, (6, 4, 2), 2),
-    "avx": Tiles(32, False, (6, 4, 2), 2),
-    "sse": Tiles(16, False, (6, 4, 2), 2),
-    "neon": Tiles(16, True, (14, 8, 4), 2),
-    "generic": Tiles(16, False, (6, 4, 2), 2),
+    "avx512": Tiles(64, 32, True, (14, 8, 4), 2),
+    "avx2": Tiles(32, 16, True, (6, 4, 2), 2),
+    "avx": Tiles(32, 16, False, (6, 4, 2), 2),
+    "sse": Tiles(16, 16, False, (6, 4, 2), 2),
+    "neon": Tiles(16, 32, True, (14, 8, 4), 2),
+    "generic": Tiles(16, 16, False, (6, 4, 2), 2),
 }
 
 TILES = TABLE[isa()]
@@ -31,6 +32,7 @@ if isa() == "sse" and "fma" in cpu_features():
     TILES = TILES._replace(fma=True)
 
 VECTOR_BYTES = TILES.vector_bytes
+REGISTERS = TILES.registers
 FMA = TILES.fma
 ROWS, ROWS_HALF, ROWS_SMALL = TILES.rows
 VECTORS = TILES.vectors

@@ -1,0 +1,348 @@
+"""Blocks of the direct engine: which way its vectors lie, how a convolution is cut into tasks, and the tables of offsets they read.
+
+Everything here depends on shapes, dtype and instruction set alone.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..kernels import direct, direct_weight, pack
+from ..kernels.tiles import ROWS, TILES, VECTOR_BYTES, VECTORS
+from .parts import even, round_up, split
+from .shape import Shape
+
+CHAIN = 512                                  # terms of one chain of a sum
+TOTAL_BYTES = 192 * 1024                     # sums that a task keeps, filters along the vectors: they stay in L2 beside a chunk of weights
+WINDOW_BYTES = 192 * 1024                    # the window of a task
+LEAST_PIXELS = 7 * ROWS                      # a task of fewer pixels spends its time fetching weights
+UNIT_PIXELS = 256                            # of dout that one chain sums: with a panel of filters as large as L1
+ROUND_BYTES = 16 * 1024 * 1024               # of dout turned at a time
+PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that parts of the batch keep for themselves
+
+Plane = tuple[int, int]
+
+
+class Stage(NamedTuple):
+    """One run of the engine: a kernel and its tasks, and how the weights are packed for it."""
+
+    kernel: Any
+    job: np.ndarray
+    table: np.ndarray
+    tasks: int
+    pack: Any
+    pack_job: np.ndarray
+    pack_table: np.ndarray
+    pack_tasks: int
+    packed: int                              # elements of the packed weights
+    workspace: int                           # bytes one thread keeps
+    share: float                             # of the multiply-adds computed that the result needs, overheads counted as multiply-adds
+    shuffle: np.ndarray | None = None        # the job of `direct.merge`: the result is one image for each phase, still to be merged
+    images: int = 0                          # of the batch that are merged at a time
+    exact: Stage | None = None               # for values that are not finite, where this one multiplies some of them by zeros
+
+    @property
+    def across(self) -> str:
+        """What lies along the vectors."""
+        return "filters" if self.kernel is direct.filters else "pixels"
+
+
+class WeightStage(NamedTuple):
+    """The gradient to the weights: rounds of turning dout and multiplying it."""
+
+    jobs: list[np.ndarray]                   # one for each round
+    turn_tasks: list[int]                    # of each round; 0 where each task turns what it needs
+    table: np.ndarray
+    tasks: int                               # for each part of the round
+    parts: int
+    turned: int                              # elements of dout turned in a round
+    workspace: int
+    straight: bool                           # x and dout have changed places
+
+
+class Axis(NamedTuple):
+    """One axis of a correlation: the taps of each phase as (source offset, number of the tap)."""
+
+    grid: int                                # pixels of the destination in each phase, those behind its end included
+    phases: list[list[tuple[int, int]]]
+    step: int
+    low: int                                 # the least source offset
+    extent: int                              # the source's elements from the least offset to the largest
+    kernel: int
+
+    @staticmethod
+    def forward(size: int, kernel: int, stride: int, before: int, dilation: int) -> Axis:
+        """The axis of a forward pass with so many outputs."""
+        taps = [(k * dilation - before, k) for k in range(kernel)]
+        return Axis(size, [taps], stride, -before, (kernel - 1) * dilation + 1, kernel)
+
+    @staticmethod
+    def to_input(size: int, kernel: int, stride: int, before: int, dilation: int) -> Axis:
+        """The axis of a gradient to an input of this size: output * stride - before + k * dilation = input, solved for the output."""
+        phases = [[((a + before - k * dilation) // stride, k) for k in range(kernel) if (a + before - k * dilation) % stride == 0]
+                  for a in range(stride)]
+        offsets = [offset for taps in phases for offset, _ in taps]
+        return Axis(-(-size // stride), phases, 1, min(offsets), max(offsets) - min(offsets) + 1, kernel)
+
+    def union(self) -> Axis:
+        """The axis whose one phase has every offset that some phase has."""
+        offsets = sorted({offset for taps in self.phases for offset, _ in taps})
+        return self._replace(phases=[[(offset, 0) for offset in offsets]])
+
+    def inside(self, source: int) -> bool:
+        """Does every tap of every grid pixel lie inside a source of this size?"""
+        return self.low >= 0 and (self.grid - 1) * self.step + self.low + self.extent <= source
+
+    def reach(self, pixels: int) -> int:
+        """The source's elements that so many neighbouring grid pixels read."""
+        return (pixels - 1) * self.step + self.extent
+
+
+def lanes(size: int) -> int:
+    """Elements of so many bytes in one vector."""
+    return VECTOR_BYTES // size
+
+
+def why(stage: Stage) -> str:
+    """What speaks for a stage."""
+    return f"{stage.across} along the vectors; {100 * stage.share:.0f} % of the multiply-adds' time is expected to go into the result"
+
+
+def describe(stage: Stage) -> str:
+    """The blocks of a forward pass, in words."""
+    job = dict(zip(direct.JOB, stage.job.tolist()))
+    where = "read in place" if job["in_place"] else "from a padded window"
+    return (f"{job['channels']} channels x {job['filters']} filters x {job['rows']} rows of {job['columns']}, {where}; {stage.tasks} tasks; "
+            f"{stage.packed:,} packed weights")
+
+
+def forward(s: Shape, relu: bool = False) -> Stage:
+    """The stage of a forward pass, in the cheaper of two ways."""
+    h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
+    arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, relu
+    return max(_filters(*arguments), _pixels(*arguments), key=lambda stage: stage.share)
+
+
+def to_input(s: Shape) -> Stage:
+    """The stage of the gradient to the input, in the cheaper of two ways."""
+    h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
+    source, target = (s.OH, s.OW), (s.H, s.W)
+    exact = _filters(s.N, s.G, s.F // s.G, s.C // s.G, source, target, h, w, s.size, False, False)
+    phases = len(h.phases) * len(w.phases)
+    if phases == 1:
+        return max(exact, _pixels(s.N, s.G, s.F // s.G, s.C // s.G, source, target, h, w, s.size, False, False), key=lambda stage: stage.share)
+    if exact.share > 0.5 or s.OH * s.OW == 0:
+        return exact
+    # Few channels: every phase of a channel a channel of its own, all with the same taps, and the phases merged at last.
+    image = s.C * phases * h.grid * w.grid * s.size
+    images = max(1, min(s.N, SHUFFLE_BYTES // image))
+    shuffled = _pixels(images, s.G, s.F // s.G, s.C // s.G * phases, source, (h.grid, w.grid), h.union(), w.union(), s.size, False, False)
+    needed = sum(len(a) for a in h.phases) * sum(len(b) for b in w.phases) / (phases * len(h.union().phases[0]) * len(w.union().phases[0]))
+    if image > MOST_SHUFFLE_BYTES or 0.8 * shuffled.share * needed <= exact.share:
+        return exact
+    merge = _job(*exact.job[:8], h.grid, w.grid, len(h.phases), len(w.phases))
+    header, numbers, taps = [], [], len(h.union().phases[0]) * len(w.union().phases[0])
+    for a in h.phases:
+        for b in w.phases:
+            header += [direct.PHASE * phases + len(numbers), taps, 0]
+            numbers += [dict(a)[i] * s.KW + dict(b)[j] if i in dict(a) and j in dict(b) else -1
+                        for i, _ in h.union().phases[0] for j, _ in w.union().phases[0]]
+    packing = _job(s.G, s.C // s.G, s.F // s.G, s.KH * s.KW, shuffled.pack_job[4], phases), _job(*header, *numbers)
+    return shuffled._replace(pack_job=packing[0], pack_table=packing[1], shuffle=merge, images=images, exact=exact,
+                             workspace=shuffled.workspace + images * image)
+
+
+SHUFFLE_BYTES = 8 * 1024 * 1024              # of phases that are merged at a time
+MOST_SHUFFLE_BYTES = 48 * 1024 * 1024        # one image more than this is not shuffled
+
+
+def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool) -> Stage:
+    lanes = VECTOR_BYTES // size
+    width = VECTORS * lanes
+    taps = [(a, b) for a in h.phases for b in w.phases]
+    phases, all_taps, most_taps = len(taps), sum(len(a) * len(b) for a, b in taps), max(len(a) * len(b) for a, b in taps)
+    in_place = h.inside(source[0]) and w.inside(source[1])
+    (H, W), (OH, OW) = source, target
+    if in_place and most_taps == phases == h.step == w.step == 1 and source == target:
+        H, W, OH, OW = H * W, 1, OH * OW, 1  # one column of pixels: blocks of any size
+        h, w = h._replace(grid=OH), w._replace(grid=1)
+    chunk = even(C, max(1, CHAIN // most_taps))
+    filters, padded = round_up(F, width), _padded(F, width, lanes)
+    if phases * size * w.grid * filters > TOTAL_BYTES:           # not one row: some of the filters
+        filters = even(F, max(width, TOTAL_BYTES // (phases * size * w.grid)), width)
+    rows = max(ROWS, TOTAL_BYTES // (phases * size * filters)) // w.grid
+    if not in_place:
+        rows = min(rows, (WINDOW_BYTES // (chunk * w.reach(w.grid) * size) - h.extent) // h.step + 1)
+    rows = max(1, min(h.grid, rows))
+    flops = 2.0 * N * G * C * F * h.grid * w.grid * all_taps
+    parts = split(N * G * -(-F // filters) * -(-h.grid // rows), flops)
+    if parts > 1:                            # more tasks: fewer rows first, then fewer filters
+        rows = max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-h.grid // (parts * -(-h.grid // rows))))
+    rows = _fit(rows, w.grid, h.grid)
+    parts = split(N * G * -(-F // filters) * -(-h.grid // rows), flops)
+    if parts > 1:
+        filters = even(F, max(width, -(-filters // parts)), width)
+    row_blocks, f_blocks, pixels = -(-h.grid // rows), -(-F // filters), rows * w.grid
+    pitch = W if in_place else w.reach(w.grid)
+    header, offsets, numbers, at, begin = [], [], [], 0, direct.PHASE * phases
+    for a, b in taps:
+        header += [begin + len(offsets), len(a) * len(b), at]
+        offsets += [(i - h.low) * pitch + j - w.low for i, _ in a for j, _ in b]
+        numbers += [i * w.kernel + j for _, i in a for _, j in b]
+        at += len(a) * len(b) * C * padded
+    grid = np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
+    table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel()])
+    job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
+               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets))
+    # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
+    window = 0 if in_place else h.reach(rows) * pitch
+    cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
+            + TURN_COST * lanes * phases * row_blocks * -(-pixels // lanes) * padded / lanes
+            + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
+    room = phases * (pixels + ROWS + lanes) * filters + chunk * window + (phases * pixels * lanes if phases > 1 else 0)
+    return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, pack.pack_filters if forward else pack.pack_channels,
+                 *_packing(G, C, F, h.kernel * w.kernel, at, forward, header, numbers), G * -(-F // width), G * at, room * size,
+                 all_taps * C * h.grid * w.grid * F / lanes / cost)
+
+
+TURN_COST = 7.0                              # vector operations to turn one vector of pixels around, and to store it
+ROW_COST = 6.0                               # to find a row of a window and its edges
+
+
+def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool) -> Stage:
+    lanes = VECTOR_BYTES // size
+    width = VECTORS * lanes
+    (a,), (b,) = h.phases, w.phases
+    taps = len(a) * len(b)
+    (H, W), (OH, OW) = source, target
+    in_place = h.inside(H) and w.inside(W) and taps == h.step == w.step == 1 and source == target
+    if in_place:                             # one long row
+        H, W, OH, OW = 1, H * W, 1, OH * OW
+        h, w = h._replace(grid=1), w._replace(grid=OW)
+    chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, ROWS)
+    flops = 2.0 * N * G * C * F * OH * OW * taps
+
+    def segment_of(columns: int) -> int:
+        return round_up(columns, width) + (w.extent - 1) // w.step
+
+    def room(rows: int, columns: int) -> int:
+        return chunk * (width if in_place else h.reach(rows) * segment_of(columns) * w.step) * size
+
+    rows, columns = 1, round_up(OW, width)
+    while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
+        columns = round_up(columns // 2, width)
+    if in_place:
+        columns = even(OW, -(-OW // split(N * G, flops)), width)
+    else:
+        while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
+            rows += 1
+    blocks = N * G * -(-OW // columns)
+    rows = even(OH, max(1, min(rows, -(-OH // split(blocks, flops)))))
+    filters = even(F, max(ROWS, -(-F // split(blocks * -(-OH // rows), flops))), ROWS)
+    row_blocks, column_blocks, f_blocks = -(-OH // rows), -(-OW // columns), -(-F // filters)
+    segment = segment_of(columns)
+    offsets = [0] if in_place else [(i - h.low) * segment * w.step + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
+    header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
+    group = tile_rows(F) * C * taps
+    job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
+               CHAIN, relu, group, 0)
+    vectors = OW // width * VECTORS + (0 if OW % width == 0 else 1 if OW % width <= lanes else VECTORS)
+    loaded = 0 if in_place else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes)
+    cost = (taps * C + TILE_COST) * tile_rows(F) * OH * vectors + loaded
+    return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
+                 pack.pack_rows if forward else pack.pack_rows_turned, *_packing(G, C, F, h.kernel * w.kernel, group, forward, header, numbers),
+                 G * -(-F // ROWS), G * group, room(rows, columns), taps * C * OH * OW * F / lanes / cost)
+
+
+TILE_COST = 4.0                              # vector operations to start and to store one vector of a tile
+
+
+def _job(*sizes: int) -> np.ndarray:
+    return np.array(sizes, np.int64)
+
+
+def _packing(G: int, C: int, F: int, taps: int, group: int, forward: bool, header: list[int], numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The job and the table of the packing kernels, in terms of the weights' own channels and filters."""
+    channels, filters = (C, F) if forward else (F, C)
+    return _job(G, channels, filters, taps, group, len(header) // direct.PHASE), _job(*header, *numbers)
+
+
+def to_weight(s: Shape) -> WeightStage:
+    """The stage of the gradient to the weights."""
+    h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
+    C, F = s.C // s.G, s.F // s.G
+    if s.KH == s.KW == s.SH == s.SW == 1 and (s.H, s.W) == (s.OH, s.OW) and s.PT == s.PL == 0:
+        P = s.H * s.W                        # a product of two matrices: turn around the smaller one, and the result only if that is less
+        h, w = Axis.forward(1, 1, 1, 0, 1), Axis.forward(P, 1, 1, 0, 1)
+        straight = C * s.N * P <= F * s.N * P + C * F
+        return _weight(s.N, s.G, *((F, C) if straight else (C, F)), (1, P), (1, P), h, w, s.size, straight)
+    return _weight(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), h, w, s.size, False)
+
+
+def _weight(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool) -> WeightStage:
+    lanes = VECTOR_BYTES // size
+    width = VECTORS * lanes
+    (H, W), (OH, OW) = source, target
+    taps = h.kernel * w.kernel
+    images, rows, columns = 1, OH, OW
+    if OH * OW <= UNIT_PIXELS:
+        images = even(N, UNIT_PIXELS // max(1, OH * OW))
+    elif OW <= UNIT_PIXELS:
+        rows = even(OH, UNIT_PIXELS // OW)
+    else:
+        rows, columns = 1, even(OW, UNIT_PIXELS)
+    units = -(-N // images) * -(-OH // rows) * -(-OW // columns)
+    segment = w.reach(columns)
+    plane = h.reach(rows) * segment
+    whole = ROWS // int(np.gcd(ROWS, taps))  # so many channels fill tiles with their taps
+    channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
+    channels = min(C, channels // whole * whole or channels)
+    filters, packed_filters = round_up(F, width), _padded(F, width, lanes)
+    room = images * rows * columns
+    local = C <= channels                    # no two tasks would turn the same part of dout
+    each = (channels * taps + ROWS + (room if local else 0)) * size
+    if each * filters > TOTAL_BYTES:
+        filters = even(F, max(width, TOTAL_BYTES // each), width)
+    flops = 2.0 * N * G * C * F * OH * OW * taps
+    filters = even(F, max(width, -(-filters // split(G * -(-C // channels) * -(-F // filters), flops))), width)
+    tasks = G * -(-C // channels) * -(-F // filters)
+    per_round = max(1, units if local else min(units, ROUND_BYTES // max(1, G * packed_filters * room * size)))
+    parts = max(1, min(split(tasks, flops), per_round, PARTS_BYTES // (G * F * C * taps * size)))
+    offsets = np.array([(i - h.low) * segment + j - w.low for i, _ in h.phases[0] for j, _ in w.phases[0]])
+    grid = (np.arange(images)[:, None, None] * (channels * plane) + np.arange(rows)[:, None] * (h.step * segment) + np.arange(columns) * w.step)
+    tap_rows = np.arange(channels)[:, None] * plane + offsets
+    jobs, turns = [], []
+    for first in range(0, units, per_round):
+        count = min(per_round, units - first)
+        jobs.append(_job(N, G, C, F, H, W, OH, OW, h.step, w.step, h.low, w.low, h.extent, w.extent, images, rows, columns, first, count,
+                         min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight))
+        turns.append(0 if local else count * G)
+    workspace = (images * channels * plane + (channels * taps + ROWS + lanes + (room if local else 0)) * filters) * size
+    return WeightStage(jobs, turns, np.concatenate([grid.ravel(), tap_rows.ravel()]).astype(np.int64), tasks, parts,
+                       0 if local else per_round * G * packed_filters * room, workspace, straight)
+
+
+def tile_rows(rows: int) -> int:
+    """Rows that tiles compute for so many: whole tiles, and a smaller one for what is left over."""
+    tail = rows % ROWS
+    return rows - tail + next((height for height in sorted(TILES.rows) if height >= tail), 0) if tail else rows
+
+
+def _padded(F: int, width: int, lanes: int) -> int:
+    """Filters in panels along the vectors: whole ones, and one of a single vector for a short rest."""
+    rest = F % width
+    return F - rest + (0 if rest == 0 else lanes if rest <= lanes else width)
+
+
+def _fit(rows: int, across: int, most: int) -> int:
+    """As many rows of `across` pixels as said, or somewhat fewer, whichever fill tiles best over all `most` rows."""
+    def computed(n: int) -> int:
+        whole, rest = divmod(most, n)
+        return whole * tile_rows(n * across) + tile_rows(rest * across)
+
+    return min(range(max(1, 2 * rows // 3), rows + 1), key=lambda n: (computed(n), -n))
+
+
+KERNELS = (direct.filters, direct.pixels, direct.merge, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned, direct_weight.turn_dout,
+           direct_weight.weights)

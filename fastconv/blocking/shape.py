@@ -1,0 +1,31 @@
+"""The sizes of one 2-D convolution, all that a blocking looks at."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Shape(NamedTuple):
+    """Image, filters, result, kernel, stride, padding before, dilation, groups, and bytes of an element."""
+
+    N: int
+    C: int
+    H: int
+    W: int
+    F: int
+    OH: int
+    OW: int
+    KH: int
+    KW: int
+    SH: int
+    SW: int
+    PT: int
+    PL: int
+    DH: int
+    DW: int
+    G: int
+    size: int
+
+    @property
+    def flops(self) -> int:
+        """Of the forward pass: two for each multiply-add, padding included."""
+        return 2 * self.N * self.F * self.OH * self.OW * (self.C // self.G) * self.KH * self.KW

@@ -1,0 +1,134 @@
+"""The gradient to the weights, directly: filters along the vectors, taps along the rows of the tile, pixels summed.
+
+    dweight[f, c, kh, kw] = sum over n, oh, ow of dout[n, f, oh, ow] * x[n, c, oh * SH - PT + kh * DH, ow * SW - PL + kw * DW]
+
+The batch's pixels are cut into units of at most 256: some images, or rows of one image, or part of a row. `turn_dout` brings the units of a
+round into the order (pixel, filter); `weights` then loads for each unit a window of some channels and multiplies. The sum over a unit is one
+chain; a part's units are added one by one, and the parts by the caller, in float64.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .direct import LANES_32, LANES_64, gather_pixels, panel_width
+from .gemm import aligned
+from .jit import jit
+from .simd import copy_row, transpose_block
+from .simd_tiles import KEEP, turn_block
+from .tiles import ROWS, VECTOR_BYTES, VECTORS
+from .window import load_window
+
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "row0", "column0", "extent_h", "extent_w", "images", "rows", "columns",
+       "first_unit", "units", "parts", "channels", "filters", "taps", "row_table", "packed_filters", "local", "straight")
+
+
+@jit
+def unpack_job(job):
+    """The integers of JOB: C and F of one group; images, rows, columns of a unit; units of this round; channels and filters of a block."""
+    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
+            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26])
+
+
+@jit
+def unit_at(unit, N, OH, OW, images, rows, columns):
+    """n0, how many images, row0, how many rows, column0, how many columns: of a unit, counted over the whole batch."""
+    row_units, column_units = (OH + rows - 1) // rows, (OW + columns - 1) // columns
+    j0, t = unit % column_units * columns, unit // column_units
+    i0, n0 = t % row_units * rows, t // row_units * images
+    return n0, min(images, N - n0), i0, min(rows, OH - i0), j0, min(columns, OW - j0)
+
+
+@jit
+def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, room):
+    """Filters of a unit along the vectors: dst[to + f * room + p * panel] from src[plane + f * stride + image * image_stride + p].
+
+    In panels of filters, (pixel, panel) each, room pixels apart; run: pixels of one image, side by side in memory.
+    """
+    lanes = VECTOR_BYTES // src.itemsize
+    width, whole = VECTORS * lanes, run // lanes * lanes
+    for f0 in range(0, filters, width):
+        panel = panel_width(filters - f0, lanes)
+        for v in range(0, panel, lanes):
+            valid, at = min(lanes, filters - f0 - v), to + f0 * room + v
+            if valid <= 0:
+                for p in range(images * run):
+                    dst[at + p * panel:at + p * panel + lanes] = 0
+                continue
+            for image in range(images):
+                start = plane + (f0 + v) * stride + image * image_stride
+                for p in range(0, whole, lanes):
+                    if src.itemsize == 4:
+                        transpose_block(LANES_32, valid, src, start + p, stride, dst, at + p * panel, panel)
+                    else:
+                        transpose_block(LANES_64, valid, src, start + p, stride, dst, at + p * panel, panel)
+                for p in range(whole, run):
+                    line, column = dst[at + p * panel:at + p * panel + lanes], src[start + p:]
+                    for f in range(lanes):
+                        line[f] = column[min(f, valid - 1) * stride]
+                at += run * panel
+
+
+@jit
+def turn_dout(first, last, src, weight, dst, bias, residual, job, table):
+    """Task: one unit of the round of one group of dout (src), into dst for `weights`."""
+    (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
+     filters, taps, row_table, packed_filters, local, straight) = unpack_job(job)
+    room, P = images * rows * columns, OH * OW
+    for t in range(first, last):
+        g, u = t % G, t // G
+        n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
+        run = ni * OW if nj == OW else nj
+        turn_unit(src, (n0 * G + g) * F * P + i0 * OW + j0, P, F, nn, G * F * P, run, dst, (u * G + g) * packed_filters * room, room)
+
+
+@jit
+def weights(first, last, src, weight, dst, bias, residual, job, table):
+    """Tasks: a block of filters and a block of channels of one group, over one part of the round's units; filters go fastest.
+
+    src: x. weight: what `turn_dout` left, or dout itself where the task turns what it needs (local). dst: (parts, G * F, C * taps), or where
+    the sums need not be turned around (straight: x and dout have changed places, one tap) (parts, G * C, F). table: the offsets of a unit's
+    pixels, and from row_table on those of the taps of a block of channels, both in a window of (images, channels, rows, columns).
+    """
+    (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
+     filters, taps, row_table, packed_filters, local, straight) = unpack_job(job)
+    lanes = VECTOR_BYTES // src.itemsize
+    width, room, K, P = VECTORS * lanes, images * rows * columns, C * taps, OH * OW
+    f_blocks, c_blocks = (F + filters - 1) // filters, (C + channels - 1) // channels
+    window_rows, segment = (rows - 1) * step_h + extent_h, (columns - 1) * step_w + extent_w
+    plane, most = window_rows * segment, channels * taps + ROWS + lanes
+    padded = (filters + width - 1) // width * width
+    window, total, turned = aligned(images * channels * plane, src), aligned(most * padded, src), aligned(room * padded if local else 0, src)
+    rest = np.empty(ROWS, np.int64)
+    for task in range(first, last):
+        f0, t = task % f_blocks * filters, task // f_blocks
+        c0, t = t % c_blocks * channels, t // c_blocks
+        g, part = t % G, t // G
+        f1, nc = min(F, f0 + filters), min(channels, C - c0)
+        begin = part * units // parts
+        for u in range(begin, (part + 1) * units // parts):
+            n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
+            for image in range(nn):
+                load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, window_rows, j0 * step_w + column0,
+                            segment, 1, window[image * channels * plane:])
+            if local:
+                turn_unit(weight, ((n0 * G + g) * F + f0) * P + i0 * OW + j0, P, f1 - f0, nn, G * F * P, ni * OW if nj == OW else nj, turned, 0, room)
+            to = 0
+            for f in range(f0, f1, width):
+                panel = panel_width(F - f, lanes)
+                at = (f - f0) * room if local else ((u * G + g) * packed_filters + f) * room
+                gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, 1, 0, nn * ni * nj, window, 0, table, row_table, 0,
+                              turned if local else weight, at, total, to, rest)
+                to += most * panel
+        to = 0
+        for f in range(f0, f1, width):
+            panel = panel_width(F - f, lanes)
+            if straight:
+                for r in range(nc):
+                    copy_row(1, total, to + r * panel, dst, ((part * G + g) * C + c0 + r) * F + f, min(panel, F - f))
+            else:
+                for v in range(0, min(panel, F - f), lanes):
+                    place = (part * G * F + g * F + f + v) * K + c0 * taps
+                    for r in range(0, nc * taps, lanes):
+                        turn_block(min(lanes, nc * taps - r), min(lanes, F - f - v), 0, total, to + r * panel + v, panel, bias, -1, residual, -1,
+                                   dst, place + r, K)
+            to += most * panel

@@ -1,0 +1,124 @@
+"""Weights in the order in which the direct engine's tiles read them. weight is (G * F, C, T) in memory: F filters of C channels and T taps a group.
+
+Task t packs panel t % panels of group t // panels. job: G, C, F, T, elements of one packed group, phases; table: PHASE integers a phase, as the
+engine's, then the numbers of the taps of each phase. "Channels" and "filters" are the weights' own, whichever way the convolution goes.
+"""
+from __future__ import annotations
+
+from .direct import LANES_32, LANES_64, PHASE, panel_width
+from .gemm import aligned, pack_a, panel_rows
+from .jit import jit
+from .simd import copy_vectors, transpose_block
+from .tiles import ROWS, VECTOR_BYTES, VECTORS
+
+
+@jit
+def pack_filters(first, last, src, weight, dst, bias, residual, job, table):
+    """Filters along the vectors, for the forward pass: panels of filters, (C * T, panel) each."""
+    G, C, F, T, group = job[0], job[1], job[2], job[3], job[4]
+    lanes = VECTOR_BYTES // weight.itemsize
+    width, K = VECTORS * lanes, C * T
+    panels = (F + width - 1) // width
+    whole = K // lanes * lanes
+    for t in range(first, last):
+        g, f0 = t // panels, t % panels * width
+        panel = panel_width(F - f0, lanes)
+        for v in range(0, panel, lanes):
+            valid, to = min(lanes, F - f0 - v), g * group + f0 * K + v
+            if valid <= 0:
+                for k in range(K):
+                    dst[to + k * panel:to + k * panel + lanes] = 0
+                continue
+            start = (g * F + f0 + v) * K
+            for k in range(0, whole, lanes):
+                if weight.itemsize == 4:
+                    transpose_block(LANES_32, valid, weight, start + k, K, dst, to + k * panel, panel)
+                else:
+                    transpose_block(LANES_64, valid, weight, start + k, K, dst, to + k * panel, panel)
+            for k in range(whole, K):
+                line, column = dst[to + k * panel:to + k * panel + lanes], weight[start + k:]
+                for f in range(lanes):
+                    line[f] = column[min(f, valid - 1) * K]
+
+
+@jit
+def pack_channels(first, last, src, weight, dst, bias, residual, job, table):
+    """Channels along the vectors, for the gradient to the input: for each phase panels of channels, (F * taps, panel) each.
+
+    One tap: only one phase has any weights, and a panel is a copy.
+    """
+    G, C, F, T, group, phases = job[0], job[1], job[2], job[3], job[4], job[5]
+    lanes = VECTOR_BYTES // weight.itemsize
+    width = VECTORS * lanes
+    panels = (C + width - 1) // width
+    turned = aligned((T + lanes) * lanes, weight)            # one filter's taps of one vector of channels
+    for t in range(first, last):
+        g, c0 = t // panels, t % panels * width
+        panel = panel_width(C - c0, lanes)
+        for v in range(0, panel, lanes):
+            valid = min(lanes, C - c0 - v)
+            if T == 1 and valid == lanes:
+                for f in range(F):
+                    copy_vectors(1, weight, (g * F + f) * C + c0 + v, dst, g * group + (c0 * F + f * panel) + v)
+                continue
+            turned[:] = 0
+            for f in range(F if valid > 0 else 0):
+                start = ((g * F + f) * C + c0 + v) * T
+                # Whole vectors of taps are read while they end inside the weights.
+                whole = (T + lanes - 1) // lanes * lanes
+                if valid < lanes or start + (lanes - 1) * T + whole > weight.size:
+                    whole = 0
+                for k in range(0, whole, lanes):
+                    if weight.itemsize == 4:
+                        transpose_block(LANES_32, LANES_32, weight, start + k, T, turned, k * lanes, lanes)
+                    else:
+                        transpose_block(LANES_64, LANES_64, weight, start + k, T, turned, k * lanes, lanes)
+                if whole == 0:
+                    for k in range(T):
+                        line, column = turned[k * lanes:(k + 1) * lanes], weight[start + k:]
+                        for c in range(valid):
+                            line[c] = column[c * T]
+                for q in range(phases):
+                    tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
+                    to = g * group + table[PHASE * q + 2] + (c0 * F + f * panel) * taps + v
+                    for k in range(taps):
+                        copy_vectors(1, turned, table[tap_at + k] * lanes, dst, to + k * panel)
+            if valid <= 0:
+                for q in range(phases):
+                    taps = table[PHASE * q + 1]
+                    to = g * group + table[PHASE * q + 2] + c0 * F * taps + v
+                    for k in range(F * taps):
+                        dst[to + k * panel:to + k * panel + lanes] = 0
+
+
+@jit
+def pack_rows(first, last, src, weight, dst, bias, residual, job, table):
+    """Pixels along the vectors, forward: panels of filters, element (k, f) of a panel at k * its height + f."""
+    G, C, F, T, group = job[0], job[1], job[2], job[3], job[4]
+    K = C * T
+    panels = (F + ROWS - 1) // ROWS
+    for t in range(first, last):
+        g, f0 = t // panels, t % panels * ROWS
+        pack_a(weight, (g * F + f0) * K, min(ROWS, F - f0), K, K, 1, dst, g * group + f0 * K)
+
+
+@jit
+def pack_rows_turned(first, last, src, weight, dst, bias, residual, job, table):
+    """Pixels along the vectors, gradient to the input: panels of rows, a row for each phase of each channel, all phases with the same taps.
+
+    The table has the taps of each phase, -1 where it has none of that offset: there the weight is 0.
+    """
+    G, C, F, T, group, phases = job[0], job[1], job[2], job[3], job[4], job[5]
+    rows = C * phases
+    panels, taps = (rows + ROWS - 1) // ROWS, table[1]
+    for t in range(first, last):
+        g, r0 = t // panels, t % panels * ROWS
+        height = panel_rows(rows - r0)
+        start = g * group + r0 * F * taps
+        for r in range(height):
+            c, tap_at = (r0 + r) // phases, table[PHASE * ((r0 + r) % phases)]
+            for k in range(taps):
+                column, tap = dst[start + k * height + r:], table[tap_at + k] if c < C else -1
+                source = weight[(g * F * C + c) * T + tap:] if tap >= 0 else weight
+                for f in range(F):
+                    column[f * taps * height] = source[f * C * T] if tap >= 0 else 0

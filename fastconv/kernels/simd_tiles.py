@@ -1,0 +1,256 @@
+"""The register tiles of the direct engine, each with a plain-loop twin: a block of sums stays in registers while its terms stream past.
+
+Two ways to lay a convolution on vectors. `gather_tile` has filters along the vectors and one broadcast element for each row, read from
+wherever a table says: pixels of any stride and any image width, or taps. `pixel_tile` has pixels of one output row along the vectors and a
+filter for each row. `turn_block` brings what the first one left, filters along the vectors, back to pixels along the vectors.
+
+LLVM's scheduler would move all broadcasts of a step to its front, and the accumulators out of the registers with them; `Vector.pin` keeps
+each row's multiply-adds behind its broadcast (65 % of the peak without, 98 % with it).
+"""
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .simd import I64, Vector, _pointer
+from .tiles import VECTOR_BYTES
+
+KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
+
+
+def _const(n):
+    return ir.Constant(I64, n)
+
+
+def _accumulate(builder, v, total, row_operand, vectors):
+    """total[r][j] += row_operand(r) * vectors[j], row by row."""
+    for r, row in enumerate(total):
+        a = v.broadcast(row_operand(r))
+        for j, place in enumerate(row):
+            builder.store(v.pin(v.multiply_add(a, vectors[j], builder.load(place))), place)
+
+
+def _flag(builder, flags, bit):
+    return builder.icmp_signed("!=", builder.and_(flags, _const(bit)), _const(0))
+
+
+# ---------------------------------------------------------------- filters along the vectors
+def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at):
+    """c[c_at + r * width + j] = sum over o < outer, t < inner of x[x_at + offsets[r] + o * step + taps[t]] * b[b_at + (o * inner + t) * width + j].
+
+    For r < rows and j < width = vectors * lanes; offsets and taps (int64) are read from offsets_at and taps_at on. flags: KEEP or 0.
+    x, b, c: 1-D, contiguous, one floating dtype; rows and vectors: integer literals. One chain of outer * inner terms for each element.
+    """
+    width = vectors * VECTOR_BYTES // x.itemsize
+    for r in range(rows):
+        for j in range(width):
+            total = x.dtype.type(0)
+            for o in range(outer):
+                for t in range(inner):
+                    element = x[x_at + offsets[offsets_at + r] + o * step + taps[taps_at + t]]
+                    total += element * b[b_at + (o * inner + t) * width + j]
+            place = c_at + r * width + j
+            c[place] = c[place] + total if flags & KEEP else total
+
+
+def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at):
+    if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+        return None
+    R, V, i = rows.literal_value, vectors.literal_value, types.int64
+    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i)
+
+    def codegen(context, builder, sig, args):
+        flags, outer, step, inner = args[2:6]
+        v = Vector(context, builder, sig.args[6].dtype)
+        x0, offset, tap, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(6, 16, 2))
+        starts = [builder.gep(x0, [builder.load(builder.gep(offset, [_const(r)]))]) for r in range(R)]
+        total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
+        at, b_next = cgutils.alloca_once_value(builder, _const(0)), cgutils.alloca_once_value(builder, b0)
+        with cgutils.for_range(builder, outer):
+            with cgutils.for_range(builder, inner) as loop:
+                here, b_here = builder.add(builder.load(at), builder.load(builder.gep(tap, [loop.index]))), builder.load(b_next)
+                b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
+                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [here])), b_v)
+                builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
+            builder.store(builder.add(builder.load(at), step), at)
+        places = [[builder.gep(c0, [_const((r * V + j) * v.lanes)]) for j in range(V)] for r in range(R)]
+        with builder.if_then(_flag(builder, flags, KEEP)):
+            for r in range(R):
+                for j in range(V):
+                    builder.store(builder.fadd(v.load(places[r][j]), builder.load(total[r][j])), total[r][j])
+        for r in range(R):
+            for j in range(V):
+                v.store(builder.load(total[r][j]), places[r][j])
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+def _turn_block(pixels, filters, flags, source, at, source_row, bias, bias_at, residual, residual_at, target, to, target_row):
+    """target[to + f * target_row + p] = source[at + p * source_row + f], for p < pixels and f < filters, both at most `lanes`, and on the way
+
+    + bias[bias_at + f] unless bias_at is negative, + residual[residual_at + f * target_row + p] unless residual_at is negative, then
+    RELU if flags say so (NaN stays), and KEEP: + what stands in target. All `lanes` x `lanes` elements of source are read.
+    """
+    for f in range(filters):
+        for p in range(pixels):
+            place = f * target_row + p
+            value = source[at + p * source_row + f]
+            if bias_at >= 0:
+                value += bias[bias_at + f]
+            if flags & KEEP:
+                value += target[to + place]
+            if residual_at >= 0:
+                value += residual[residual_at + place]
+            if flags & RELU and value < 0:
+                value = source.dtype.type(0)
+            target[to + place] = value
+
+
+def _turn_block_intrinsic(typingctx, pixels, filters, flags, source, at, source_row, bias, bias_at, residual, residual_at, target, to, target_row):
+    i = types.int64
+    sig = types.void(i, i, i, source, i, i, bias, i, residual, i, target, i, i)
+
+    def codegen(context, builder, sig, args):
+        pixels, filters, flags, _, _, source_row, _, bias_at, _, residual_at, _, _, target_row = args
+        v = Vector(context, builder, sig.args[3].dtype)
+        start, bias0, residual0, end = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (3, 6, 8, 10))
+        rows = [v.load(builder.gep(start, [builder.mul(source_row, _const(p))])) for p in range(v.lanes)]
+        columns = [cgutils.alloca_once_value(builder, column) for column in v.transpose(rows)]
+        full, mask = builder.icmp_signed(">=", pixels, _const(v.lanes)), v.mask(pixels)
+        given = [builder.icmp_signed(">=", place, _const(0)) for place in (bias_at, residual_at)]
+        extras = builder.or_(_flag(builder, flags, KEEP | RELU), builder.or_(*given))
+
+        def each_filter(do):
+            for f in range(v.lanes):
+                with builder.if_then(builder.icmp_signed("<", _const(f), filters), likely=True):
+                    do(f, builder.mul(target_row, _const(f)))
+
+        def add(f, value):
+            builder.store(builder.fadd(builder.load(columns[f]), value), columns[f])
+
+        with builder.if_then(extras):
+            with builder.if_then(given[0]):
+                each_filter(lambda f, row: add(f, v.broadcast(builder.load(builder.gep(bias0, [_const(f)])))))
+            with builder.if_then(_flag(builder, flags, KEEP)):
+                each_filter(lambda f, row: add(f, v.load_masked(builder.gep(end, [row]), mask)))
+            with builder.if_then(given[1]):
+                each_filter(lambda f, row: add(f, v.load_masked(builder.gep(residual0, [row]), mask)))
+            with builder.if_then(_flag(builder, flags, RELU)):
+                for column in columns:
+                    builder.store(v.relu(builder.load(column)), column)
+        with builder.if_else(full, likely=True) as (whole, part):
+            with whole:
+                each_filter(lambda f, row: v.store(builder.load(columns[f]), builder.gep(end, [row])))
+            with part:
+                each_filter(lambda f, row: v.store_masked(builder.load(columns[f]), builder.gep(end, [row]), mask))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+# ---------------------------------------------------------------- pixels along the vectors
+def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
+                residual, residual_at, y, y_at, y_row):
+    """y[y_at + r * y_row + j] = sum over o < outer, t < inner of a[a_at + (o * inner + t) * rows + r] * x[x_at + o * step + taps[t] + j]
+
+    for r < valid <= rows and j < columns <= width = vectors * lanes; of x all `width` elements of each row are read. Bias (one element a
+    row), KEEP, residual (laid out as y) and RELU as in `turn_block`. taps (int64) are read from taps_at on.
+    """
+    for r in range(valid):
+        for j in range(columns):
+            value = bias[bias_at + r] if bias_at >= 0 else x.dtype.type(0)
+            for o in range(outer):
+                for t in range(inner):
+                    value += a[a_at + (o * inner + t) * rows + r] * x[x_at + o * step + taps[taps_at + t] + j]
+            place = r * y_row + j
+            if flags & KEEP:
+                value += y[y_at + place]
+            if residual_at >= 0:
+                value += residual[residual_at + place]
+            if flags & RELU and value < 0:
+                value = x.dtype.type(0)
+            y[y_at + place] = value
+
+
+def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
+                          residual, residual_at, y, y_at, y_row):
+    if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+        return None
+    R, V, i = rows.literal_value, vectors.literal_value, types.int64
+    sig = types.void(rows, vectors, i, i, i, i, i, i, a, i, x, i, taps, i, bias, i, residual, i, y, i, i)
+
+    def codegen(context, builder, sig, args):
+        valid, columns, flags, outer, step, inner = args[2:8]
+        bias_at, residual_at, y_row = args[15], args[17], args[20]
+        v = Vector(context, builder, sig.args[8].dtype)
+        a0, x0, tap, bias0, residual0, y0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(8, 20, 2))
+        total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
+
+        def each_row(do):
+            for r in range(R):
+                with builder.if_then(builder.icmp_signed("<", _const(r), valid), likely=True):
+                    do(r)
+
+        def add_bias(r):
+            value = v.broadcast(builder.load(builder.gep(bias0, [_const(r)])))
+            for place in total[r]:
+                builder.store(value, place)
+
+        with builder.if_then(builder.icmp_signed(">=", bias_at, _const(0))):
+            each_row(add_bias)
+        a_next, at = cgutils.alloca_once_value(builder, a0), cgutils.alloca_once_value(builder, x0)
+        with cgutils.for_range(builder, outer):
+            with cgutils.for_range(builder, inner) as loop:
+                a_here = builder.load(a_next)
+                x_here = builder.gep(builder.load(at), [builder.load(builder.gep(tap, [loop.index]))])
+                x_v = [v.load(builder.gep(x_here, [_const(j * v.lanes)])) for j in range(V)]
+                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(a_here, [_const(r)])), x_v)
+                builder.store(builder.gep(a_here, [_const(R)]), a_next)
+            builder.store(builder.gep(builder.load(at), [step]), at)
+
+        masks = [v.mask(builder.sub(columns, _const(j * v.lanes))) for j in range(V)]
+
+        def add_from(base, r):
+            row = builder.gep(base, [builder.mul(y_row, _const(r))])
+            for j, place in enumerate(total[r]):
+                old = v.load_masked(builder.gep(row, [_const(j * v.lanes)]), masks[j])
+                builder.store(builder.fadd(builder.load(place), old), place)
+
+        def write(r, masked):
+            row = builder.gep(y0, [builder.mul(y_row, _const(r))])
+            for j, place in enumerate(total[r]):
+                target = builder.gep(row, [_const(j * v.lanes)])
+                if masked:
+                    v.store_masked(builder.load(place), target, masks[j])
+                else:
+                    v.store(builder.load(place), target)
+
+        with builder.if_then(_flag(builder, flags, KEEP)):
+            each_row(lambda r: add_from(y0, r))
+        with builder.if_then(builder.icmp_signed(">=", residual_at, _const(0))):
+            each_row(lambda r: add_from(residual0, r))
+        with builder.if_then(_flag(builder, flags, RELU)):
+            for row in total:
+                for place in row:
+                    builder.store(v.relu(builder.load(place)), place)
+        with builder.if_else(builder.icmp_signed(">=", columns, _const(V * v.lanes)), likely=True) as (whole, part):
+            with whole:
+                each_row(lambda r: write(r, False))
+            with part:
+                each_row(lambda r: write(r, True))
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+if config.DISABLE_JIT:
+    gather_tile, turn_block, pixel_tile = _gather_tile, _turn_block, _pixel_tile
+else:
+    gather_tile = intrinsic(prefer_literal=True)(_gather_tile_intrinsic)
+    turn_block = intrinsic(_turn_block_intrinsic)
+    pixel_tile = intrinsic(prefer_literal=True)(_pixel_tile_intrinsic)
+    for _compiled, _twin in ((gather_tile, _gather_tile), (turn_block, _turn_block), (pixel_tile, _pixel_tile)):
+        _compiled.__doc__ = _twin.__doc__
