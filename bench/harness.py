@@ -15,7 +15,6 @@ from time import perf_counter, sleep, thread_time
 from typing import Any, NamedTuple
 
 import numpy as np
-import threadpoolctl
 
 import fastconv
 from fastconv.report import operations
@@ -60,7 +59,9 @@ def keep_memory() -> bool:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """fastconv and NumPy's BLAS both on n threads."""
+    """fastconv and NumPy's BLAS both on n threads. Needs threadpoolctl, of the extra `bench`; engine.py and peers.py do without."""
+    import threadpoolctl
+
     before = fastconv.get_num_threads()
     fastconv.set_num_threads(n)
     try:
@@ -160,9 +161,10 @@ class Turns(NamedTuple):
     best: list[float]                        # the same of the fastest turn of each
 
 
-def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, rest: float = REST) -> Turns:
+def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, rest: float = REST, least: int = LEAST_TURNS) -> Turns:
     """Time the calls one after the other again and again, for `seconds` in all, so that a change of the machine's pace hits all alike.
 
+    least: turns, however long they take.
     one_thread: the calls do all their work on this thread, whose own processor time is taken, without what other processes take from it.
     """
     clock = thread_time if one_thread else perf_counter
@@ -174,7 +176,7 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, r
         counts.append(max(1, round(BURST / max(clock() - start, 1e-9))))
     times: list[list[float]] = [[] for _ in calls]
     deadline = perf_counter() + seconds
-    while len(times[0]) < LEAST_TURNS or perf_counter() < deadline:
+    while len(times[0]) < least or perf_counter() < deadline:
         order = list(zip(calls, counts, times))
         for call, count, own in order if len(times[0]) % 2 else order[::-1]:
             if not one_thread:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import direct, direct_weight, pack
-from ..kernels.tiles import ROWS, TILES, VECTOR_BYTES, VECTORS
+from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from .parts import even, round_up, split
 from .shape import Shape
 
@@ -148,7 +148,7 @@ def to_input(s: Shape) -> Stage:
             header += [direct.PHASE * phases + len(numbers), taps, 0]
             numbers += [dict(a)[i] * s.KW + dict(b)[j] if i in dict(a) and j in dict(b) else -1
                         for i, _ in h.union().phases[0] for j, _ in w.union().phases[0]]
-    packing = _job(s.G, s.C // s.G, s.F // s.G, s.KH * s.KW, shuffled.pack_job[4], phases), _job(*header, *numbers)
+    packing = _job(s.G, s.C // s.G, s.F // s.G, s.KH * s.KW, shuffled.pack_job[4], phases, shuffled.pack_job[6]), _job(*header, *numbers)
     return shuffled._replace(pack_job=packing[0], pack_table=packing[1], shuffle=merge, images=images, exact=exact,
                              workspace=shuffled.workspace + images * image)
 
@@ -194,7 +194,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     grid = np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
     table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel()])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
-               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets))
+               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
@@ -220,7 +220,8 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     if in_place:                             # one long row
         H, W, OH, OW = 1, H * W, 1, OH * OW
         h, w = h._replace(grid=1), w._replace(grid=OW)
-    chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, ROWS)
+    panel = ROWS_HALF if tile_rows(F, ROWS_HALF) < tile_rows(F) or C * taps <= FEW_TERMS and OW >= 2 * width else ROWS
+    chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, panel)
     flops = 2.0 * N * G * C * F * OH * OW * taps
 
     def segment_of(columns: int) -> int:
@@ -233,28 +234,30 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
         columns = round_up(columns // 2, width)
     if in_place:
-        columns = even(OW, -(-OW // split(N * G, flops)), width)
+        columns = even(OW, min(-(-OW // split(N * G, flops)), max(width, WINDOW_BYTES // (chunk * size))), width)
     else:
         while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
             rows += 1
     blocks = N * G * -(-OW // columns)
     rows = even(OH, max(1, min(rows, -(-OH // split(blocks, flops)))))
-    filters = even(F, max(ROWS, -(-F // split(blocks * -(-OH // rows), flops))), ROWS)
+    filters = even(F, max(panel, -(-F // split(blocks * -(-OH // rows), flops))), panel)
     row_blocks, column_blocks, f_blocks = -(-OH // rows), -(-OW // columns), -(-F // filters)
     segment = segment_of(columns)
     offsets = [0] if in_place else [(i - h.low) * segment * w.step + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
-    group = tile_rows(F) * C * taps
+    group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, relu, group, 0)
+               CHAIN, relu, group, 0, panel)
     vectors = OW // width * VECTORS + (0 if OW % width == 0 else 1 if OW % width <= lanes else VECTORS)
     loaded = 0 if in_place else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes)
-    cost = (taps * C + TILE_COST) * tile_rows(F) * OH * vectors + loaded
+    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
-                 pack.pack_rows if forward else pack.pack_rows_turned, *_packing(G, C, F, h.kernel * w.kernel, group, forward, header, numbers),
-                 G * -(-F // ROWS), G * group, room(rows, columns), taps * C * OH * OW * F / lanes / cost)
+                 pack.pack_rows if forward else pack.pack_rows_turned, *_packing(G, C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
+                 G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
 
 
+FEW_TERMS = 64                               # short sums store often: to few planes at a time, or their lines push each other out of L1
+UNALIGNED = 0.97 if TILES.registers >= 32 else 0.85           # vectors of pixels cross cache lines, which small tiles do not hide
 TILE_COST = 4.0                              # vector operations to start and to store one vector of a tile
 
 
@@ -262,10 +265,11 @@ def _job(*sizes: int) -> np.ndarray:
     return np.array(sizes, np.int64)
 
 
-def _packing(G: int, C: int, F: int, taps: int, group: int, forward: bool, header: list[int], numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _packing(G: int, C: int, F: int, taps: int, group: int, forward: bool, header: list[int], numbers: list[int],
+             panel: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The job and the table of the packing kernels, in terms of the weights' own channels and filters."""
     channels, filters = (C, F) if forward else (F, C)
-    return _job(G, channels, filters, taps, group, len(header) // direct.PHASE), _job(*header, *numbers)
+    return _job(G, channels, filters, taps, group, len(header) // direct.PHASE, panel), _job(*header, *numbers)
 
 
 def to_weight(s: Shape) -> WeightStage:
@@ -323,9 +327,9 @@ def _weight(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
                        0 if local else per_round * G * packed_filters * room, workspace, straight)
 
 
-def tile_rows(rows: int) -> int:
-    """Rows that tiles compute for so many: whole tiles, and a smaller one for what is left over."""
-    tail = rows % ROWS
+def tile_rows(rows: int, panel: int = ROWS) -> int:
+    """Rows that tiles compute for so many: whole tiles of a panel's height, and a smaller one for what is left over."""
+    tail = rows % panel
     return rows - tail + next((height for height in sorted(TILES.rows) if height >= tail), 0) if tail else rows
 
 

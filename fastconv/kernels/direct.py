@@ -26,7 +26,7 @@ LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
-       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table")
+       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel")
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
 
@@ -34,7 +34,7 @@ PHASE = 3                                    # integers of the table for each ph
 def unpack_job(job):
     """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps: the sizes of a block."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
-            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26])
+            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27])
 
 
 @jit
@@ -75,7 +75,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     pixel_table on the offsets of the grid's pixels.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     phases = phases_h * phases_w
@@ -183,7 +183,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     last, short vectors.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     taps = table[1]
@@ -209,22 +209,22 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                 begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
                 flags = (0 if begin else KEEP) | (RELU if relu and end else 0)
                 for i in range(ni):
-                    for j in range(0, nj, width):
-                        left = min(width, nj - j)
-                        source, at, plane = window, i * step_h * step_w * segment + j, loaded * step_w * segment
-                        if in_place:
-                            if left == width:
-                                source, at, plane = src, base + j0 + j, W
-                            else:
-                                load_window(src, base, nc, 1, W, 0, 1, j0 + j, width, 1, window)
-                                at, plane = 0, width
-                        for f in range(f0, f1, ROWS):
-                            height = panel_rows(F - f)
-                            valid = min(height, f1 - f)
-                            a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
-                            channel = g * F + f
-                            place = ((n * G * F + channel) * OH + i0 + i) * OW + j0 + j
-                            bias_at = channel if bias.size and begin else -1
+                    for f in range(f0, f1, panel_height):        # one panel along the row: the result is written in as many streams
+                        height = panel_rows(min(panel_height, F - f))
+                        valid = min(height, f1 - f)
+                        a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
+                        channel = g * F + f
+                        row = ((n * G * F + channel) * OH + i0 + i) * OW + j0
+                        bias_at = channel if bias.size and begin else -1
+                        for j in range(0, nj, width):
+                            left, place = min(width, nj - j), row + j
+                            source, at, plane = window, i * step_h * step_w * segment + j, loaded * step_w * segment
+                            if in_place:
+                                if left == width:
+                                    source, at, plane = src, base + j0 + j, W
+                                else:
+                                    load_window(src, base, nc, 1, W, 0, 1, j0 + j, width, 1, window)
+                                    at, plane = 0, width
                             residual_at = place if residual.size and end else -1
                             if height == ROWS:
                                 if left <= lanes:
@@ -234,8 +234,12 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                                     pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW)
                             elif height == ROWS_HALF:
-                                pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
-                                           bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                if left <= lanes:
+                                    pixel_tile(ROWS_HALF, 1, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                else:
+                                    pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
                             else:
                                 pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
                                            bias, bias_at, residual, residual_at, dst, place, OH * OW)

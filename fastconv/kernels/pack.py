@@ -1,6 +1,6 @@
 """Weights in the order in which the direct engine's tiles read them. weight is (G * F, C, T) in memory: F filters of C channels and T taps a group.
 
-Task t packs panel t % panels of group t // panels. job: G, C, F, T, elements of one packed group, phases; table: PHASE integers a phase, as the
+Task t packs panel t % panels of group t // panels. job: G, C, F, T, elements of one packed group, phases, rows of a panel; table: PHASE integers a phase, as the
 engine's, then the numbers of the taps of each phase. "Channels" and "filters" are the weights' own, whichever way the convolution goes.
 """
 from __future__ import annotations
@@ -9,7 +9,7 @@ from .direct import LANES_32, LANES_64, PHASE, panel_width
 from .gemm import aligned, pack_a, panel_rows
 from .jit import jit
 from .simd import copy_vectors, transpose_block
-from .tiles import ROWS, VECTOR_BYTES, VECTORS
+from .tiles import VECTOR_BYTES, VECTORS
 
 
 @jit
@@ -94,12 +94,12 @@ def pack_channels(first, last, src, weight, dst, bias, residual, job, table):
 @jit
 def pack_rows(first, last, src, weight, dst, bias, residual, job, table):
     """Pixels along the vectors, forward: panels of filters, element (k, f) of a panel at k * its height + f."""
-    G, C, F, T, group = job[0], job[1], job[2], job[3], job[4]
+    G, C, F, T, group, panel = job[0], job[1], job[2], job[3], job[4], job[6]
     K = C * T
-    panels = (F + ROWS - 1) // ROWS
+    panels = (F + panel - 1) // panel
     for t in range(first, last):
-        g, f0 = t // panels, t % panels * ROWS
-        pack_a(weight, (g * F + f0) * K, min(ROWS, F - f0), K, K, 1, dst, g * group + f0 * K)
+        g, f0 = t // panels, t % panels * panel
+        pack_a(weight, (g * F + f0) * K, min(panel, F - f0), K, K, 1, dst, g * group + f0 * K)
 
 
 @jit
@@ -108,12 +108,12 @@ def pack_rows_turned(first, last, src, weight, dst, bias, residual, job, table):
 
     The table has the taps of each phase, -1 where it has none of that offset: there the weight is 0.
     """
-    G, C, F, T, group, phases = job[0], job[1], job[2], job[3], job[4], job[5]
+    G, C, F, T, group, phases, panel = job[0], job[1], job[2], job[3], job[4], job[5], job[6]
     rows = C * phases
-    panels, taps = (rows + ROWS - 1) // ROWS, table[1]
+    panels, taps = (rows + panel - 1) // panel, table[1]
     for t in range(first, last):
-        g, r0 = t // panels, t % panels * ROWS
-        height = panel_rows(rows - r0)
+        g, r0 = t // panels, t % panels * panel
+        height = panel_rows(min(panel, rows - r0))
         start = g * group + r0 * F * taps
         for r in range(height):
             c, tap_at = (r0 + r) // phases, table[PHASE * ((r0 + r) % phases)]

@@ -220,44 +220,87 @@ def _copy_row(step, source, at, target, to, n):
         target[to + i] = source[at + i * step]
 
 
+def _emit_copy_row(v, S, start, end, n):
+    """The code of `copy_row`: from and to pointers."""
+    builder = v.b
+
+    def chunk(w, i):
+        """w elements from i on. Of a step of 2 two loads that end on the last element read: nothing behind it is touched."""
+        at = builder.mul(i, ir.Constant(I64, S))
+        value = v.load(builder.gep(start, [at]), w)
+        if S == 2:
+            rest = v.load(builder.gep(start, [builder.add(at, ir.Constant(I64, w - 1))]), w)
+            even = ir.Constant(ir.VectorType(I32, w), [2 * j if j < w // 2 else 2 * j + 1 for j in range(w)])
+            value = builder.shuffle_vector(value, rest, even)
+        v.store(value, builder.gep(end, [i]))
+
+    def rows_of(w):
+        if w < 4:
+            with cgutils.for_range(builder, n) as loop:
+                element = builder.load(builder.gep(start, [builder.mul(loop.index, ir.Constant(I64, S))]))
+                builder.store(element, builder.gep(end, [loop.index]))
+            return
+        last = builder.sub(n, ir.Constant(I64, w))
+        with builder.if_else(builder.icmp_signed(">=", last, ir.Constant(I64, 0))) as (fits, short):
+            with fits:
+                with cgutils.for_range_slice(builder, ir.Constant(I64, 0), last, ir.Constant(I64, w), I64) as (i, _):
+                    chunk(w, i)
+                chunk(w, last)               # overlaps the one before where n is no multiple of w
+            with short:
+                rows_of(w // 2)
+
+    rows_of(v.lanes)
+
+
 def _copy_row_intrinsic(typingctx, step, source, at, target, to, n):
     if not isinstance(step, types.IntegerLiteral):
         return None
-    S, i64 = step.literal_value, types.int64
+    i64 = types.int64
 
     def codegen(context, builder, sig, args):
         v = Vector(context, builder, sig.args[1].dtype)
-        start, end, n = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[3], args[3], args[4]), args[5]
-
-        def chunk(w, i):
-            """w elements from i on. Of a step of 2 two loads that end on the last element read: nothing behind it is touched."""
-            at = builder.mul(i, ir.Constant(I64, S))
-            value = v.load(builder.gep(start, [at]), w)
-            if S == 2:
-                rest = v.load(builder.gep(start, [builder.add(at, ir.Constant(I64, w - 1))]), w)
-                even = ir.Constant(ir.VectorType(I32, w), [2 * j if j < w // 2 else 2 * j + 1 for j in range(w)])
-                value = builder.shuffle_vector(value, rest, even)
-            v.store(value, builder.gep(end, [i]))
-
-        def rows_of(w):
-            if w < 4:
-                with cgutils.for_range(builder, n) as loop:
-                    element = builder.load(builder.gep(start, [builder.mul(loop.index, ir.Constant(I64, S))]))
-                    builder.store(element, builder.gep(end, [loop.index]))
-                return
-            last = builder.sub(n, ir.Constant(I64, w))
-            with builder.if_else(builder.icmp_signed(">=", last, ir.Constant(I64, 0))) as (fits, short):
-                with fits:
-                    with cgutils.for_range_slice(builder, ir.Constant(I64, 0), last, ir.Constant(I64, w), I64) as (i, _):
-                        chunk(w, i)
-                    chunk(w, last)               # overlaps the one before where n is no multiple of w
-                with short:
-                    rows_of(w // 2)
-
-        rows_of(v.lanes)
+        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[3], args[3], args[4])
+        _emit_copy_row(v, sig.args[0].literal_value, start, end, args[5])
         return context.get_dummy_value()
 
     return types.void(step, source, i64, target, i64, i64), codegen
+
+
+def _copy_rows(step, source, at, source_row, target, to, target_row, rows, first, n, length):
+    """For each of `rows` rows: `first` zeros, n elements of source a step apart, and zeros to fill `length`. step: the literal 1 or 2.
+
+    Row r of source begins at source[at + r * source_row], of target at target[to + r * target_row].
+    """
+    for r in range(rows):
+        end = to + r * target_row
+        target[end:end + length] = 0
+        for i in range(n):
+            target[end + first + i] = source[at + r * source_row + i * step]
+
+
+def _copy_rows_intrinsic(typingctx, step, source, at, source_row, target, to, target_row, rows, first, n, length):
+    if not isinstance(step, types.IntegerLiteral):
+        return None
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        _, _, _, source_row, _, _, target_row, rows, first, n, length = args
+        v = Vector(context, builder, sig.args[1].dtype)
+        zero = ir.Constant(v.scalar, 0.0)
+        start = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[1], args[1], args[2]))
+        end = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[4], args[4], args[5]))
+        with cgutils.for_range(builder, rows):
+            source_here, here = builder.load(start), builder.load(end)
+            with cgutils.for_range(builder, first) as loop:
+                builder.store(zero, builder.gep(here, [loop.index]))
+            _emit_copy_row(v, sig.args[0].literal_value, source_here, builder.gep(here, [first]), n)
+            with cgutils.for_range_slice(builder, builder.add(first, n), length, ir.Constant(I64, 1), I64) as (k, _):
+                builder.store(zero, builder.gep(here, [k]))
+            builder.store(builder.gep(source_here, [source_row]), start)
+            builder.store(builder.gep(here, [target_row]), end)
+        return context.get_dummy_value()
+
+    return types.void(step, source, i, i, target, i, i, i, i, i, i), codegen
 
 
 def _max_pairs(rows, x, at, x_row, y, to, n):
@@ -417,12 +460,16 @@ def _transpose_block_intrinsic(typingctx, rows, valid, source, at, source_row, t
 
 
 def _fma_burst(like, n):
-    """Run n steps of CHAINS independent vector multiply-adds of like's dtype: the core's peak. Returns a sum that depends on all."""
-    total = like.dtype.type(0)
+    """Run n steps of CHAINS independent vector multiply-adds in the dtype of like, the core's peak. Returns a sum that depends on all.
+
+    A fused multiply-add sums its product into the chain, as a register tile does (NEON has no other form). Two instructions are worth
+    timing only if both are on the chain: a product of what never changes would be made once.
+    """
+    factor, term, total = like.dtype.type(0.999), like.dtype.type(0.125), like.dtype.type(0)
     for chain in range(CHAINS):
         value = like.dtype.type(chain)
         for _ in range(n):
-            value = value * like.dtype.type(0.999) + like.dtype.type(1e-6)
+            value = factor * term + value if FMA else value * factor + term
         total += value
     return total
 
@@ -430,11 +477,12 @@ def _fma_burst(like, n):
 def _fma_burst_intrinsic(typingctx, like, n):
     def codegen(context, builder, sig, args):
         v = Vector(context, builder, sig.args[0].dtype)
-        factor, term = ir.Constant(v.type, [0.999] * v.lanes), ir.Constant(v.type, [1e-6] * v.lanes)
+        factor, term = (v.pin(ir.Constant(v.type, [constant] * v.lanes)) for constant in (0.999, 0.125))
         chains = [cgutils.alloca_once_value(builder, ir.Constant(v.type, [float(i)] * v.lanes)) for i in range(CHAINS)]
         with cgutils.for_range(builder, args[1]):
             for chain in chains:
-                builder.store(v.multiply_add(builder.load(chain), factor, term), chain)
+                value = builder.load(chain)
+                builder.store(v.multiply_add(factor, term, value) if FMA else v.multiply_add(value, factor, term), chain)
         total = v.zero
         for chain in chains:
             total = builder.fadd(total, builder.load(chain))
@@ -442,17 +490,18 @@ def _fma_burst_intrinsic(typingctx, like, n):
     return like.dtype(like, types.int64), codegen
 
 
-_TWINS = (_gemm_tile, _copy_vectors, _copy_row, _add_even, _max_pairs, _transpose_block, _fma_burst)
+_TWINS = (_gemm_tile, _copy_vectors, _copy_row, _copy_rows, _add_even, _max_pairs, _transpose_block, _fma_burst)
 
 if config.DISABLE_JIT:
-    gemm_tile, copy_vectors, copy_row, add_even, max_pairs, transpose_block, fma_burst = _TWINS
+    gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst = _TWINS
 else:
     gemm_tile = intrinsic(prefer_literal=True)(_gemm_tile_intrinsic)
     copy_vectors = intrinsic(prefer_literal=True)(_copy_vectors_intrinsic)
     copy_row = intrinsic(prefer_literal=True)(_copy_row_intrinsic)
+    copy_rows = intrinsic(prefer_literal=True)(_copy_rows_intrinsic)
     add_even = intrinsic(_add_even_intrinsic)
     max_pairs = intrinsic(_max_pairs_intrinsic)
     transpose_block = intrinsic(prefer_literal=True)(_transpose_block_intrinsic)
     fma_burst = intrinsic(_fma_burst_intrinsic)
-    for _compiled, _twin in zip((gemm_tile, copy_vectors, copy_row, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
+    for _compiled, _twin in zip((gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
         _compiled.__doc__ = _twin.__doc__

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .geometry import inside
 from .jit import jit
 from .rows import copy_strided
-from .simd import copy_row
+from .simd import copy_rows
 
 
 @jit
@@ -17,25 +17,26 @@ def load_window(src, base, channels, H, W, row0, rows, col0, segment, phases, wi
 
     For c < channels, r < rows, s < phases, k < segment; H, W: the size of one plane of src.
     """
+    above = min(rows, max(0, -row0))         # rows of padding above the plane, of the plane, and below it
+    rest = max(above, min(rows, H - row0))
+    pitch = phases * segment
     for s in range(phases):
         first, last = inside(col0 + s, phases, W, segment)
         n = last - first
         for c in range(channels):
-            to, start = (c * rows * phases + s) * segment, base + (c * H + row0) * W + col0 + s + first * phases
-            for h in range(row0, row0 + rows):
-                line = window[to:to + segment]
-                if 0 <= h < H:
-                    for k in range(first):
-                        line[k] = 0
-                    if phases == 1:          # the intrinsics themselves: a call costs as much as a short row
-                        copy_row(1, src, start, line, first, n)
-                    elif phases == 2:
-                        copy_row(2, src, start, line, first, n)
-                    else:
-                        copy_strided(src, start, phases, line, first, n)
-                    for k in range(last, segment):
-                        line[k] = 0
-                else:
-                    line[:] = 0
-                to += phases * segment
-                start += W
+            to, start = (c * rows * phases + s) * segment, base + (c * H + row0 + above) * W + col0 + s + first * phases
+            for r in range(above):
+                window[to + r * pitch:to + r * pitch + segment] = 0
+            for r in range(rest, rows):
+                window[to + r * pitch:to + r * pitch + segment] = 0
+            to += above * pitch
+            if phases == 1:
+                copy_rows(1, src, start, W, window, to, pitch, rest - above, first, n, segment)
+            elif phases == 2:
+                copy_rows(2, src, start, W, window, to, pitch, rest - above, first, n, segment)
+            else:
+                for r in range(rest - above):
+                    line = window[to + r * pitch:to + r * pitch + segment]
+                    line[:first] = 0
+                    copy_strided(src, start + r * W, phases, line, first, n)
+                    line[last:] = 0
