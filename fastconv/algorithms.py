@@ -1,7 +1,8 @@
 """What each algorithm does with a plan: the kernels it runs, forward and for both gradients.
 
 Each is a class of three functions over 4-D arrays as `check.native` gives them: forward(plan, x, weight, bias, y), bias empty for none;
-to_input(plan, dout, weight, dx); to_weight(plan, dout, x, dweight). They write y, dx, dweight.
+to_input(plan, dout, weight, dx); to_weight(plan, dout, x, dweight). They write y, dx, dweight. One that a prepared layer may run has
+`pack`, `order` and `over` too, and its forward stage is one run of a kernel that takes bias, residual and ReLU.
 """
 from __future__ import annotations
 
@@ -10,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from .blocking.direct import WeightStage
-from .blocking.im2col import MOST_ROWS
 from .kernels import conv_im2col, direct, direct_weight
 from .kernels.tasks import run_tasks
 from .plan import Plan
-from .runtime import run
 
 NONE = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
 NO_TABLE = np.empty(0, np.int64)
@@ -33,6 +32,17 @@ class Direct:
         none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, flat(weight), packed, none, none, stage.pack_job, stage.pack_table)
         return packed
+
+    @staticmethod
+    def order(stage: Any) -> str:
+        """What the order of the packed weights depends on: neither the size of the image nor the batch."""
+        return str(stage.across)
+
+    @staticmethod
+    def over(stage: Any) -> bool:
+        """May the result be written over the residual? Not where sums of some of the channels go there before."""
+        job = dict(zip(direct.JOB, stage.job.tolist()))
+        return stage.kernel is direct.filters or (job["channels"] == job["C"] and int(stage.table[1]) <= job["taps"])
 
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
@@ -86,24 +96,33 @@ class Im2col:
     """Blocks of the patch matrix times the weights."""
 
     @staticmethod
+    def _pack(stage: Any, kernel: Any, weight: np.ndarray) -> np.ndarray:
+        none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
+        if stage.packed:
+            run_tasks(kernel, stage.pack_tasks, 8 * weight.nbytes, none, flat(weight), packed, none, none, stage.geometry, stage.blocks)
+        return packed
+
+    @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
         stage = plan.forward
-        packed = np.empty(stage.packed, plan.dtype)
-        if stage.packed:
-            blocks = -(-plan.y_shape[1] // plan.groups // MOST_ROWS)
-            run(conv_im2col.pack_weight_serial, conv_im2col.pack_weight_parallel, 8 * weight.nbytes, weight, packed, stage.geometry, blocks)
-        run(conv_im2col.forward_serial, conv_im2col.forward_parallel, plan.flops, x, weight, packed, bias, y, stage.geometry, stage.blocks)
+        packed = Im2col._pack(stage, conv_im2col.pack_weight, weight)
+        kernel = conv_im2col.forward_turned if stage.blocks[3] else conv_im2col.forward
+        run_tasks(kernel, stage.tasks, plan.flops, flat(x), flat(weight), flat(y), bias, packed, stage.geometry, stage.blocks)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        stage = plan.to_input
-        packed = np.empty(stage.packed, plan.dtype)
-        run(conv_im2col.input_serial, conv_im2col.input_parallel, plan.flops, dout, weight, packed, dx, stage.geometry, stage.blocks)
+        stage, none = plan.to_input, NONE[plan.dtype]
+        packed = Im2col._pack(stage, conv_im2col.pack_transposed, weight)
+        run_tasks(conv_im2col.to_input, stage.tasks, plan.flops, flat(dout), packed, flat(dx), none, none, stage.geometry, stage.blocks)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
-        stage = plan.to_weight
-        run(conv_im2col.weight_serial, conv_im2col.weight_parallel, plan.flops, dout, x, dweight, stage.geometry, stage.blocks)
+        stage, none = plan.to_weight, NONE[plan.dtype]
+        n_parts = int(stage.blocks[3])
+        parts = dweight if n_parts == 1 else np.empty((n_parts, *dweight.shape), plan.dtype)
+        run_tasks(conv_im2col.to_weight, stage.tasks, plan.flops, flat(x), flat(dout), flat(parts), none, none, stage.geometry, stage.blocks)
+        if n_parts > 1:
+            dweight[...] = parts.sum(0, dtype=np.float64)
 
 
 ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col}

@@ -76,8 +76,8 @@ def _decide() -> str:
         return wanted
     features = ",".join(f"+{name}" for name in EXTENSIONS[wanted] if name in _host_features())
     if (config.CPU_NAME, config.CPU_FEATURES) != (None, None) and (config.CPU_NAME, config.CPU_FEATURES) != ("generic", features):
-        raise ValueError(f"{came}, but Numba's own settings ask for {natural}: NUMBA_CPU_NAME is {config.CPU_NAME!r} and NUMBA_CPU_FEATURES is "
-                         f"{config.CPU_FEATURES!r}; wanted: {VARIABLE} alone, or both for one processor")
+        raise ValueError(f"{came}, but Numba's own settings ask for {natural}: NUMBA_CPU_NAME is {config.CPU_NAME!r} and "
+                         f"NUMBA_CPU_FEATURES is {config.CPU_FEATURES!r}; wanted: {VARIABLE} alone, or both for one processor")
     made = _code_generator()
     if made is not None and made.magic_tuple()[1:] != ("generic", features):
         raise RuntimeError(f"{came}, but Numba already compiles for {natural} in this process: it decides when the first function is "

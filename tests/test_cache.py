@@ -77,13 +77,13 @@ def test_an_edit_of_a_callee_is_seen(tmp_path):
 def test_the_stamp_depends_on_every_kernel_source(tmp_path, monkeypatch):
     kernels = tmp_path / "kernels"
     shutil.copytree(ROOT / "fastconv" / "kernels", kernels, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "fastconv" / "runtime.py", tmp_path)
+    shutil.copy(ROOT / "fastconv" / "instruction_set.py", tmp_path)
     stamp = jit.source_stamp.__wrapped__
     original = stamp()
     monkeypatch.setattr(jit, "HERE", kernels)
     assert stamp() == original
     seen = {stamp()}
-    for path in (*sorted(kernels.glob("*.py")), tmp_path / "runtime.py"):
+    for path in (*sorted(kernels.glob("*.py")), tmp_path / "instruction_set.py"):
         path.write_text(path.read_text() + "\n# edited\n")
         assert stamp() not in seen, path.name
         seen.add(stamp())

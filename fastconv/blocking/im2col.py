@@ -26,7 +26,9 @@ class Stage(NamedTuple):
 
     geometry: np.ndarray
     blocks: np.ndarray
-    packed: int                              # elements; 0: packed by the tasks that need them
+    tasks: int
+    packed: int                              # elements of the packed weights; 0: packed by the tasks that need them
+    pack_tasks: int
     workspace: int                           # bytes one thread keeps
 
 
@@ -50,22 +52,26 @@ def forward(s: Shape) -> Stage:
     """Blocks: k_size, p_size, f_size, and whether the product is turned around."""
     _, FG, K, P, width = _sizes(s)
     blocks, workspace = _forward_blocks(s.N, s.G, FG, K, P, width, s.size)
-    inside = bool(blocks[3]) or s.N * -(-P // int(blocks[1])) <= PACK_INSIDE
-    return Stage(_geometry(s), blocks, 0 if inside else s.G * (FG + MOST_ROWS) * K, workspace)
+    p_blocks, f_blocks = -(-P // int(blocks[1])), -(-FG // int(blocks[2]))
+    inside = bool(blocks[3]) or s.N * p_blocks <= PACK_INSIDE
+    return Stage(_geometry(s), blocks, s.N * s.G * p_blocks * f_blocks, 0 if inside else s.G * (FG + MOST_ROWS) * K, s.G * -(-FG // MOST_ROWS), workspace)
 
 
 def to_input(s: Shape) -> Stage:
     """Blocks: f_size, p_size, c_size, bands, k_size."""
     CG, FG, _, P, width = _sizes(s)
     blocks, workspace = _input_blocks(s.N, s.G, CG, FG, s.KH * s.KW, s.H, P, width, s.size)
-    return Stage(_geometry(s), blocks, s.G * -(-CG // int(blocks[2])) * (int(blocks[2]) * s.KH * s.KW + MOST_ROWS) * FG, workspace)
+    c_blocks, bands = -(-CG // int(blocks[2])), int(blocks[3])
+    return Stage(_geometry(s), blocks, s.N * s.G * c_blocks * bands, s.G * c_blocks * (int(blocks[2]) * s.KH * s.KW + MOST_ROWS) * FG, s.G * c_blocks,
+                 workspace)
 
 
 def to_weight(s: Shape) -> Stage:
     """Blocks: p_size, k_size, f_size, n_parts."""
     _, FG, K, P, width = _sizes(s)
     blocks, workspace = _weight_blocks(s.N, s.G, FG, K, P, width, s.size)
-    return Stage(_geometry(s), blocks, 0, workspace)
+    k_size, f_size, n_parts = (int(size) for size in blocks[1:])
+    return Stage(_geometry(s), blocks, n_parts * s.G * -(-K // k_size) * -(-FG // f_size), 0, 0, workspace)
 
 
 def _forward_blocks(N: int, G: int, FG: int, K: int, P: int, width: int, size: int) -> tuple[np.ndarray, int]:

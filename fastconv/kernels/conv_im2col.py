@@ -6,12 +6,12 @@
 
 The patch matrix is never whole: a task packs one block of it, small enough for the L2 cache, and multiplies it at once. Tasks write
 to places of their own and every sum runs in an order given by the blocks, so neither the number of threads nor their timing can show.
-`blocks` is the int64 array that each docstring lists; plan.py chooses it.
+`blocks` is the int64 array that each docstring lists; blocking/im2col.py chooses it. The kernels have the signature of `tasks`: blocks is their
+table, the geometry their job.
 """
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from .gemm import ROWS, aligned, multiply, pack_a, pack_b_transposed, packed_rows, transpose_into, width_of
 from .geometry import inside, unpack
@@ -41,15 +41,11 @@ def pack_weight_rows(t, weight, packed, geometry, f_blocks):
 
 
 @jit
-def pack_weight_serial(weight, packed, geometry, f_blocks):
-    for t in range(geometry[15] * f_blocks):
-        pack_weight_rows(t, weight, packed, geometry, f_blocks)
-
-
-@jit(parallel=True)
-def pack_weight_parallel(weight, packed, geometry, f_blocks):
-    for t in prange(geometry[15] * f_blocks):
-        pack_weight_rows(t, weight, packed, geometry, f_blocks)
+def pack_weight(first, last, src, weight, dst, bias, residual, geometry, blocks):
+    """Tasks: the blocks of ROWS filters of every group, packed into dst."""
+    f_blocks = (geometry[4] // geometry[15] + ROWS - 1) // ROWS
+    for t in range(first, last):
+        pack_weight_rows(t, weight, dst, geometry, f_blocks)
 
 
 # ---------------------------------------------------------------- forward
@@ -78,11 +74,11 @@ def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
     for k0 in range(0, K, k_size):
         k1 = min(K, k0 + k_size)
         pack_patches(xf, (n * C + g * CG) * H * W, geometry, k0, k1, p0, p1, patches, line)
-        if packed.size:
-            multiply(f1 - f0, p1 - p0, 1, k1 - k0, a, (g * packed_rows(FG) + f0) * K, K, k0, patches, k1 - k0, yf, y_at, P, edge)
-        else:
+        a_at, depth, offset = (g * packed_rows(FG) + f0) * K, K, k0
+        if packed.size == 0:
             pack_a(wf, (g * FG + f0) * K + k0, f1 - f0, K, k1 - k0, 1, a, 0)
-            multiply(f1 - f0, p1 - p0, 1, k1 - k0, a, 0, k1 - k0, 0, patches, k1 - k0, yf, y_at, P, edge)
+            a_at, depth, offset = 0, k1 - k0, 0
+        multiply(f1 - f0, p1 - p0, 1, k1 - k0, a, a_at, depth, offset, patches, k1 - k0, yf, y_at, P, edge)
 
 
 @jit
@@ -115,28 +111,17 @@ def forward_block_turned(t, x, weight, bias, y, geometry, blocks):
 
 
 @jit
-def forward_tasks(geometry, blocks):
-    """How many tasks the forward product has."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    return N * G * ((F // G + blocks[2] - 1) // blocks[2]) * ((OH * OW + blocks[1] - 1) // blocks[1])
+def forward(first, last, src, weight, dst, bias, packed, geometry, blocks):
+    """Tasks: blocks of y (dst) from x (src); packed: the weights as `pack_weight` left them, or empty."""
+    for t in range(first, last):
+        forward_block(t, src, weight, packed, bias, dst, geometry, blocks)
 
 
 @jit
-def forward_serial(x, weight, packed, bias, y, geometry, blocks):
-    for t in range(forward_tasks(geometry, blocks)):
-        if blocks[3]:
-            forward_block_turned(t, x, weight, bias, y, geometry, blocks)
-        else:
-            forward_block(t, x, weight, packed, bias, y, geometry, blocks)
-
-
-@jit(parallel=True)
-def forward_parallel(x, weight, packed, bias, y, geometry, blocks):
-    for t in prange(forward_tasks(geometry, blocks)):
-        if blocks[3]:
-            forward_block_turned(t, x, weight, bias, y, geometry, blocks)
-        else:
-            forward_block(t, x, weight, packed, bias, y, geometry, blocks)
+def forward_turned(first, last, src, weight, dst, bias, residual, geometry, blocks):
+    """The same tasks, turned around."""
+    for t in range(first, last):
+        forward_block_turned(t, src, weight, bias, dst, geometry, blocks)
 
 
 # ---------------------------------------------------------------- gradient to the input
@@ -205,40 +190,26 @@ def pack_rows(source, at, row, depth, columns, packed):
 
 
 @jit
-def input_tasks(geometry, blocks):
-    """How many tasks the gradient to the input has."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    return N * G * ((C // G + blocks[2] - 1) // blocks[2]) * blocks[3]
+def pack_transposed(first, last, src, weight, dst, bias, residual, geometry, blocks):
+    """Tasks: the blocks of channels of every group, their weights packed into dst."""
+    for t in range(first, last):
+        pack_transposed_block(t, weight, dst, geometry, blocks[2])
 
 
 @jit
-def pack_transposed_tasks(geometry, blocks):
-    return geometry[15] * ((geometry[1] // geometry[15] + blocks[2] - 1) // blocks[2])
-
-
-@jit
-def input_serial(dout, weight, packed, dx, geometry, blocks):
-    for t in range(pack_transposed_tasks(geometry, blocks)):
-        pack_transposed_block(t, weight, packed, geometry, blocks[2])
-    for t in range(input_tasks(geometry, blocks)):
-        input_block(t, dout, packed, dx, geometry, blocks)
-
-
-@jit(parallel=True)
-def input_parallel(dout, weight, packed, dx, geometry, blocks):
-    for t in prange(pack_transposed_tasks(geometry, blocks)):
-        pack_transposed_block(t, weight, packed, geometry, blocks[2])
-    for t in prange(input_tasks(geometry, blocks)):
-        input_block(t, dout, packed, dx, geometry, blocks)
+def to_input(first, last, src, weight, dst, bias, residual, geometry, blocks):
+    """Tasks: blocks of dx (dst) from dout (src); weight: as `pack_transposed` left it."""
+    for t in range(first, last):
+        input_block(t, src, weight, dst, geometry, blocks)
 
 
 # ---------------------------------------------------------------- gradient to the weights
 @jit
-def weight_block(t, dout, x, dweight, parts, geometry, blocks):
+def weight_block(t, dout, x, parts, geometry, blocks):
     """Task t: f_size filters x k_size taps of dW of one group, over one part of the batch. blocks: p_size, k_size, f_size, n_parts.
 
-    The result goes to dweight if the batch is one part, else to its own of the parts (n_parts, F, K) float64. Products of p_size pixels
-    are summed in the working dtype, those sums in float64: a single float32 chain over a batch loses digits.
+    The result goes to its own of the parts (n_parts, F, K); the caller adds them. Products of p_size pixels are summed in the working dtype,
+    those sums in float64: a single float32 chain over a batch loses digits.
     """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
     p_size, k_size, f_size, n_parts = blocks[0], blocks[1], blocks[2], blocks[3]
@@ -268,10 +239,7 @@ def weight_block(t, dout, x, dweight, parts, geometry, blocks):
             terms += p1 - p0
     if terms:
         add_sums(sums, columns, total)
-    if n_parts == 1:
-        dweight.reshape(F, K)[g * FG + f0:g * FG + f1, k0:k1] = total
-    else:
-        parts[n_part, g * FG + f0:g * FG + f1, k0:k1] = total
+    parts.reshape(n_parts, F, K)[n_part, g * FG + f0:g * FG + f1, k0:k1] = total
 
 
 @jit
@@ -284,42 +252,10 @@ def add_sums(sums, columns, total):
 
 
 @jit
-def fold_parts(parts, dweight):
-    """dweight = the sum of the parts, in their order; nothing where there are none."""
-    flat = dweight.reshape(-1)
-    for f in range(parts.shape[1]):
-        for k in range(parts.shape[2]):
-            value = parts[0, f, k]
-            for part in range(1, parts.shape[0]):
-                value += parts[part, f, k]
-            flat[f * parts.shape[2] + k] = value
+def to_weight(first, last, src, weight, dst, bias, residual, geometry, blocks):
+    """Tasks: blocks of the parts of dweight (dst) from x (src) and dout (weight)."""
+    for t in range(first, last):
+        weight_block(t, weight, src, dst, geometry, blocks)
 
 
-@jit
-def weight_tasks(geometry, blocks):
-    """How many tasks the gradient to the weights has."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    return blocks[3] * G * ((F // G + blocks[2] - 1) // blocks[2]) * ((C // G * KH * KW + blocks[1] - 1) // blocks[1])
-
-
-@jit
-def new_parts(geometry, blocks):
-    """Room for the parts of the batch; none where it is one part."""
-    F, K = geometry[4], geometry[1] // geometry[15] * geometry[7] * geometry[8]
-    return np.empty((blocks[3], F, K) if blocks[3] > 1 else (0, 0, 0), np.float64)
-
-
-@jit
-def weight_serial(dout, x, dweight, geometry, blocks):
-    parts = new_parts(geometry, blocks)
-    for t in range(weight_tasks(geometry, blocks)):
-        weight_block(t, dout, x, dweight, parts, geometry, blocks)
-    fold_parts(parts, dweight)
-
-
-@jit(parallel=True)
-def weight_parallel(dout, x, dweight, geometry, blocks):
-    parts = new_parts(geometry, blocks)
-    for t in prange(weight_tasks(geometry, blocks)):
-        weight_block(t, dout, x, dweight, parts, geometry, blocks)
-    fold_parts(parts, dweight)
+KERNELS = (pack_weight, forward, forward_turned, pack_transposed, to_input, to_weight)
