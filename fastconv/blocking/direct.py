@@ -148,7 +148,7 @@ def to_input(s: Shape) -> Stage:
             header += [direct.PHASE * phases + len(numbers), taps, 0]
             numbers += [dict(a)[i] * s.KW + dict(b)[j] if i in dict(a) and j in dict(b) else -1
                         for i, _ in h.union().phases[0] for j, _ in w.union().phases[0]]
-    packing = _job(s.G, s.C // s.G, s.F // s.G, s.KH * s.KW, shuffled.pack_job[4], phases, shuffled.pack_job[6]), _job(*header, *numbers)
+    packing = _job(s.C // s.G, s.F // s.G, s.KH * s.KW, shuffled.pack_job[3], phases, shuffled.pack_job[5]), _job(*header, *numbers)
     return shuffled._replace(pack_job=packing[0], pack_table=packing[1], shuffle=merge, images=images, exact=exact,
                              workspace=shuffled.workspace + images * image)
 
@@ -202,7 +202,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
             + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
     room = phases * (pixels + ROWS + lanes) * filters + chunk * window + (phases * pixels * lanes if phases > 1 else 0)
     return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, pack.pack_filters if forward else pack.pack_channels,
-                 *_packing(G, C, F, h.kernel * w.kernel, at, forward, header, numbers), G * -(-F // width), G * at, room * size,
+                 *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers), G * -(-F // width), G * at, room * size,
                  all_taps * C * h.grid * w.grid * F / lanes / cost)
 
 
@@ -252,7 +252,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     loaded = 0 if in_place else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes)
     cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
-                 pack.pack_rows if forward else pack.pack_rows_turned, *_packing(G, C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
+                 pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
 
 
@@ -265,11 +265,11 @@ def _job(*sizes: int) -> np.ndarray:
     return np.array(sizes, np.int64)
 
 
-def _packing(G: int, C: int, F: int, taps: int, group: int, forward: bool, header: list[int], numbers: list[int],
+def _packing(C: int, F: int, taps: int, group: int, forward: bool, header: list[int], numbers: list[int],
              panel: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The job and the table of the packing kernels, in terms of the weights' own channels and filters."""
     channels, filters = (C, F) if forward else (F, C)
-    return _job(G, channels, filters, taps, group, len(header) // direct.PHASE, panel), _job(*header, *numbers)
+    return _job(channels, filters, taps, group, len(header) // direct.PHASE, panel), _job(*header, *numbers)
 
 
 def to_weight(s: Shape) -> WeightStage:

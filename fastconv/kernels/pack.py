@@ -1,7 +1,8 @@
 """Weights in the order in which the direct engine's tiles read them. weight is (G * F, C, T) in memory: F filters of C channels and T taps a group.
 
-Task t packs panel t % panels of group t // panels. job: G, C, F, T, elements of one packed group, phases, rows of a panel; table: PHASE integers a phase, as the
-engine's, then the numbers of the taps of each phase. "Channels" and "filters" are the weights' own, whichever way the convolution goes.
+Task t packs panel t % panels of group t // panels. job: C, F, T, elements of one packed group, phases, rows of a panel. table: PHASE integers for
+each phase, as the engine's, then the numbers of the taps of each phase. "Channels" and "filters" are the weights' own, whichever way the
+convolution goes.
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from .tiles import VECTOR_BYTES, VECTORS
 @jit
 def pack_filters(first, last, src, weight, dst, bias, residual, job, table):
     """Filters along the vectors, for the forward pass: panels of filters, (C * T, panel) each."""
-    G, C, F, T, group = job[0], job[1], job[2], job[3], job[4]
+    C, F, T, group = job[0], job[1], job[2], job[3]
     lanes = VECTOR_BYTES // weight.itemsize
     width, K = VECTORS * lanes, C * T
     panels = (F + width - 1) // width
@@ -47,7 +48,7 @@ def pack_channels(first, last, src, weight, dst, bias, residual, job, table):
 
     One tap: only one phase has any weights, and a panel is a copy.
     """
-    G, C, F, T, group, phases = job[0], job[1], job[2], job[3], job[4], job[5]
+    C, F, T, group, phases = job[0], job[1], job[2], job[3], job[4]
     lanes = VECTOR_BYTES // weight.itemsize
     width = VECTORS * lanes
     panels = (C + width - 1) // width
@@ -94,7 +95,7 @@ def pack_channels(first, last, src, weight, dst, bias, residual, job, table):
 @jit
 def pack_rows(first, last, src, weight, dst, bias, residual, job, table):
     """Pixels along the vectors, forward: panels of filters, element (k, f) of a panel at k * its height + f."""
-    G, C, F, T, group, panel = job[0], job[1], job[2], job[3], job[4], job[6]
+    C, F, T, group, panel = job[0], job[1], job[2], job[3], job[5]
     K = C * T
     panels = (F + panel - 1) // panel
     for t in range(first, last):
@@ -108,7 +109,7 @@ def pack_rows_turned(first, last, src, weight, dst, bias, residual, job, table):
 
     The table has the taps of each phase, -1 where it has none of that offset: there the weight is 0.
     """
-    G, C, F, T, group, phases, panel = job[0], job[1], job[2], job[3], job[4], job[5], job[6]
+    C, F, T, group, phases, panel = job[0], job[1], job[2], job[3], job[4], job[5]
     rows = C * phases
     panels, taps = (rows + panel - 1) // panel, table[1]
     for t in range(first, last):

@@ -1,0 +1,156 @@
+"""The register tiles of the direct engine and the windows they read: each against its plain-loop twin, and both against NumPy."""
+import numpy as np
+import pytest
+from numba import njit
+
+from fastconv.kernels import simd, simd_tiles, tiles
+from fastconv.kernels.simd_tiles import KEEP, RELU
+from fastconv.kernels.window import load_window
+
+EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+FULL, HALF, SMALL, VECTORS = tiles.ROWS, tiles.ROWS_HALF, tiles.ROWS_SMALL, tiles.VECTORS
+HEIGHTS = [FULL, HALF, SMALL]
+
+
+@njit(error_model="numpy")
+def gather(rows, flags, outer, step, inner, x, offsets, taps, b, c):
+    if rows == FULL:
+        simd_tiles.gather_tile(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5)
+    elif rows == HALF:
+        simd_tiles.gather_tile(HALF, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5)
+    else:
+        simd_tiles.gather_tile(SMALL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("rows", HEIGHTS)
+@pytest.mark.parametrize("outer, inner", [(1, 1), (3, 4), (0, 5)])
+@pytest.mark.parametrize("flags", [0, KEEP])
+def test_gather_tile(rows, outer, inner, flags, dtype):
+    rng = np.random.default_rng(rows)
+    width, step = VECTORS * simd.lanes(dtype), 50
+    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + rows * width))
+    offsets, taps = rng.integers(0, 300, rows + 1), rng.integers(0, 90, inner + 2)
+    twin, wanted = c.copy(), c.copy()
+    elements = np.array([[x[3 + offsets[1 + r] + o * step + taps[2 + t]] for o in range(outer) for t in range(inner)] for r in range(rows)])
+    block = wanted[5:5 + rows * width].reshape(rows, width)
+    block[:] = (block if flags else 0) + elements.reshape(rows, outer * inner) @ b[4:4 + outer * inner * width].reshape(outer * inner, width)
+    gather(rows, flags, outer, step, inner, x, offsets, taps, b, c)
+    simd_tiles._gather_tile(rows, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5)
+    assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
+
+
+def finished(value, bias, old, residual, flags):
+    """What a tile does to its sums before it stores them."""
+    value = value + (0 if bias is None else bias) + (old if flags & KEEP else 0) + (0 if residual is None else residual)
+    return np.where(value < 0, 0, value) if flags & RELU else value
+
+
+EXTRAS = pytest.mark.parametrize("flags", [0, KEEP, RELU, KEEP | RELU])
+GIVEN = pytest.mark.parametrize("bias_at, residual_at", [(-1, -1), (2, -1), (-1, 3), (2, 3)])
+
+
+@njit(error_model="numpy")
+def turn(pixels, filters, flags, source, row, bias, bias_at, residual, residual_at, target, target_row):
+    simd_tiles.turn_block(pixels, filters, flags, source, 2, row, bias, bias_at, residual, residual_at, target, 4, target_row)
+
+
+@EACH_DTYPE
+@EXTRAS
+@GIVEN
+@pytest.mark.parametrize("missing", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_turn_block(missing, bias_at, residual_at, flags, dtype):
+    rng = np.random.default_rng(flags)
+    lanes = simd.lanes(dtype)
+    pixels, filters = lanes - missing[0], lanes - missing[1]
+    row, target_row = lanes + 3, lanes + 1
+    source, bias, residual, target = (rng.integers(-4, 5, n).astype(dtype) for n in (2 + lanes * row, 2 + lanes, 400, 400))
+    source[2] = np.nan                                       # ReLU keeps NaN
+    twin, wanted = target.copy(), target.copy()
+
+    def block(array, at):
+        return np.lib.stride_tricks.as_strided(array[at:], (filters, pixels), (target_row * array.itemsize, array.itemsize))
+
+    values = np.lib.stride_tricks.as_strided(source[2:], (filters, pixels), (source.itemsize, row * source.itemsize))
+    place = block(wanted, 4)
+    place[:] = finished(values, bias[2:2 + filters, None] if bias_at >= 0 else None, place.copy(), block(residual, 3) if residual_at >= 0 else None, flags)
+    turn(pixels, filters, flags, source, row, bias, bias_at, residual, residual_at, target, target_row)
+    simd_tiles._turn_block(pixels, filters, flags, source, 2, row, bias, bias_at, residual, residual_at, twin, 4, target_row)
+    assert np.array_equal(target, wanted, equal_nan=True) and np.array_equal(twin, wanted, equal_nan=True)
+
+
+@njit(error_model="numpy")
+def pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, y, y_row):
+    if rows == FULL:
+        simd_tiles.pixel_tile(FULL, VECTORS, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
+                              y_row)
+    elif rows == HALF:
+        simd_tiles.pixel_tile(HALF, 1, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4, y_row)
+    else:
+        simd_tiles.pixel_tile(SMALL, VECTORS, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
+                              y_row)
+
+
+@EACH_DTYPE
+@EXTRAS
+@GIVEN
+@pytest.mark.parametrize("rows, vectors", [(FULL, VECTORS), (HALF, 1), (SMALL, VECTORS)])
+def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
+    rng = np.random.default_rng(flags)
+    width, outer, step, inner = vectors * simd.lanes(dtype), 3, 60, 4
+    y_row = width + 2
+    a, x, bias, residual, y = (rng.integers(-4, 5, n).astype(dtype) for n in (1 + rows * 12, 600, 2 + rows, 4 + rows * y_row + width, 4 + rows * y_row))
+    taps = rng.integers(0, 90, inner + 2)
+    terms = np.array([x[3 + o * step + taps[2 + t]:][:width] for o in range(outer) for t in range(inner)])
+    sums = a[1:].reshape(12, rows).T @ terms
+    for valid, columns in ((rows, width), (rows - 1, width), (rows, width - 1), (1, 1)):
+        result, twin, wanted = y.copy(), y.copy(), y.copy()
+        place = np.lib.stride_tricks.as_strided(wanted[4:], (valid, columns), (y_row * y.itemsize, y.itemsize))
+        extra = np.lib.stride_tricks.as_strided(residual[3:], (valid, columns), (y_row * y.itemsize, y.itemsize)) if residual_at >= 0 else None
+        place[:] = finished(sums[:valid, :columns], bias[2:2 + valid, None] if bias_at >= 0 else None, place.copy(), extra, flags)
+        pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, result, y_row)
+        simd_tiles._pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, twin, 4,
+                               y_row)
+        assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
+
+
+@njit(error_model="numpy")
+def rows_one(source, source_row, target, target_row, rows, first, n, length):
+    simd.copy_rows(1, source, 2, source_row, target, 3, target_row, rows, first, n, length)
+
+
+@njit(error_model="numpy")
+def rows_two(source, source_row, target, target_row, rows, first, n, length):
+    simd.copy_rows(2, source, 2, source_row, target, 3, target_row, rows, first, n, length)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("call, step", [(rows_one, 1), (rows_two, 2)])
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 15, 16, 17, 40])
+@pytest.mark.parametrize("first, behind", [(0, 0), (1, 2)])
+def test_copy_rows(call, step, n, first, behind, dtype):
+    length, rows = first + n + behind, 3
+    source, target = np.arange(1, 400, dtype=dtype), np.full(300, -1, dtype)
+    twin, wanted = target.copy(), target.copy()
+    for r in range(rows):
+        line = wanted[3 + r * 60:3 + r * 60 + length]
+        line[:] = 0
+        line[first:first + n] = source[2 + r * 90:][:n * step:step]
+    call(source, 90, target, 60, rows, first, n, length)
+    simd._copy_rows(step, source, 2, 90, twin, 3, 60, rows, first, n, length)
+    assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("phases", [1, 2, 3])
+@pytest.mark.parametrize("row0, rows", [(-2, 5), (0, 6), (3, 9), (-9, 4), (7, 3), (-3, 14)])
+@pytest.mark.parametrize("col0", [-4, 0, 2, 30])
+def test_load_window(phases, row0, rows, col0, dtype):
+    C, H, W, segment = 2, 6, 11, 5
+    src = np.arange(1, 1 + 3 * C * H * W).astype(dtype)
+    image = np.zeros((C, 60, 100), dtype)                    # the planes in the middle of zeros
+    image[:, 20:20 + H, 40:40 + W] = src[7:7 + C * H * W].reshape(C, H, W)
+    wanted = image[:, 20 + row0:20 + row0 + rows, 40 + col0:40 + col0 + segment * phases].reshape(C, rows, segment, phases).transpose(0, 1, 3, 2)
+    window = np.full(wanted.size + 3, -1, dtype)
+    load_window(src, 7, C, H, W, row0, rows, col0, segment, phases, window)
+    assert np.array_equal(window[:wanted.size].reshape(wanted.shape), wanted) and (window[wanted.size:] == -1).all()
