@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .blocking import depthwise
 from .blocking.direct import WeightStage
 from .kernels import conv_im2col, direct, direct_weight
 from .kernels.tasks import run_tasks
@@ -125,4 +126,40 @@ class Im2col:
             dweight[...] = parts.sum(0, dtype=np.float64)
 
 
-ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col}
+class Depthwise:
+    """One channel for each filter."""
+
+    @staticmethod
+    def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
+        """The weights as they are."""
+        return flat(weight)
+
+    @staticmethod
+    def order(stage: Any) -> str:
+        """The weights keep their own order."""
+        return ""
+
+    @staticmethod
+    def over(stage: Any) -> bool:
+        """May the result be written over the residual? Each element is read before it is written, and once."""
+        return True
+
+    @staticmethod
+    def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+        stage = plan.forward
+        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(x), flat(weight), flat(y), bias, NONE[plan.dtype], stage.job, stage.table)
+
+    @staticmethod
+    def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
+        stage, none = plan.to_input, NONE[plan.dtype]
+        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(dout), flat(weight), flat(dx), none, none, stage.job, stage.table)
+
+    @staticmethod
+    def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
+        stage, none = plan.to_weight, NONE[plan.dtype]
+        parts = np.empty((stage.parts, *dweight[:, 0].shape), plan.dtype)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(x), flat(dout), flat(parts), none, none, stage.job, stage.table)
+        depthwise.add_parts(parts, dweight)
+
+
+ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise}

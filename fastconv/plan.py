@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from . import check
-from .blocking import direct, im2col
+from .blocking import depthwise, direct, im2col
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
 
-ALGORITHMS = ("auto", "direct", "im2col")
+ALGORITHMS = ("auto", "direct", "im2col", "depthwise")
 PRECISIONS = ("high", "highest")
-BLOCKING = {"direct": direct, "im2col": im2col}
+BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise}
 
-FEW_FILTERS = 0                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
+FEW_FILTERS = 4                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
 
 _precision = "high"
 

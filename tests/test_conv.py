@@ -10,27 +10,43 @@ from fastconv.testing import assert_same
 
 DTYPES = [np.float32, np.float64]
 CASES = pytest.mark.parametrize("case", conv_cases(), ids=str)
-EACH_ALGORITHM = pytest.mark.parametrize("algorithm", ALGORITHMS)
+GENERAL = ("direct", "im2col")               # take any convolution
+EACH_ALGORITHM = pytest.mark.parametrize("algorithm", GENERAL)
+
+
+def served(cases):
+    """Each case with each algorithm that can do it, and with "auto" where that is a choice of its own."""
+    for case in cases:
+        group = case.kwargs.get("groups", 1)
+        plan = fastconv.plan_conv2d(case.x, case.weight, **case.kwargs)
+        yield from ((case, algorithm) for algorithm in GENERAL)
+        if case.x[-3] == group:
+            yield case, "depthwise"
+        if {plan.algorithm, plan.input_algorithm, plan.weight_algorithm} != {"direct"}:
+            yield case, "auto"
+
+
+def each_case(cases):
+    pairs = list(served(cases))
+    assert {algorithm for _, algorithm in pairs} == set(ALGORITHMS)
+    return pytest.mark.parametrize("case, algorithm", pairs, ids=lambda part: str(part))
 EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES, ids=["f4", "f8"])
 
 
 @EACH_DTYPE
-@EACH_ALGORITHM
-@CASES
+@each_case(conv_cases())
 def test_forward(case, algorithm, dtype):
     assert_same(fastconv.conv2d, naive.conv2d, case.arrays(dtype), {**case.kwargs, "algorithm": algorithm})
 
 
 @EACH_DTYPE
-@EACH_ALGORITHM
-@CASES
+@each_case(conv_cases())
 def test_backward(case, algorithm, dtype):
     assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (case.dout(dtype), *case.arrays(dtype)), {**case.kwargs, "algorithm": algorithm})
 
 
 @EACH_DTYPE
-@EACH_ALGORITHM
-@CASES
+@each_case(conv_cases())
 def test_integer_values_are_exact(case, algorithm, dtype):
     """Sums of small integers are exact in any order: not one bit may differ."""
     arrays, kwargs = case.arrays(dtype, integers=True), {**case.kwargs, "algorithm": algorithm}
@@ -44,8 +60,7 @@ def test_float16_is_rounded_once(case):
     assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (case.dout(np.float16), *case.arrays(np.float16)), case.kwargs)
 
 
-@EACH_ALGORITHM
-@pytest.mark.parametrize("case", conv_cases()[::5], ids=str)
+@each_case(conv_cases()[::3])
 def test_nan_and_inf_reach_what_they_reach_in_the_loops(case, algorithm):
     x, weight, bias = case.arrays(np.float32)
     dout, kwargs = case.dout(np.float32), {**case.kwargs, "algorithm": algorithm}
@@ -79,7 +94,7 @@ def test_long_sums_keep_their_digits():
     """One chain of 9,216 positive float32 terms would miss the 2e-6 that is promised."""
     rng = np.random.default_rng(0)
     x, weight = rng.random((1, 1024, 4, 4), np.float32), rng.random((5, 1024, 3, 3), np.float32)
-    for algorithm in ALGORITHMS:
+    for algorithm in GENERAL:
         assert_same(fastconv.conv2d, naive.conv2d, (x, weight), {"algorithm": algorithm}, tolerance=1e-6)
 
 
@@ -126,13 +141,13 @@ def test_large_layers_of_several_blocks():
         truth = weight.reshape(F, -1) @ cols
         for dtype, tolerance in ((np.float32, 2e-6), (np.float64, 1e-13)):
             xs, ws = x.astype(dtype), weight.astype(dtype)
-            y = fastconv.conv2d(xs, ws, None, stride, padding, algorithm="im2col")
-            dout = rng.standard_normal(y.shape).astype(dtype)
-            assert_same(y.reshape(truth.shape).astype(np.float64), truth, tolerance=tolerance + 2 * np.finfo(dtype).eps)
-            dx, dweight, dbias = fastconv.conv2d_backward(dout, xs, ws, ws[:, 0, 0, 0], stride, padding, algorithm="im2col")
+            dout = rng.standard_normal((N, F, *((H + 2 * padding - K) // stride + 1,) * 2)).astype(dtype)
             dout64 = dout.astype(np.float64).reshape(N, F, -1)
-            wanted = (dout64 @ cols.transpose(0, 2, 1)).sum(0).reshape(weight.shape)
-            assert_same(dweight.astype(np.float64), wanted, tolerance=tolerance + 2 * np.finfo(dtype).eps)
-            dcols = weight.astype(dtype).astype(np.float64).reshape(F, -1).T @ dout64
-            assert_same(dx.astype(np.float64), fastconv.col2im(dcols, (H, H), K, padding=padding, stride=stride), tolerance=tolerance)
-            assert_same(dbias.astype(np.float64), dout64.sum((0, 2)), tolerance=tolerance)
+            to_weight = (dout64 @ cols.transpose(0, 2, 1)).sum(0).reshape(weight.shape)
+            to_input = fastconv.col2im(ws.astype(np.float64).reshape(F, -1).T @ dout64, (H, H), K, padding=padding, stride=stride)
+            for algorithm in GENERAL:
+                y = fastconv.conv2d(xs, ws, None, stride, padding, algorithm=algorithm)
+                assert_same(y.reshape(truth.shape).astype(np.float64), truth, tolerance=tolerance + 2 * np.finfo(dtype).eps)
+                dx, dweight, _ = fastconv.conv2d_backward(dout, xs, ws, None, stride, padding, algorithm=algorithm)
+                assert_same(dweight.astype(np.float64), to_weight, tolerance=tolerance + 2 * np.finfo(dtype).eps)
+                assert_same(dx.astype(np.float64), to_input, tolerance=tolerance + 2 * np.finfo(dtype).eps)

@@ -96,12 +96,11 @@ def test_each_intrinsic_against_its_twin(isa):
 def test_the_twins_compute_where_nothing_is_compiled(isa):
     program = """
 import numpy as np, fastconv, naive
-from fastconv.plan import ALGORITHMS
 from fastconv.testing import assert_same
 rng = np.random.default_rng(0)
 for dtype in (np.float32, np.float64):
     x, weight, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((2, 3, 5, 6), (4, 3, 3, 3), 4))
-    for algorithm in ALGORITHMS:
+    for algorithm in ('auto', 'direct', 'im2col'):
         for stride in (1, 2):
             kwargs = dict(stride=stride, padding=1, algorithm=algorithm)
             y = fastconv.conv2d(x, weight, bias, **kwargs)

@@ -1,4 +1,4 @@
-"""Depthwise convolution as jobs: which tiles, how the planes are cut into tasks, and the tables of entries for the kernels that go tap by tap.
+"""Depthwise convolution as jobs: which tiles, how planes are cut into tasks, and the entries for the kernels that go tap by tap.
 
 Everything here depends on shapes, dtype and instruction set alone.
 """
@@ -16,6 +16,7 @@ from ..kernels.tiles import VECTOR_BYTES
 from .parts import TASK_FLOPS, TASKS, split
 from .shape import Shape
 
+MOST_FILTERS = 64                            # of one channel, whose gradients to the input are added up filter by filter
 
 Tap = tuple[int, int]
 
@@ -36,6 +37,11 @@ def fits(shape: Shape) -> bool:
     return shape.C == shape.G
 
 
+def describe(stage: Stage) -> str:
+    """The blocks of a forward pass, in words."""
+    return f"{stage.job[kernels.JOB.index('bands')]} bands of rows of each plane, read in place; {stage.tasks} tasks"
+
+
 def forward(shape: Shape, relu: bool = False) -> Stage:
     """y from src x and weight, with bias and residual where they are not empty; clipped at 0 where `relu`."""
     rows, columns = ([(k * dilation, k) for k in range(kernel)] for kernel, dilation in ((shape.KH, shape.DH), (shape.KW, shape.DW)))
@@ -51,8 +57,8 @@ def to_input(shape: Shape) -> Stage:
     variant = _variant(shape)
     if variant == FIVE_2:
         variant = ANY_2
-    elif variant >= ANY_1:                   # here the lanes' step in dx counts; a row phase of its own is nothing special
-        variant = ANY_1 if shape.SW == 1 else ANY_2 if shape.SW == 2 else ANY
+    elif shape.F > MOST_FILTERS * shape.C:   # filter by filter the other tiles add to dx: a chain as long as there are filters
+        variant = _any_variant(shape)
     common = math.gcd(shape.SW, shape.DW)
     planes = [(m * shape.OH * shape.OW, m * shape.KH * shape.KW) for m in range(shape.F // shape.C)]
     sums = [_entries(planes, rows, columns, shape.KW) for rows in _phases(shape.KH, shape.SH, shape.PT, shape.DH)
@@ -71,8 +77,10 @@ def to_weight(shape: Shape) -> Stage:
     groups = _tasks(shape, shape.F)
     parts = min(max(1, shape.N * shape.OH), split(groups, shape.flops))
     taps = shape.KH * shape.KW
-    workspace = (shape.W + 2 * _slack(shape) + taps * VECTOR_BYTES // shape.size) * shape.size + 8 * taps
-    return _stage(kernels.to_weight, shape, _variant(shape), 1, groups * parts, groups * parts, parts, False, 0, np.zeros(1, np.int64), workspace)
+    sums = max(kernels.SUMS_BYTES, taps * VECTOR_BYTES)
+    workspace = (shape.W + 2 * _slack(shape)) * shape.size + sums + 8 * sums // VECTOR_BYTES
+    tasks, table = groups * parts, np.zeros(1, np.int64)
+    return _stage(kernels.to_weight, shape, _variant(shape), 1, tasks, tasks, parts, False, 0, table, workspace)
 
 
 def add_parts(parts: np.ndarray, dweight: np.ndarray) -> None:
@@ -80,8 +88,8 @@ def add_parts(parts: np.ndarray, dweight: np.ndarray) -> None:
     np.copyto(dweight.reshape(parts.shape[1:]), np.add.reduce(parts, axis=0, dtype=np.float64), casting="same_kind")
 
 
-def _stage(kernel: Any, shape: Shape, variant: int, bands: int, units: int, tasks: int, parts: int, relu: bool, entries: int, table: np.ndarray,
-           workspace: int) -> Stage:
+def _stage(kernel: Any, shape: Shape, variant: int, bands: int, units: int, tasks: int, parts: int, relu: bool, entries: int,
+           table: np.ndarray, workspace: int) -> Stage:
     sizes = {**shape._asdict(), "variant": variant, "bands": bands, "units": units, "tasks": tasks, "parts": parts, "relu": int(relu),
              "entries": entries}
     return Stage(kernel, np.array([sizes[name] for name in kernels.JOB], np.int64), table, tasks, workspace, parts)
@@ -93,6 +101,11 @@ def _variant(shape: Shape) -> int:
     square = shape.KH == shape.KW and shape.SH == shape.SW and shape.DH == shape.DW == 1
     if square and (shape.KH, shape.SH) in known:
         return known[shape.KH, shape.SH]
+    return _any_variant(shape)
+
+
+def _any_variant(shape: Shape) -> int:
+    """The tiles that go tap by tap."""
     return ANY_1 if shape.SW == 1 else ANY_2 if shape.SW == 2 else ANY
 
 
@@ -103,7 +116,7 @@ def _bands(shape: Shape, planes: int, rows: int) -> int:
 
 def _tasks(shape: Shape, units: int) -> int:
     """Into how many tasks to put the units."""
-    return min(units, max(TASKS, int(shape.flops / TASK_FLOPS)))
+    return max(1, min(units, max(TASKS, int(shape.flops / TASK_FLOPS))))
 
 
 def _slack(shape: Shape) -> int:

@@ -1,0 +1,363 @@
+"""Depthwise convolution: the kernels against the plain loops on nasty shapes, and each intrinsic against its twin."""
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numba import njit
+
+from fastconv.blocking import depthwise
+from fastconv.blocking.shape import Shape
+from fastconv.instruction_set import isa
+from fastconv.kernels import simd, simd_depthwise
+from fastconv.kernels.simd_depthwise import LOOP, MIDDLE, ONE_TWO, RELU, RESIDUAL, SMALL, TALL, THREE, TWO_ONE
+from naive.conv import conv2d, conv2d_backward
+
+EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+LANES = simd.lanes(np.float32)
+
+# N C M, H W, KH KW, stride, padding ((top, bottom), (left, right)), dilation
+SHAPES = [
+    (1, 1, 1, 1, 1, 1, 1, (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    (2, 3, 1, 1, 1, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 2, 2, 1, 1, 3, 3, (2, 2), ((2, 2), (2, 2)), (1, 1)),
+    (2, 3, 1, 7, 7, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 2, 3, 8, 9, 3, 3, (1, 1), ((0, 2), (2, 0)), (1, 1)),
+    (1, 2, 1, 16, LANES - 1, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 1, 2, 5, LANES, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 2, 1, 9, LANES + 1, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 1, 1, 11, 3 * LANES + 2, 3, 3, (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    (1, 1, 1, 4, 4 * LANES, 3, 3, (1, 1), ((3, 1), (4, 5)), (1, 1)),
+    (1, 2, 1, 14, 14, 3, 3, (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    (2, 1, 3, 9, 11, 3, 3, (2, 2), ((0, 1), (0, 1)), (1, 1)),
+    (1, 1, 1, 17, 2 * LANES + 1, 3, 3, (2, 2), ((1, 0), (2, 2)), (1, 1)),
+    (1, 1, 2, 30, 4 * LANES - 1, 3, 3, (2, 2), ((2, 1), (1, 2)), (1, 1)),
+    (1, 2, 1, 9, 2 * LANES + 3, 5, 5, (1, 1), ((2, 2), (2, 2)), (1, 1)),
+    (1, 1, 2, 5, 6, 5, 5, (1, 1), ((4, 4), (4, 4)), (1, 1)),
+    (1, 2, 2, 13, LANES + 5, 5, 5, (2, 2), ((2, 1), (2, 1)), (1, 1)),
+    (1, 1, 2, 8, LANES + 1, 7, 7, (1, 1), ((3, 3), (3, 3)), (1, 1)),
+    (1, 2, 1, 9, 8, 2, 2, (1, 1), ((0, 1), (1, 0)), (1, 1)),
+    (1, 2, 2, 9, 2 * LANES + 4, 4, 4, (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    (1, 1, 2, 10, LANES + 4, 2, 6, (1, 2), ((1, 0), (3, 5)), (1, 1)),
+    (1, 2, 1, 12, 13, 3, 3, (3, 3), ((1, 1), (1, 1)), (1, 1)),
+    (1, 2, 2, 11, 3 * LANES, 2, 2, (4, 5), ((0, 0), (1, 1)), (1, 1)),
+    (1, 1, 1, 9, 10, 1, 1, (2, 3), ((0, 0), (0, 0)), (1, 1)),
+    (1, 1, 2, 12, LANES + 7, 3, 3, (1, 1), ((2, 2), (2, 2)), (2, 2)),
+    (1, 2, 1, 13, LANES + 2, 3, 3, (2, 2), ((2, 3), (2, 3)), (2, 3)),
+    (1, 1, 1, 15, 3 * LANES + 1, 3, 2, (3, 4), ((4, 4), (2, 2)), (2, 2)),
+    (1, 1, 2, 6, 20, 3, 3, (2, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 2, 1, 6, 2 * LANES + 2, 3, 3, (1, 2), ((1, 1), (1, 1)), (1, 1)),
+    (1, 1, 2, 1, 5 * LANES + 3, 1, 9, (1, 1), ((0, 0), (4, 4)), (1, 1)),
+    (1, 1, 65, 2, 3, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    (1, 1, 65, 2, 3, 3, 3, (2, 2), ((1, 1), (1, 1)), (1, 1)),
+    (0, 2, 1, 5, 5, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+]
+
+
+def shape_of(N, C, M, H, W, KH, KW, stride, padding, dilation, dtype):
+    OH, OW = ((size + sum(pads) - d * (kernel - 1) - 1) // s + 1
+              for size, kernel, s, pads, d in zip((H, W), (KH, KW), stride, padding, dilation))
+    return Shape(N, C, H, W, C * M, OH, OW, KH, KW, *stride, padding[0][0], padding[1][0], *dilation, C, np.dtype(dtype).itemsize)
+
+
+def arguments(shape, draw, dtype):
+    """x, weight, bias, residual or dout."""
+    s = shape
+    return [draw(size).astype(dtype) for size in ((s.N, s.C, s.H, s.W), (s.F, 1, s.KH, s.KW), (s.F,), (s.N, s.F, s.OH, s.OW))]
+
+
+def integers(seed):
+    rng = np.random.default_rng(seed)
+    return lambda size: rng.integers(-8, 9, size)
+
+
+def cut(stage, tasks, **changed):
+    """The stage with other tasks: fewer or more units in each, more bands or parts."""
+    job = stage.job.copy()
+    for name, value in {"tasks": tasks, **changed}.items():
+        job[depthwise.kernels.JOB.index(name)] = value
+    return stage._replace(job=job, tasks=tasks, parts=changed.get("parts", 1))
+
+
+def run(stage, src, weight, shape, bias=None, residual=None):
+    """The result, task by task from the last to the first; nothing is written beside it."""
+    dtype, n = src.dtype, math.prod(shape)
+    none, whole = np.empty(0, dtype), np.full(n + 2 * LANES, 77, dtype)
+    bias, residual = (none if extra is None else extra.reshape(-1) for extra in (bias, residual))
+    result = whole[LANES:LANES + n]
+    for t in reversed(range(stage.tasks)):
+        stage.kernel(t, t + 1, src.reshape(-1), weight.reshape(-1), result, bias, residual, stage.job, stage.table)
+    assert (whole[:LANES] == 77).all() and (whole[LANES + n:] == 77).all()
+    return result.reshape(shape)
+
+
+def gradient_to_weight(stage, x, dout, weight):
+    dweight = np.full_like(weight, 77)
+    depthwise.add_parts(run(stage, x, dout, (stage.parts, *np.delete(weight.shape, 1))), dweight)
+    return dweight
+
+
+def options(shape, padding):
+    return {"stride": (shape.SH, shape.SW), "padding": padding, "dilation": (shape.DH, shape.DW), "groups": shape.C}
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("case", SHAPES, ids=str)
+def test_integers_are_exact(case, dtype):
+    """Forward and both gradients, whatever the tasks."""
+    shape = shape_of(*case, dtype)
+    x, weight, bias, dout = arguments(shape, integers(1), dtype)
+    how = options(shape, case[8])
+    wanted_dx, wanted_dweight, _ = conv2d_backward(dout, x, weight, **how)
+    wanted = conv2d(x, weight, bias, **how)
+    planes = shape.N * shape.F, shape.N * shape.C
+    for bands, groups, parts in ((1, 1, 1), (2, shape.F, 2)):
+        stage = cut(depthwise.forward(shape), max(1, planes[0]), bands=bands, units=bands * planes[0])
+        assert np.array_equal(run(stage, x, weight, dout.shape, bias), wanted)
+        stage = cut(depthwise.to_input(shape), 2, bands=bands, units=bands * planes[1])
+        assert np.array_equal(run(stage, dout, weight, x.shape), wanted_dx)
+        stage = cut(depthwise.to_weight(shape), groups * parts, parts=parts)
+        assert np.array_equal(gradient_to_weight(stage, x, dout, weight), wanted_dweight)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("case", [SHAPES[i] for i in (3, 4, 7, 11, 13, 14, 19, 22)], ids=str)
+def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
+    shape = shape_of(*case, dtype)
+    how = options(shape, case[8])
+    for seed, odd in enumerate([np.nan, np.inf, -np.inf] * 2):
+        x, weight, bias, dout = arguments(shape, integers(seed), dtype)
+        rng = np.random.default_rng(seed)
+        for array in (x, dout):
+            array.flat[[0, -1, rng.integers(array.size)][seed % 3]] = odd
+        if seed > 3:
+            weight.flat[rng.integers(weight.size)] = odd
+        with np.errstate(all="ignore"):
+            wanted = conv2d(x, weight, bias, **how), *conv2d_backward(dout, x, weight, **how)[:2]
+        got = (run(depthwise.forward(shape), x, weight, dout.shape, bias), run(depthwise.to_input(shape), dout, weight, x.shape),
+               gradient_to_weight(depthwise.to_weight(shape), x, dout, weight))
+        for a, b in zip(got, wanted):
+            assert np.array_equal(a, b, equal_nan=True)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("case", [SHAPES[i] for i in (3, 8, 12, 15, 19, 22, 29)], ids=str)
+def test_bias_residual_and_relu(case, dtype):
+    shape = shape_of(*case, dtype)
+    x, weight, bias, residual = arguments(shape, integers(2), dtype)
+    x.flat[x.size // 2] = np.nan
+    plain = conv2d(x, weight, **options(shape, case[8]))
+    for with_bias, with_residual, relu in itertools.product((False, True), repeat=3):
+        wanted = plain + (bias[:, None, None] if with_bias else 0) + (residual if with_residual else 0)
+        if relu:
+            wanted = np.where(wanted < 0, 0, wanted)
+        extras = bias if with_bias else None, residual if with_residual else None
+        got = run(depthwise.forward(shape, relu=relu), x, weight, residual.shape, *extras)
+        assert np.array_equal(got, wanted, equal_nan=True)
+
+
+def by_taps(x, weight, dout, padding):
+    """y, dx and dweight of stride 1 in float64, a tap at a time; one channel."""
+    (KH, KW), (OH, OW), x = weight.shape[2:], dout.shape[2:], np.pad(x.astype(np.float64), ((0, 0), (0, 0), *padding))
+    y, dx, dweight = np.zeros(dout.shape), np.zeros(x.shape), np.zeros(weight.shape)
+    for kh, kw in np.ndindex(KH, KW):
+        window = np.s_[:, :, kh:kh + OH, kw:kw + OW]
+        y += x[window] * float(weight[0, 0, kh, kw])
+        dx[window] += dout * float(weight[0, 0, kh, kw])
+        dweight[0, 0, kh, kw] = (x[window] * dout).sum()
+    (top, bottom), (left, right) = padding
+    return y, dx[:, :, top:dx.shape[2] - bottom, left:dx.shape[3] - right], dweight
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("H, W, KH, KW", [(700, 900, 3, 3), (3, 20000, 3, 3), (4, 3000, 1, 1201), (50, 60, 31, 31), (64, 3000, 5, 5)])
+def test_long_sums_stay_accurate(H, W, KH, KW, dtype):
+    """More terms than one chain takes, and an image that is cut into parts."""
+    padding = ((KH // 2, KH // 2), (KW // 2, KW // 2))
+    shape = shape_of(1, 1, 1, H, W, KH, KW, (1, 1), padding, (1, 1), dtype)
+    x, weight, _, dout = arguments(shape, lambda size: 1 + np.random.default_rng(3).standard_normal(size), dtype)
+    stage = depthwise.to_weight(shape)
+    assert stage.parts > 1 or shape.flops < 8e6
+    got = run(depthwise.forward(shape), x, weight, dout.shape), run(depthwise.to_input(shape), dout, weight, x.shape), \
+        gradient_to_weight(stage, x, dout, weight)
+    for name, a, b in zip(("y", "dx", "dweight"), got, by_taps(x, weight, dout, padding)):
+        error = np.abs(a - b).max() / np.abs(b).max()
+        assert error < (2e-6 if dtype == np.float32 else 1e-13), (name, error)
+
+
+@pytest.mark.parametrize("KH, KW, M", [(1, 1201, 1), (31, 31, 1), (3, 3, 200)])
+def test_no_chain_is_longer_than_512_terms(KH, KW, M):
+    shape = shape_of(1, 1, M, 40, 1300, KH, KW, (1, 1), ((1, 1), (1, 1)), (1, 1), np.float32)
+    for stage in (depthwise.forward(shape), depthwise.to_input(shape)):
+        entries = stage.table[:6 * stage.job[depthwise.kernels.JOB.index("entries")]].reshape(-1, 6)
+        filters = M if stage.kernel is depthwise.kernels.to_input else 1
+        assert entries[:, 4].sum() == KH * KW * filters
+        chain = 0
+        for *_, taps, cut_here in entries.tolist():
+            chain += taps
+            assert chain <= 512
+            chain = 0 if cut_here else chain
+
+
+@EACH_DTYPE
+def test_bits_do_not_depend_on_the_grouping(dtype):
+    shape = shape_of(3, 5, 2, 20, 37, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1), dtype)
+    x, weight, bias, dout = arguments(shape, np.random.default_rng(4).standard_normal, dtype)
+    for stage, src, other, size in ((depthwise.forward(shape), x, weight, dout.shape), (depthwise.to_input(shape), dout, weight, x.shape),
+                                    (depthwise.to_weight(shape), x, dout, weight.shape)):
+        assert stage.tasks >= 5
+        whole, none = np.empty(math.prod(size), dtype), np.empty(0, dtype)
+        stage.kernel(0, stage.tasks, src.reshape(-1), other.reshape(-1), whole, none, none, stage.job, stage.table)
+        assert np.array_equal(whole, run(stage, src, other, size).reshape(-1))
+
+
+def test_one_image_is_work_for_all_cores():
+    for case in ((1, 32, 1, 112, 112), (1, 1, 1, 1080, 1920), (1, 3, 1, 512, 512), (64, 1, 1, 100, 100)):
+        shape = shape_of(*case, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1), np.float32)
+        for stage in (depthwise.forward(shape), depthwise.to_input(shape), depthwise.to_weight(shape)):
+            assert stage.tasks >= min(8, shape.flops // 4e6)
+            assert stage.workspace < 2 ** 20
+
+
+# ---------------------------------------------------------------- the intrinsics alone
+@njit
+def tall_three(args, src, weight, dst, residual, zeros):
+    at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
+    simd_depthwise.row_tile(TALL, 3, 1, THREE, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid,
+                            columns, src[0], residual, flags, zeros, 200)
+
+
+@njit
+def small_loop(args, src, weight, dst, residual, zeros):
+    at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
+    simd_depthwise.row_tile(SMALL, 5, 2, LOOP, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid,
+                            columns, src[0], residual, flags, zeros, 200)
+
+
+@njit
+def spread_even(args, src, weight, dst, residual, zeros):
+    at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
+    simd_depthwise.row_tile(MIDDLE, 2, 1, TWO_ONE, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row,
+                            valid, columns, src[0], residual, flags, zeros, 200)
+
+
+@njit
+def spread_odd(args, src, weight, dst, residual, zeros):
+    at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
+    simd_depthwise.row_tile(MIDDLE, 1, 1, ONE_TWO, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row,
+                            valid, columns, src[0], residual, flags, zeros, 200)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("tile, literals, taps", [(tall_three, (TALL, 3, 1, THREE), 3), (small_loop, (SMALL, 5, 2, LOOP), 4),
+                                                  (spread_even, (MIDDLE, 2, 1, TWO_ONE), 2), (spread_odd, (MIDDLE, 1, 1, ONE_TWO), 2)],
+                         ids=["tall", "loop", "two_one", "one_two"])
+def test_row_tile(tile, literals, taps, dtype):
+    draw = integers(5)
+    height, width = 9, 2 * LANES + 3
+    src, weight, zeros = draw(3 * height * width).astype(dtype), draw(40).astype(dtype), np.zeros(width + 400, dtype)
+    for plane, missing, columns, flags in ((0, 0, width, 0), (1, 1, 3 * LANES + 1, RELU), (2, 0, 5, RELU | RESIDUAL),
+                                           (1, 0, 4 * LANES, RESIDUAL)):
+        for row, col in ((-2, -1), (0, 0), (height - 3, 2), (height + 1, -5)):
+            valid, d_row = literals[0] - missing, columns + 2
+            residual = draw(2 + literals[0] * d_row + columns).astype(dtype)
+            wanted = np.full(residual.size, 77, dtype)
+            dst = wanted.copy()
+            args = (plane * height * width, height, width, row, col, taps, 10, 5, 1, 2, d_row, valid, columns, flags)
+            tile(args, src, weight, dst, residual, zeros)
+            before = args[:6], args[6:9], args[9:13]
+            simd_depthwise._row_tile(*literals, src, *before[0], weight, *before[1], wanted, *before[2], src[0], residual, flags, zeros,
+                                     200)
+            assert np.array_equal(dst, wanted)
+
+
+@njit
+def any_single(args, src, weight, table, dst, residual, zeros):
+    at, height, width, row, col, row_step, lane_step, tap_step, w_at, w_tap, first, middle, end, to, d_row, valid, columns, flags = args
+    simd_depthwise.any_tile(MIDDLE, 0, 1, src, at, height, width, row, col, row_step, lane_step, tap_step, weight, w_at, w_tap, table,
+                            first, middle, end, dst, to, d_row, valid, columns, src[0], residual, flags, zeros, 200)
+
+
+@njit
+def any_double(args, src, weight, table, dst, residual, zeros):
+    at, height, width, row, col, row_step, lane_step, tap_step, w_at, w_tap, first, middle, end, to, d_row, valid, columns, flags = args
+    simd_depthwise.any_tile(MIDDLE, 2, 2, src, at, height, width, row, col, row_step, lane_step, tap_step, weight, w_at, w_tap, table,
+                            first, middle, end, dst, to, d_row, valid, columns, src[0], residual, flags, zeros, 200)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("tile, literals, lane_step", [(any_single, (MIDDLE, 0, 1), 3), (any_double, (MIDDLE, 2, 2), 2)],
+                         ids=["any", "double"])
+def test_any_tile(tile, literals, lane_step, dtype):
+    draw = integers(6)
+    height, width, columns = 9, 3 * LANES + 5, LANES + 3
+    src, weight, zeros = draw(3 * height * width).astype(dtype), draw(60).astype(dtype), np.zeros(width + 400, dtype)
+    size = height * width
+    table = np.array([[0, -1, 2, 3, 5, 0], [0, 1, -7, 20, 2, 1], [size, 0, 4, 9, 3, 0], [0, 2, 0, 30, 4, 1], [0, 0, 1, 2, 1, 0]], np.int64)
+    for at, tap_step, row, col, flags in ((0, 1, 0, 0, 0), (size, 1, -2, -4, RELU), (0, -2, 5, 9, RESIDUAL), (size, 3, 2, 30, 0)):
+        d_row = columns + 1
+        residual = draw(3 + 5 * d_row).astype(dtype)
+        wanted = np.full(residual.size, 77, dtype)
+        dst = wanted.copy()
+        numbers = (at, height, width, row, col, 2, lane_step, tap_step), (4, 1), (0, 3, 5), (3, d_row, 3, columns)
+        tile((*numbers[0], *numbers[1], *numbers[2], *numbers[3], flags), src, weight, table.reshape(-1), dst, residual, zeros)
+        simd_depthwise._any_tile(*literals, src, *numbers[0], weight, *numbers[1], table.reshape(-1), *numbers[2], wanted, *numbers[3],
+                                 src[0], residual, flags, zeros, 200)
+        assert np.array_equal(dst, wanted)
+
+
+@njit
+def taps_of_three(args, src, dout, sums, zeros):
+    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row = args
+    simd_depthwise.tap_tile(TALL, 3, 2, 3, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
+                            d_row, columns, sums, to, sums_plane, sums_row, zeros, 200)
+
+
+@njit
+def tap_of_one(args, src, dout, sums, zeros):
+    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row = args
+    simd_depthwise.tap_tile(1, 1, 0, 1, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
+                            d_row, columns, sums, to, sums_plane, sums_row, zeros, 200)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("tile, literals, steps", [(taps_of_three, (TALL, 3, 2, 3), (2, 2)), (tap_of_one, (1, 1, 0, 1), (1, 3))],
+                         ids=["three", "one"])
+def test_tap_tile(tile, literals, steps, dtype):
+    draw, lanes = integers(7), simd.lanes(dtype)
+    height, width, columns = 11, 2 * LANES + 3, LANES + 2
+    src, dout, zeros = draw(2 * height * width).astype(dtype), draw(2 * 9 * columns).astype(dtype), np.zeros(width + 400, dtype)
+    for row, col in ((-1, -1), (0, 0), (3, 4), (-20, 0), (2, width - 2)):
+        sums = draw(3 + 20 * lanes).astype(dtype)
+        wanted = sums.copy()
+        args = (2, 0, height * width, height, width, row, col, *steps), (0, 9 * columns, columns, columns), (3, 10 * lanes, 3)
+        tile((*args[0], *args[1], *args[2]), src, dout, sums, zeros)
+        simd_depthwise._tap_tile(*literals, args[0][0], src, *args[0][1:], dout, *args[1], wanted, *args[2], zeros, 200)
+        assert np.array_equal(sums, wanted)
+
+
+@njit
+def drain(sums, at):
+    return simd_depthwise.drain(sums, at)
+
+
+@EACH_DTYPE
+def test_drain(dtype):
+    lanes = simd.lanes(dtype)
+    sums = np.arange(2 + 2 * lanes).astype(dtype)
+    wanted = sums.copy()
+    total = wanted[2:2 + lanes].sum()
+    wanted[2:2 + lanes] = 0
+    twin = np.arange(2 + 2 * lanes).astype(dtype)
+    assert drain(sums, 2) == total and simd_depthwise._drain(twin, 2) == total
+    assert np.array_equal(sums, wanted) and np.array_equal(twin, wanted)
+
+
+def test_the_tile_is_vector_multiply_adds():
+    """A tile that fell back to scalars, or to library calls, would pass every test of its values."""
+    values = np.zeros(500, np.float32)
+    tall_three((0, 1, 1, 0, 0, 3, 0, 3, 1, 0, 1, 1, 1, 0), values, values, values.copy(), values, values)
+    register, instruction = {"avx512": ("zmm", "vfmadd"), "avx2": ("ymm", "vfmadd"), "avx": ("ymm", "vmulps"), "neon": ("v", "fmla")}.get(
+        isa(), ("xmm", "mulps"))
+    lines = [line for assembly in tall_three.inspect_asm().values() for line in assembly.splitlines()]
+    assert len([line for line in lines if instruction in line and register in line]) >= 9 * TALL
