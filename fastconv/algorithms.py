@@ -30,14 +30,16 @@ class Direct:
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
         """The weights in the order in which the stage's tiles read them."""
+        if stage.pack is None:
+            return flat(weight)
         none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, flat(weight), packed, none, none, stage.pack_job, stage.pack_table)
         return packed
 
     @staticmethod
     def order(stage: Any) -> str:
-        """What the order of the packed weights depends on: neither the size of the image nor the batch."""
-        return str(stage.across)
+        """What the order of the packed weights depends on: what lies along the vectors, and the rows of a panel."""
+        return f"{stage.across}, {stage.pack_job[-1]} rows"
 
     @staticmethod
     def over(stage: Any) -> bool:

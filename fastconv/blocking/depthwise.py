@@ -42,7 +42,7 @@ def describe(stage: Stage) -> str:
     return f"{stage.job[kernels.JOB.index('bands')]} bands of rows of each plane, read in place; {stage.tasks} tasks"
 
 
-def forward(shape: Shape, relu: bool = False) -> Stage:
+def forward(shape: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """y from src x and weight, with bias and residual where they are not empty; clipped at 0 where `relu`."""
     rows, columns = ([(k * dilation, k) for k in range(kernel)] for kernel, dilation in ((shape.KH, shape.DH), (shape.KW, shape.DW)))
     table, entries = _table([_entries([(0, 0)], rows, columns, shape.KW)])

@@ -16,6 +16,9 @@ from .shape import Shape
 CHAIN = 512                                  # terms of one chain of a sum
 TOTAL_BYTES = 192 * 1024                     # sums that a task keeps, filters along the vectors: they stay in L2 beside a chunk of weights
 WINDOW_BYTES = 192 * 1024                    # the window of a task
+WHOLE_BYTES = 512 * 1024                     # a window of all channels, where several blocks of filters read it one after the other
+FEW_USES = 2                                 # blocks of pixels up to which each task packs its weights by itself: they stay in L2
+MOST_PIXELS = 256                            # of a task, where there are more weights than pixels
 LEAST_PIXELS = 7 * ROWS                      # a task of fewer pixels spends its time fetching weights
 UNIT_PIXELS = 256                            # of dout that one chain sums: with a panel of filters as large as L1
 ROUND_BYTES = 16 * 1024 * 1024               # of dout turned at a time
@@ -31,7 +34,7 @@ class Stage(NamedTuple):
     job: np.ndarray
     table: np.ndarray
     tasks: int
-    pack: Any
+    pack: Any                                # None: the tasks take the weights as they are
     pack_job: np.ndarray
     pack_table: np.ndarray
     pack_tasks: int
@@ -117,11 +120,11 @@ def describe(stage: Stage) -> str:
             f"{stage.packed:,} packed weights")
 
 
-def forward(s: Shape, relu: bool = False) -> Stage:
-    """The stage of a forward pass, in the cheaper of two ways."""
+def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
+    """The stage of a forward pass, in the cheaper of two ways. prepared: the weights are packed beforehand, whatever it costs."""
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, relu
-    return max(_filters(*arguments), _pixels(*arguments), key=lambda stage: stage.share)
+    return max(_filters(*arguments, prepared), _pixels(*arguments), key=lambda stage: stage.share)
 
 
 def to_input(s: Shape) -> Stage:
@@ -157,7 +160,8 @@ SHUFFLE_BYTES = 8 * 1024 * 1024              # of phases that are merged at a ti
 MOST_SHUFFLE_BYTES = 48 * 1024 * 1024        # one image more than this is not shuffled
 
 
-def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool) -> Stage:
+def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,
+             prepared: bool = False) -> Stage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     taps = [(a, b) for a in h.phases for b in w.phases]
@@ -168,23 +172,34 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         H, W, OH, OW = H * W, 1, OH * OW, 1  # one column of pixels: blocks of any size
         h, w = h._replace(grid=OH), w._replace(grid=1)
     chunk = even(C, max(1, CHAIN // most_taps))
-    filters, padded = round_up(F, width), _padded(F, width, lanes)
-    if phases * size * w.grid * filters > TOTAL_BYTES:           # not one row: some of the filters
-        filters = even(F, max(width, TOTAL_BYTES // (phases * size * w.grid)), width)
-    rows = max(ROWS, TOTAL_BYTES // (phases * size * filters)) // w.grid
-    if not in_place:
-        rows = min(rows, (WINDOW_BYTES // (chunk * w.reach(w.grid) * size) - h.extent) // h.step + 1)
-    rows = max(1, min(h.grid, rows))
+    padded = _padded(F, width, lanes)
     flops = 2.0 * N * G * C * F * h.grid * w.grid * all_taps
-    parts = split(N * G * -(-F // filters) * -(-h.grid // rows), flops)
-    if parts > 1:                            # more tasks: fewer rows first, then fewer filters
-        rows = max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-h.grid // (parts * -(-h.grid // rows))))
-    rows = _fit(rows, w.grid, h.grid)
-    parts = split(N * G * -(-F // filters) * -(-h.grid // rows), flops)
-    if parts > 1:
-        filters = even(F, max(width, -(-filters // parts)), width)
+
+    def blocks(rows: int, filters: int) -> int:
+        return N * G * -(-h.grid // rows) * -(-F // filters)
+
+    def fewer_filters(rows: int, filters: int) -> int:
+        return even(F, max(width, -(-filters // split(blocks(rows, filters), flops))), width)
+
+    most_rows = h.grid
+    if not in_place:
+        most_rows = max(1, min(most_rows, (WINDOW_BYTES // (chunk * w.reach(w.grid) * size) - h.extent) // h.step + 1))
+    if padded * all_taps > h.grid * w.grid:  # more weights than pixels: each is fetched for as many pixels as there are
+        rows = max(1, min(most_rows, MOST_PIXELS // w.grid))
+        filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (phases * size * rows * w.grid)), width))
+        rows = _fit(max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-rows // split(blocks(rows, filters), flops))), w.grid, h.grid)
+    else:
+        filters = even(F, max(width, TOTAL_BYTES // (phases * size * w.grid)), width)
+        rows = max(1, min(most_rows, max(ROWS, TOTAL_BYTES // (phases * size * filters)) // w.grid))
+        parts = split(blocks(rows, filters), flops)
+        if parts > 1:
+            rows = max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-h.grid // (parts * -(-h.grid // rows))))
+        rows = _fit(rows, w.grid, h.grid)
+        filters = fewer_filters(rows, filters)
     row_blocks, f_blocks, pixels = -(-h.grid // rows), -(-F // filters), rows * w.grid
     pitch = W if in_place else w.reach(w.grid)
+    whole = not in_place and f_blocks > 1 and C * h.reach(rows) * pitch * size <= WHOLE_BYTES
+    raw = forward and not prepared and N * row_blocks <= FEW_USES and all_taps <= CHAIN
     header, offsets, numbers, at, begin = [], [], [], 0, direct.PHASE * phases
     for a, b in taps:
         header += [begin + len(offsets), len(a) * len(b), at]
@@ -194,15 +209,17 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     grid = np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
     table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel()])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
-               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0)
+               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
             + TURN_COST * lanes * phases * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
-    room = phases * (pixels + ROWS + lanes) * filters + chunk * window + (phases * pixels * lanes if phases > 1 else 0)
-    return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, pack.pack_filters if forward else pack.pack_channels,
-                 *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers), G * -(-F // width), G * at, room * size,
+    room = (phases * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * most_taps * width if raw else 0)
+            + (phases * pixels * lanes if phases > 1 else 0))
+    packing = None if raw else pack.pack_filters if forward else pack.pack_channels
+    return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),
+                 G * -(-F // width), G * at, room * size,
                  all_taps * C * h.grid * w.grid * F / lanes / cost)
 
 
@@ -247,7 +264,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, relu, group, 0, panel)
+               CHAIN, relu, group, 0, panel, False, False)
     vectors = OW // width * VECTORS + (0 if OW % width == 0 else 1 if OW % width <= lanes else VECTORS)
     loaded = 0 if in_place else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes)
     cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded

@@ -7,7 +7,7 @@ at row i * phases_h + a and column j * phases_w + b, and each is a sum over the 
 
 The forward pass is one phase; the gradient to the input of a strided convolution has as many as the stride is large, each with some of the
 taps. `filters` has filters (the destination's channels) along the vectors, `pixels` has pixels along them; `blocking.direct` chooses.
-The sum of a chunk of channels, at most 512 terms, is one chain; chunks are added one by one.
+The sum of a chunk of channels is one chain of a bounded number of terms; chunks are added one by one.
 
 After: Zhang, Franchetti, Low, "High Performance Zero-Memory Overhead Direct Convolutions", ICML 2018; Goto and van de Geijn, "Anatomy of
 High-Performance Matrix Multiplication", 2008.
@@ -18,6 +18,7 @@ import numpy as np
 
 from .gemm import aligned, panel_rows
 from .jit import jit
+from .simd import transpose_block
 from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
@@ -26,7 +27,7 @@ LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
-       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel")
+       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw")
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
 
@@ -34,13 +35,35 @@ PHASE = 3                                    # integers of the table for each ph
 def unpack_job(job):
     """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps: the sizes of a block."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
-            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27])
+            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29])
 
 
 @jit
 def panel_width(left, lanes):
     """Filters in the next panel along the vectors where `left` are left: whole panels, and one vector for a short rest."""
     return lanes if left <= lanes else VECTORS * lanes
+
+
+@jit
+def pack_panel(weight, start, row, columns, filters, panel, dst, to):
+    """dst[to + k * panel + f] = weight[start + f * row + k] for k < columns and f < filters <= panel: vectors of filters."""
+    lanes = VECTOR_BYTES // weight.itemsize
+    whole = columns // lanes * lanes
+    for v in range(0, panel, lanes):
+        valid, here = min(lanes, filters - v), start + v * row
+        if valid <= 0:
+            for k in range(columns):
+                dst[to + k * panel + v:to + k * panel + v + lanes] = 0
+            continue
+        for k in range(0, whole, lanes):
+            if weight.itemsize == 4:
+                transpose_block(LANES_32, valid, weight, here + k, row, dst, to + v + k * panel, panel)
+            else:
+                transpose_block(LANES_64, valid, weight, here + k, row, dst, to + v + k * panel, panel)
+        for k in range(whole, columns):
+            line, column = dst[to + v + k * panel:to + v + k * panel + lanes], weight[here + k:]
+            for f in range(lanes):
+                line[f] = column[min(f, valid - 1) * row]
 
 
 # ---------------------------------------------------------------- filters along the vectors
@@ -71,36 +94,43 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
 def filters(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters of a block of grid rows of one group of one image; the block of filters goes fastest.
 
-    weight: packed by `pack_filters` or `pack_channels`. table: PHASE integers for each phase, the taps' offsets in the window of one channel, and from
-    pixel_table on the offsets of the grid's pixels.
+    weight: packed by `pack_filters` or `pack_channels`, or as it is, and each task packs what it needs (raw: where each packed element
+    would be read but once or twice). whole: the window holds all channels, for one block of filters after the other. table: PHASE integers
+    for each phase, the taps' offsets in the window of one channel, and from pixel_table on the offsets of the grid's pixels.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     phases = phases_h * phases_w
     f_blocks, row_blocks = (F + block - 1) // block, (grid_h + rows - 1) // rows
     segment = (grid_w - 1) * step_w + extent_w
     window_rows = (rows - 1) * step_h + extent_h
-    window = aligned(0 if in_place else chunk * window_rows * segment, src)
+    window = aligned(0 if in_place else (C if whole else chunk) * window_rows * segment, src)
+    packed = aligned(chunk * most_taps * width if raw else 0, src)
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(phases * room, src)
     turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
-    rest = np.empty(ROWS, np.int64)
+    rest, at_hand = np.empty(ROWS, np.int64), -1
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         i0, t = t % row_blocks * rows, t // row_blocks
         g, n = t % G, t // G
         f1, ni = min(F, f0 + block), min(rows, grid_h - i0)
-        pixels = ni * grid_w
+        pixels, loaded = ni * grid_w, (ni - 1) * step_h + extent_h
+        if whole and task // f_blocks != at_hand:            # all channels at once, for all blocks of filters that follow
+            at_hand = task // f_blocks
+            load_window(src, (n * G + g) * C * H * W, C, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
-            base = (n * G + g) * C * H * W + c0 * H * W
+            base = ((n * G + g) * C + c0) * H * W
             if in_place:
                 base += (i0 * step_h + row0) * W + column0
                 plane = H * W
+            elif whole:
+                plane = loaded * segment
+                base = c0 * plane
             else:
-                loaded = (ni - 1) * step_h + extent_h
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
                 base, plane = 0, loaded * segment
             for q in range(phases):
@@ -114,8 +144,11 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                     for f in range(f0, f1, width):
                         panel = panel_width(F - f, lanes)
                         at = weights + f * C * taps + (c0 * taps + t0) * panel
+                        if raw:
+                            pack_panel(weight, (g * F + f) * C * taps + c0 * taps, C * taps, nc * taps, min(panel, F - f), panel, packed, 0)
+                            at = 0
                         gather_pixels(pixels, panel, lanes, flags, nc, plane, nt, window if not in_place else src, base, table, pixel_table,
-                                      tap_at + t0, weight, at, total, to, rest)
+                                      tap_at + t0, packed if raw else weight, at, total, to, rest)
                         to += (rows * grid_w + ROWS + lanes) * panel
         to = 0
         for f in range(f0, f1, width):
@@ -183,7 +216,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     last, short vectors.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     taps = table[1]

@@ -6,7 +6,7 @@ convolution goes.
 """
 from __future__ import annotations
 
-from .direct import LANES_32, LANES_64, PHASE, panel_width
+from .direct import LANES_32, LANES_64, PHASE, pack_panel, panel_width
 from .gemm import aligned, pack_a, panel_rows
 from .jit import jit
 from .simd import copy_vectors, transpose_block
@@ -20,26 +20,10 @@ def pack_filters(first, last, src, weight, dst, bias, residual, job, table):
     lanes = VECTOR_BYTES // weight.itemsize
     width, K = VECTORS * lanes, C * T
     panels = (F + width - 1) // width
-    whole = K // lanes * lanes
     for t in range(first, last):
         g, f0 = t // panels, t % panels * width
         panel = panel_width(F - f0, lanes)
-        for v in range(0, panel, lanes):
-            valid, to = min(lanes, F - f0 - v), g * group + f0 * K + v
-            if valid <= 0:
-                for k in range(K):
-                    dst[to + k * panel:to + k * panel + lanes] = 0
-                continue
-            start = (g * F + f0 + v) * K
-            for k in range(0, whole, lanes):
-                if weight.itemsize == 4:
-                    transpose_block(LANES_32, valid, weight, start + k, K, dst, to + k * panel, panel)
-                else:
-                    transpose_block(LANES_64, valid, weight, start + k, K, dst, to + k * panel, panel)
-            for k in range(whole, K):
-                line, column = dst[to + k * panel:to + k * panel + lanes], weight[start + k:]
-                for f in range(lanes):
-                    line[f] = column[min(f, valid - 1) * K]
+        pack_panel(weight, (g * F + f0) * K, K, K, min(panel, F - f0), panel, dst, g * group + f0 * K)
 
 
 @jit
