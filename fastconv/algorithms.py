@@ -1,7 +1,8 @@
 """What each algorithm does with a plan: the kernels it runs, forward and for both gradients.
 
 Each is a class of three functions over 4-D arrays as `check.native` gives them: forward(plan, x, weight, bias, y), bias empty for none;
-to_input(plan, dout, weight, dx); to_weight(plan, dout, x, dweight). They write y, dx, dweight. One that a prepared layer may run has
+to_input(plan, dout, weight, dx); to_weight(plan, dout, x, dweight). They write y, dx, dweight.
+All are contiguous, so ravel() is a view. One that a prepared layer may run has
 `pack`, `order` and `over` too, and its forward stage is one run of a kernel that takes bias, residual and ReLU.
 """
 from __future__ import annotations
@@ -20,10 +21,6 @@ NONE = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
 NO_TABLE = np.empty(0, np.int64)
 
 
-def flat(x: np.ndarray) -> np.ndarray:
-    return x.reshape(-1)
-
-
 class Direct:
     """Tiles that read the image itself, or a padded window of it."""
 
@@ -31,9 +28,9 @@ class Direct:
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
         """The weights in the order in which the stage's tiles read them."""
         if stage.pack is None:
-            return flat(weight)
+            return weight.ravel()
         none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
-        run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, flat(weight), packed, none, none, stage.pack_job, stage.pack_table)
+        run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.pack_table)
         return packed
 
     @staticmethod
@@ -50,14 +47,14 @@ class Direct:
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
         stage = plan.forward
-        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(x), Direct.pack(stage, weight), flat(y), bias, NONE[plan.dtype], stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), Direct.pack(stage, weight), y.ravel(), bias, NONE[plan.dtype], stage.job, stage.table)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
         stage = plan.to_input
         if stage.shuffle is None or not Direct._shuffled(plan, dout, weight, dx):
             stage, none = stage.exact or stage, NONE[plan.dtype]
-            run_tasks(stage.kernel, stage.tasks, plan.flops, flat(dout), Direct.pack(stage, weight), flat(dx), none, none, stage.job, stage.table)
+            run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), Direct.pack(stage, weight), dx.ravel(), none, none, stage.job, stage.table)
 
     @staticmethod
     def _shuffled(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> bool:
@@ -70,8 +67,8 @@ class Direct:
             images = min(stage.images, N - n)
             job = stage.job.copy()
             job[0] = images
-            run_tasks(stage.kernel, images * tasks, plan.flops * images / N, flat(dout[n:n + images]), packed, phases, none, none, job, stage.table)
-            run_tasks(direct.merge, images * C, 8 * phases.nbytes, phases, none, flat(dx[n:n + images]), none, none, stage.shuffle, NO_TABLE)
+            run_tasks(stage.kernel, images * tasks, plan.flops * images / N, dout[n:n + images].ravel(), packed, phases, none, none, job, stage.table)
+            run_tasks(direct.merge, images * C, 8 * phases.nbytes, phases, none, dx[n:n + images].ravel(), none, none, stage.shuffle, NO_TABLE)
         with np.errstate(all="ignore"):
             return bool(np.isfinite(dx.sum()))
 
@@ -85,9 +82,9 @@ class Direct:
             alone = parts == len(stage.jobs) == 1
             sums = dweight if alone else np.empty((parts, *dweight.shape), plan.dtype)
             if turns:
-                run_tasks(direct_weight.turn_dout, turns, 8 * place.nbytes, flat(turned), none, place, none, none, job, stage.table)
-            run_tasks(direct_weight.weights, stage.tasks * parts, plan.flops / len(stage.jobs), flat(image), place if turns else flat(turned),
-                      flat(sums), none, none, job, stage.table)
+                run_tasks(direct_weight.turn_dout, turns, 8 * place.nbytes, turned.ravel(), none, place, none, none, job, stage.table)
+            run_tasks(direct_weight.weights, stage.tasks * parts, plan.flops / len(stage.jobs), image.ravel(), place if turns else turned.ravel(),
+                      sums.ravel(), none, none, job, stage.table)
             if not alone:
                 part = sums.sum(0, dtype=np.float64)
                 total = part if total is None else total + part
@@ -102,7 +99,7 @@ class Im2col:
     def _pack(stage: Any, kernel: Any, weight: np.ndarray) -> np.ndarray:
         none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
         if stage.packed:
-            run_tasks(kernel, stage.pack_tasks, 8 * weight.nbytes, none, flat(weight), packed, none, none, stage.geometry, stage.blocks)
+            run_tasks(kernel, stage.pack_tasks, 8 * weight.nbytes, none, weight.ravel(), packed, none, none, stage.geometry, stage.blocks)
         return packed
 
     @staticmethod
@@ -110,20 +107,20 @@ class Im2col:
         stage = plan.forward
         packed = Im2col._pack(stage, conv_im2col.pack_weight, weight)
         kernel = conv_im2col.forward_turned if stage.blocks[3] else conv_im2col.forward
-        run_tasks(kernel, stage.tasks, plan.flops, flat(x), flat(weight), flat(y), bias, packed, stage.geometry, stage.blocks)
+        run_tasks(kernel, stage.tasks, plan.flops, x.ravel(), weight.ravel(), y.ravel(), bias, packed, stage.geometry, stage.blocks)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
         stage, none = plan.to_input, NONE[plan.dtype]
         packed = Im2col._pack(stage, conv_im2col.pack_transposed, weight)
-        run_tasks(conv_im2col.to_input, stage.tasks, plan.flops, flat(dout), packed, flat(dx), none, none, stage.geometry, stage.blocks)
+        run_tasks(conv_im2col.to_input, stage.tasks, plan.flops, dout.ravel(), packed, dx.ravel(), none, none, stage.geometry, stage.blocks)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         stage, none = plan.to_weight, NONE[plan.dtype]
         n_parts = int(stage.blocks[3])
         parts = dweight if n_parts == 1 else np.empty((n_parts, *dweight.shape), plan.dtype)
-        run_tasks(conv_im2col.to_weight, stage.tasks, plan.flops, flat(x), flat(dout), flat(parts), none, none, stage.geometry, stage.blocks)
+        run_tasks(conv_im2col.to_weight, stage.tasks, plan.flops, x.ravel(), dout.ravel(), parts.ravel(), none, none, stage.geometry, stage.blocks)
         if n_parts > 1:
             dweight[...] = parts.sum(0, dtype=np.float64)
 
@@ -134,7 +131,7 @@ class Depthwise:
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
         """The weights as they are."""
-        return flat(weight)
+        return weight.ravel()
 
     @staticmethod
     def order(stage: Any) -> str:
@@ -149,19 +146,20 @@ class Depthwise:
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
         stage = plan.forward
-        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(x), flat(weight), flat(y), bias, NONE[plan.dtype], stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), weight.ravel(), y.ravel(), bias, NONE[plan.dtype], stage.job, stage.table)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
         stage, none = plan.to_input, NONE[plan.dtype]
-        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(dout), flat(weight), flat(dx), none, none, stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), weight.ravel(), dx.ravel(), none, none, stage.job, stage.table)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         stage, none = plan.to_weight, NONE[plan.dtype]
-        parts = np.empty((stage.parts, *dweight[:, 0].shape), plan.dtype)
-        run_tasks(stage.kernel, stage.tasks, plan.flops, flat(x), flat(dout), flat(parts), none, none, stage.job, stage.table)
-        depthwise.add_parts(parts, dweight)
+        parts = np.empty((stage.parts, *dweight[:, 0].shape), plan.dtype) if stage.parts > 1 else dweight
+        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), dout.ravel(), parts.ravel(), none, none, stage.job, stage.table)
+        if stage.parts > 1:
+            depthwise.add_parts(parts, dweight)
 
 
 ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise}

@@ -80,8 +80,7 @@ def parallel(kernel, tasks, src, weight, dst, bias, residual, job, table):
 def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray,
               residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> None:
     """Do all tasks of a kernel, on as many threads as `work` floating-point operations are worth. MemoryError without room to work in."""
-    threads = runtime.threads_for(work)
-    if threads == 1:
+    if work < runtime.SMALL_WORK or (threads := runtime.threads_for(work)) == 1:
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
         return
     where = address(kernel, src.dtype)
