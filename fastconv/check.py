@@ -133,6 +133,13 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
         return True
 
 
+def same_place(a: Any, b: Any) -> bool:
+    """Are they the same elements at the same places of memory?"""
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+        return False
+    return (a.ctypes.data, a.shape, a.strides, a.dtype) == (b.ctypes.data, b.shape, b.strides, b.dtype)
+
+
 def target(given: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """The array a kernel writes its result into: the one that `output` passed where kernels can take it, else a new one."""
     if given is not None and given.dtype == dtype and given.flags.carray:
@@ -264,8 +271,19 @@ def need(value: Any) -> tuple[bool, bool, bool]:
     return flag("need[0]", value[0]), flag("need[1]", value[1]), flag("need[2]", value[2])
 
 
-def choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    if type(value) is str and value in choices:
+def fields(name: str, value: Any, names: Sequence[str]) -> tuple[Any, ...]:
+    """As many elements as there are names."""
+    wanted = f"a tuple ({', '.join(names)})"
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} is a {type(value).__name__}; wanted: {wanted}")
+    if len(value) != len(names):
+        raise ValueError(f"{name} has {len(value)} elements; wanted: {wanted}")
+    return tuple(value)
+
+
+def choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """One of some words, or None where that is among them."""
+    if (type(value) is str or value is None) and value in choices:
         return value
     wanted = "one of " + ", ".join(map(repr, choices))
     if not isinstance(value, str):

@@ -52,7 +52,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from . import runtime
+    from . import compiling, runtime
     from .report import operations, run, terminal
 
     try:
@@ -69,7 +69,7 @@ def _report(options: argparse.Namespace) -> int:
         raise Problem(f"cannot write to {options.output}: {error.strerror}") from None
 
     out = terminal.console()
-    with terminal.progress(out) as progress:
+    with terminal.progress(out) as progress, compiling.silent():       # the bar says what is compiled
         report = run.run(chosen, options.quick, progress)
     page, data = run.write(report, options.output)
     terminal.show(report, out)
@@ -97,6 +97,37 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
+# ---------------------------------------------------------------------------------------------------------------- fastconv warmup
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    from time import perf_counter
+
+    import numba
+
+    from . import warmup
+    from .kernels.jit import cache_folder
+
+    folder = cache_folder()
+    if numba.config.DISABLE_JIT:
+        raise Problem("nothing is compiled, as NUMBA_DISABLE_JIT is set")
+    if folder is None:
+        raise Problem("no folder can be written to keep compiled kernels in: set FASTCONV_CACHE_DIR to one")
+    begin = perf_counter()
+    try:
+        todo = warmup.steps()
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    with warmup.display(len(todo)) as show:
+        compiled = warmup.warm(show, todo)
+    seconds = perf_counter() - begin
+    if compiled:
+        print(f"compiled {compiled} kernels in {seconds:.1f} s, kept in {folder}")
+    else:
+        print(f"nothing to compile: all kernels were in {folder}, and loaded in {seconds:.1f} s")
+    return 0
+
+
 # ---------------------------------------------------------------------------------------------------------------- the command
 
 COMMANDS = (
@@ -118,6 +149,15 @@ COMMANDS = (
         " versions.",
         _no_options,
         _info,
+    ),
+    Command(
+        "warmup",
+        "compile every kernel now, so that no first call waits for it",
+        "Compiles every kernel for float32 and float64, and keeps them in the cache folder that `fastconv info` shows. Kernels that are"
+        " there already are only loaded. Takes one to three minutes the first time, a few seconds later. To be run again after"
+        " an upgrade of fastconv or Numba.",
+        _no_options,
+        _warmup,
     ),
 )
 

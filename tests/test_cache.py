@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,97 @@ def test_kernels_are_found_by_the_next_process(tmp_path):
     for _ in range(2):
         assert call(tmp_path) == [16.0, 1, 0]
         assert entries(tmp_path) == first
+
+
+# A layer forward and backward, on threads; prints what it says, the misses of the disk cache, and the kernels that were not hit.
+ENGINE = """
+import io, json, sys
+sys.stderr = io.StringIO()
+import numpy as np, fastconv
+from fastconv import compiling, runtime, warmup
+compiling.LONG, runtime.SMALL_WORK = LIMIT, 0
+x, weight = np.ones((2, 3, 9, 9), np.float32), np.ones((4, 3, 3, 3), np.float32)
+for _ in range(2):
+    y = fastconv.conv2d(x, weight, padding=1)
+    fastconv.conv2d_backward(y, x, weight, padding=1)
+    assert (fastconv.Conv2d(weight, padding=1)(x) == y).all()
+used = [kernel for kernel in (*warmup.engine(), warmup.tasks.parallel) if kernel.overloads]
+stats = [kernel.stats for kernel in used]
+assert len(used) > 4 and all(len(kernel.overloads) == 1 for kernel in used)
+misses = sum(sum(s.cache_misses.values()) for s in stats)
+print(json.dumps([sys.stderr.getvalue().splitlines(), misses, sum(not s.cache_hits for s in stats), len(used)]))
+"""
+
+
+@NO_JIT
+def test_kernels_of_the_engine_are_found_by_the_next_process_and_a_long_compilation_is_told(tmp_path):
+    def process(limit):
+        return json.loads(run(ENGINE.replace("LIMIT", str(limit)), FASTCONV_CACHE_DIR=tmp_path, FASTCONV_NUM_THREADS=2))
+
+    lines, misses, not_hit, used = process(0)
+    assert misses == not_hit == used == len(lines) == len(set(lines))        # one line a kernel, though each was called twice
+    for line in lines:
+        assert re.fullmatch(rf"fastconv compiled [a-z_]+\.[a-z_]+ for float32 in \d+\.\d s, kept in {re.escape(str(tmp_path))}\S*; "
+                            r"`fastconv warmup` compiles everything at once", line), line
+    first = entries(tmp_path)
+    for limit in (0, 1):
+        assert process(limit) == [[], 0, 0, used]
+        assert entries(tmp_path) == first
+
+
+@NO_JIT
+def test_a_long_compilation_that_cannot_be_kept_says_so():
+    program = """
+import io, sys
+sys.stderr = io.StringIO()
+import numpy as np
+from fastconv import compiling
+from fastconv.kernels.burst import burst
+from fastconv.kernels import jit
+compiling.LONG = 0
+with compiling.silent():
+    burst(np.zeros(1), 1)
+burst(np.zeros(1, np.float32), 1)
+assert [name for name, _ in compiling.compiled] == ["burst.burst for float64", "burst.burst for float32"]
+assert jit.cache_folder() is None
+print(sys.stderr.getvalue())
+"""
+    said = run(program, FASTCONV_CACHE_DIR="", NUMBA_CACHE_DIR="", XDG_CACHE_HOME="/dev/null/cache", LOCALAPPDATA="/dev/null/cache")
+    assert re.fullmatch(r"fastconv compiled burst.burst for float32 in \d+\.\d s, kept nowhere: set FASTCONV_CACHE_DIR to a folder that can be "
+                        r"written; `fastconv warmup` compiles everything at once", said)
+
+
+@NO_JIT
+def test_warmup_compiles_every_kernel():
+    """In the folder of the other tests, which need nearly all of them."""
+    program = """
+import importlib, inspect, io, json, pkgutil, sys
+sys.stderr = sys.stdout = io.StringIO()
+from fastconv import cli, kernels, warmup
+status = cli.main(["warmup"])
+sys.stdout = sys.__stdout__
+def missing(kernel):
+    types = {str(a.dtype) for signature in kernel.overloads for a in signature if hasattr(a, "dtype")}
+    return not {"float32", "float64"} <= types
+left, seen = [], 0
+for info in pkgutil.iter_modules(kernels.__path__):
+    module = importlib.import_module("fastconv.kernels." + info.name)
+    for name, kernel in vars(module).items():
+        if hasattr(kernel, "py_func") and (name.endswith(("_serial", "_parallel")) or kernel in warmup.engine() or name == "parallel"):
+            seen += 1
+            left += [name] if missing(kernel) else []
+print(json.dumps([status, sys.stderr.getvalue().splitlines(), left, seen]))
+"""
+    for again in (False, True):
+        status, lines, left, seen = json.loads(run(program, timeout=900, FASTCONV_NUM_THREADS=2))
+        assert status == 0 and left == [] and seen > 30
+        total = len(lines) - 1
+        for number, line in enumerate(lines[:-1], 1):
+            assert re.fullmatch(rf"{number}/{total} \S.* float(32|64)(, threads)? \d+\.\d s", line), line
+        if again:
+            assert re.fullmatch(r"nothing to compile: all kernels were in .*, and loaded in \d+\.\d s", lines[-1])
+        else:
+            assert re.fullmatch(r"(nothing to compile|compiled \d+ kernels in \d+\.\d s, kept in ).*", lines[-1])
 
 
 @NO_JIT

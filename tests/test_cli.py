@@ -95,7 +95,7 @@ def test_wrong_arguments(arguments, complaint, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["info", "report"])
+@pytest.mark.parametrize("command", ["info", "report", "warmup"])
 def test_a_wrong_thread_variable_is_named(command, tmp_path):
     done = run(command, variables={"FASTCONV_NUM_THREADS": "many"}, cwd=tmp_path)
     assert done.returncode == 2
@@ -111,6 +111,13 @@ def test_output_that_is_no_folder(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("fastconv report: cannot write to ") and done.stderr.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_warmup_without_a_folder_or_a_compiler_ends_in_one_line():
+    nowhere = {"FASTCONV_CACHE_DIR": "", "NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": "/dev/null/cache", "LOCALAPPDATA": "/dev/null/cache"}
+    for variables, complaint in ((nowhere, "set FASTCONV_CACHE_DIR"), ({"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set")):
+        done = run("warmup", variables=variables)
+        assert done.returncode == 2 and complaint in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import direct, direct_weight, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
-from .parts import even, round_up, split
+from .parts import TASKS, even, round_up, split
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
@@ -20,6 +20,7 @@ WHOLE_BYTES = 512 * 1024                     # a window of all channels, where s
 FEW_USES = 2                                 # blocks of pixels up to which each task packs its weights by itself: they stay in L2
 MOST_PIXELS = 256                            # of a task, where there are more weights than pixels
 LEAST_PIXELS = 7 * ROWS                      # a task of fewer pixels spends its time fetching weights
+COMPACT_BYTES = 384 * 1024                   # sums of a gradient to the weights that one task keeps whole, in L2
 UNIT_PIXELS = 256                            # of dout that one chain sums: with a panel of filters as large as L1
 ROUND_BYTES = 16 * 1024 * 1024               # of dout turned at a time
 PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that parts of the batch keep for themselves
@@ -199,7 +200,9 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     row_blocks, f_blocks, pixels = -(-h.grid // rows), -(-F // filters), rows * w.grid
     pitch = W if in_place else w.reach(w.grid)
     whole = not in_place and f_blocks > 1 and C * h.reach(rows) * pitch * size <= WHOLE_BYTES
-    raw = forward and not prepared and N * row_blocks <= FEW_USES and all_taps <= CHAIN
+    raw = 0
+    if not prepared and N * row_blocks <= FEW_USES:
+        raw = (direct.TRANSPOSED if all_taps <= CHAIN else 0) if forward else direct.COPIED if h.kernel * w.kernel == 1 else 0
     header, offsets, numbers, at, begin = [], [], [], 0, direct.PHASE * phases
     for a, b in taps:
         header += [begin + len(offsets), len(a) * len(b), at]
@@ -306,27 +309,35 @@ def _weight(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
     taps = h.kernel * w.kernel
+    flops = 2.0 * N * G * C * F * OH * OW * taps
+    compact = C * taps * round_up(F, width) * size <= COMPACT_BYTES and N * OH * OW >= TASKS * UNIT_PIXELS
+    unit = UNIT_PIXELS
+    if compact:                              # all sums of a group, and what they are sums of, in L2
+        unit = max(4 * lanes, min(unit, COMPACT_BYTES // 2 // ((C + F) * size)))
     images, rows, columns = 1, OH, OW
-    if OH * OW <= UNIT_PIXELS:
-        images = even(N, UNIT_PIXELS // max(1, OH * OW))
-    elif OW <= UNIT_PIXELS:
-        rows = even(OH, UNIT_PIXELS // OW)
+    if OH * OW <= unit:
+        images = even(N, unit // max(1, OH * OW))
+    elif OW <= unit:
+        rows = even(OH, unit // OW)
     else:
-        rows, columns = 1, even(OW, UNIT_PIXELS)
+        rows, columns = 1, even(OW, unit)
     units = -(-N // images) * -(-OH // rows) * -(-OW // columns)
     segment = w.reach(columns)
     plane = h.reach(rows) * segment
-    whole = ROWS // int(np.gcd(ROWS, taps))  # so many channels fill tiles with their taps
-    channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
-    channels = min(C, channels // whole * whole or channels)
-    filters, packed_filters = round_up(F, width), _padded(F, width, lanes)
-    room = images * rows * columns
+    filters, packed_filters, room = round_up(F, width), _padded(F, width, lanes), images * rows * columns
+    compact = compact and images * C * plane * size <= 2 * COMPACT_BYTES
+    if compact:
+        channels = C
+    else:
+        whole = ROWS // int(np.gcd(ROWS, taps))      # so many channels fill tiles with their taps
+        channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
+        channels = min(C, channels // whole * whole or channels)
     local = C <= channels                    # no two tasks would turn the same part of dout
-    each = (channels * taps + ROWS + (room if local else 0)) * size
-    if each * filters > TOTAL_BYTES:
-        filters = even(F, max(width, TOTAL_BYTES // each), width)
-    flops = 2.0 * N * G * C * F * OH * OW * taps
-    filters = even(F, max(width, -(-filters // split(G * -(-C // channels) * -(-F // filters), flops))), width)
+    if not compact:
+        each = (channels * taps + ROWS + (room if local else 0)) * size
+        if each * filters > TOTAL_BYTES:
+            filters = even(F, max(width, TOTAL_BYTES // each), width)
+        filters = even(F, max(width, -(-filters // split(G * -(-C // channels) * -(-F // filters), flops))), width)
     tasks = G * -(-C // channels) * -(-F // filters)
     per_round = max(1, units if local else min(units, ROUND_BYTES // max(1, G * packed_filters * room * size)))
     parts = max(1, min(split(tasks, flops), per_round, PARTS_BYTES // (G * F * C * taps * size)))

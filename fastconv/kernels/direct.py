@@ -18,7 +18,7 @@ import numpy as np
 
 from .gemm import aligned, panel_rows
 from .jit import jit
-from .simd import transpose_block
+from .simd import copy_row, transpose_block
 from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
@@ -28,6 +28,7 @@ LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
        "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw")
+TRANSPOSED, COPIED = 1, 2                    # raw weights: the forward's, and one tap's in the gradient to the input
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
 
@@ -135,8 +136,6 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                 base, plane = 0, loaded * segment
             for q in range(phases):
                 tap_at, taps, weights = table[PHASE * q], table[PHASE * q + 1], g * group_weights + table[PHASE * q + 2]
-                if taps == 0 and c0 == 0:
-                    total[q * room:(q + 1) * room] = 0
                 for t0 in range(0, taps, most_taps):
                     nt = min(most_taps, taps - t0)
                     flags = KEEP if c0 + t0 else 0
@@ -144,8 +143,12 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                     for f in range(f0, f1, width):
                         panel = panel_width(F - f, lanes)
                         at = weights + f * C * taps + (c0 * taps + t0) * panel
-                        if raw:
+                        if raw == TRANSPOSED:
                             pack_panel(weight, (g * F + f) * C * taps + c0 * taps, C * taps, nc * taps, min(panel, F - f), panel, packed, 0)
+                            at = 0
+                        elif raw:
+                            for k in range(nc):
+                                copy_row(1, weight, (g * C + c0 + k) * F + f, packed, k * panel, min(panel, F - f))
                             at = 0
                         gather_pixels(pixels, panel, lanes, flags, nc, plane, nt, window if not in_place else src, base, table, pixel_table,
                                       tap_at + t0, packed if raw else weight, at, total, to, rest)
@@ -165,6 +168,9 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                                    channel if bias.size else -1, residual, place + p if residual.size else -1, dst, place + p, OH * OW)
                 else:
                     for q in range(phases):
+                        if table[PHASE * q + 1] == 0:        # no tap reaches this phase
+                            turned[q * lanes * pixels:(q + 1) * lanes * pixels] = 0
+                            continue
                         for p in range(0, pixels, lanes):
                             turn_block(min(lanes, pixels - p), valid, 0, total, q * room + to + p * panel + v, panel, bias, -1, residual, -1,
                                        turned, q * lanes * pixels + p, pixels)

@@ -25,6 +25,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from ..compiling import watch
 from ..instruction_set import isa
 
 HERE = Path(__file__).resolve().parent
@@ -79,17 +80,25 @@ def _remove_outdated(folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__qualname__}"
+
+
 class KernelCache(_Cache):
     """The entries of one kernel. Whatever cannot be read is compiled again; where nothing can be written, nothing is."""
 
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
-        self._name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__qualname__}"
+        self._name = name_of(function)
         self._folder = folder
         self._enabled = True
 
     @property
     def cache_path(self) -> str:
         return str(self._folder)
+
+    def kept(self) -> str | None:
+        """The folder of the entries, unless it turned out that it cannot be written."""
+        return self.cache_path if self._enabled else None
 
     def enable(self) -> None:
         self._enabled = True
@@ -139,7 +148,9 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
         return functools.partial(jit, parallel=parallel, exact=exact, inline=inline)
     dispatcher = numba.njit(nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
                             inline="always" if inline else "never")(function)
-    folder = cache_folder()
-    if folder is not None and not inline and not numba.config.DISABLE_JIT:
-        dispatcher._cache = KernelCache(function, folder)
+    if not numba.config.DISABLE_JIT:
+        folder = cache_folder()
+        if folder is not None and not inline:
+            dispatcher._cache = KernelCache(function, folder)
+        watch(dispatcher, name_of(function), getattr(dispatcher._cache, "kept", lambda: None))
     return dispatcher

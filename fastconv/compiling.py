@@ -1,0 +1,64 @@
+"""What this process compiles: counted, timed, and told in one line where it takes long."""
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+
+LOG = logging.getLogger("fastconv")
+LONG = 1.0                                   # seconds after which a user wonders
+
+compiled: list[tuple[str, float]] = []       # what was compiled, not loaded, and the seconds; what it calls counts as part of it
+_inside = 0                                  # kernels being compiled, each for the one before: only who holds Numba's lock looks at it
+
+
+def watch(dispatcher: Any, name: str, folder: Callable[[], str | None]) -> None:
+    """Time the compilations of this dispatcher from now on. folder: where they are kept, asked once one is done; None for nowhere."""
+    compile_or_load = dispatcher.compile
+
+    def watched(signature: Any) -> Any:
+        global _inside
+        with global_compiler_lock:           # so nobody waits for another's compilation while the clock runs
+            before, begin = _misses(dispatcher), time.perf_counter()
+            _inside += 1
+            try:
+                return compile_or_load(signature)
+            finally:
+                _inside -= 1
+                if not _inside and _misses(dispatcher) > before:
+                    _tell(f"{name} for {_dtype(signature)}", time.perf_counter() - begin, folder())
+
+    dispatcher.compile = watched
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without a word, for commands that show their progress themselves. Process-wide."""
+    before = LOG.level
+    LOG.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        LOG.setLevel(before)
+
+
+def _tell(what: str, seconds: float, folder: str | None) -> None:
+    compiled.append((what, seconds))
+    if seconds > LONG:
+        where = f"kept in {folder}" if folder else "kept nowhere: set FASTCONV_CACHE_DIR to a folder that can be written"
+        LOG.warning("fastconv compiled %s in %.1f s, %s; `fastconv warmup` compiles everything at once", what, seconds, where)
+
+
+def _misses(dispatcher: Any) -> int:
+    """How often the dispatcher found nothing on disk."""
+    return sum(dispatcher.stats.cache_misses.values())
+
+
+def _dtype(signature: Any) -> str:
+    """The dtype of the first array among the arguments: what a kernel computes in."""
+    return next((str(kind.dtype) for kind in getattr(signature, "args", signature) if isinstance(kind, types.Array)), "integers")

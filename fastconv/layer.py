@@ -1,0 +1,205 @@
+"""The prepared layer: a convolution whose weights are packed once, with batch norm, residual and ReLU in the same pass over the result."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import check
+from . import plan as planning
+from .algorithms import ALGORITHMS, NONE
+from .conv import W_SHAPE, X_SHAPE
+from .kernels.tasks import run_tasks
+
+ACTIVATIONS = (None, "relu")
+NORM = ("running_mean", "running_var", "weight", "bias", "eps")
+MOST_SHAPES = 256                            # of x that one layer remembers
+
+
+class Conv2d:
+    """`conv2d` with fixed weights: y = activation(conv2d(x, weight, bias, ...) + residual), for many images or calls.
+
+        layer = Conv2d(weight, bias, stride, padding, dilation, groups, batch_norm=..., activation="relu")
+        y = layer(x, residual=None, out=None)
+
+    weight: (F, C / groups, KH, KW); bias: (F,) or None; of one dtype, float32, float64 or float16 (computed in float32, rounded once);
+    stride, padding, dilation, groups: as for `conv2d`. batch_norm: None, or a tuple (running_mean, running_var, weight, bias, eps) of the norm
+    after the convolution, in evaluation: arrays (F,), the last two or None, and a number. It is folded into weight and bias in float64,
+    and they are rounded once. activation: None or "relu", which keeps NaN.
+
+    Attributes: weight and bias (None where there is none) as they are computed with, the norm folded in, read-only; stride, padding,
+    dilation, groups, in normal form; activation; dtype, that of x and y.
+
+    The layer has copies of all it was given. Any number of threads may share it. It pickles, without its packed weights.
+    Raises TypeError or ValueError that name the argument, as a call does.
+
+    >>> layer = Conv2d(np.ones((8, 3, 3, 3), np.float32), padding=1, activation="relu")
+    >>> layer(np.ones((2, 3, 5, 6), np.float32)).shape
+    (2, 8, 5, 6)
+    """
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+                 groups: int = 1, *, batch_norm: tuple[Any, ...] | None = None, activation: str | None = None) -> None:
+        arrays = [("weight", check.array("weight", weight, W_SHAPE, (4,)))]
+        if bias is not None:
+            arrays.append(("bias", check.array("bias", bias, "(F,) or None", (1,))))
+            check.shape_of("bias", bias, weight.shape[:1], "one value for each filter of weight")
+        self.dtype = np.dtype(check.common_dtype(arrays).type)     # the one object of this dtype: one out of a pickle is another
+        working = check.working_dtype(self.dtype)
+        self.stride, self.padding, self.dilation = planning.normal_conv(weight.shape[2:], stride, padding, dilation)
+        self.groups = check.integer("groups", groups, 1)
+        self.activation = check.choice("activation", activation, ACTIVATIONS)
+        smallest = 1, weight.shape[1] * self.groups, *weight.shape[2:]       # an image for which the plan refuses what no image fits
+        planning.conv_plan(smallest, weight.shape, working, (1, 1), ((0, 0), (0, 0)), (1, 1), self.groups, "auto", planning.get_precision())
+        if batch_norm is not None:
+            weight, bias = _folded(weight, bias, batch_norm, self.dtype)
+        with np.errstate(all="ignore"):      # a folded weight beyond float32 is inf
+            self._weight = weight.astype(working, order="C")
+            self._bias = NONE[working] if bias is None else bias.astype(working)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._packed: dict[tuple[str, str], np.ndarray] = {}       # by algorithm and order
+        self._known: dict[tuple[tuple[int, ...], str], _Known] = {}          # by the shape of x and the precision
+
+    @property
+    def weight(self) -> np.ndarray:
+        return _read_only(self._weight)
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        return _read_only(self._bias) if self._bias.size else None
+
+    def __call__(self, x: np.ndarray, residual: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """activation(conv2d(x, weight, bias) + residual), in `out` where that is given.
+
+        x: (N, C, H, W) or (C, H, W); residual: of the result's shape; out: of the result's shape, apart from x; it may be the residual
+        itself, which the result then replaces. All of the layer's dtype. Returns y: (N, F, OH, OW) or (F, OH, OW).
+        """
+        dtype = self.dtype
+        if type(x) is np.ndarray and x.dtype == dtype and dtype.itemsize > 2:
+            known = self._known.get((x.shape, planning.get_precision()))
+            if known is not None and x.flags.carray:     # what an earlier call checked needs no second look
+                kernel, tasks, work, packed, job, table, y_shape, over = known
+                if residual is None:
+                    added = NONE[dtype]
+                elif (type(residual) is np.ndarray and residual.dtype == dtype and residual.shape == y_shape and residual.flags.carray
+                      and (over or residual is not out)):
+                    added = residual.ravel()
+                else:
+                    return self._checked(x, residual, out)
+                if out is None:
+                    y = np.empty(y_shape, dtype)
+                elif (type(out) is np.ndarray and out.dtype == dtype and out.shape == y_shape and out.flags.carray
+                      and not np.may_share_memory(out, x)
+                      and (residual is None or residual is out or not np.may_share_memory(out, residual))):
+                    y = out
+                else:
+                    return self._checked(x, residual, out)
+                run_tasks(kernel, tasks, work, x.ravel(), packed, y.ravel(), self._bias, added, job, table)
+                return y
+        return self._checked(x, residual, out)
+
+    def _checked(self, x: Any, residual: Any, out: Any) -> np.ndarray:
+        """A call with any arguments."""
+        check.array("x", x, X_SHAPE, (3, 4))
+        arrays = [("weight", np.empty(0, self.dtype)), ("x", x)]
+        if residual is not None:
+            arrays.append(("residual", check.array("residual", residual, "of the shape of the result", (x.ndim,))))
+        check.common_dtype(arrays)
+        known, dtype = self._prepare(x.shape), self._weight.dtype
+        if residual is not None:
+            check.shape_of("residual", residual, known.y_shape, "the shape of the result")
+        replaced = out is not None and residual is not None and check.same_place(out, residual)
+        given = check.output(out, known.y_shape, self.dtype, (x,) if replaced else (x, residual))
+        y = check.target(given, known.y_shape, dtype)
+        if y.size:
+            added = NONE[dtype] if residual is None else check.native(residual, dtype)
+            if replaced and not known.over and np.may_share_memory(y, added):
+                added = added.copy()
+            run_tasks(known.kernel, known.tasks, known.work, check.native(x, dtype).ravel(), known.packed, y.ravel(), self._bias,
+                      added.ravel(), known.job, known.table)
+        return check.deliver(y, given, self.dtype)
+
+    def _prepare(self, shape: tuple[int, ...]) -> _Known:
+        """What calls with x of this shape run; kept, but for empty results, which nothing runs for."""
+        key = shape, planning.get_precision()
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        weight, relu = self._weight, self.activation == "relu"
+        plan = planning.conv_plan(shape if len(shape) == 4 else (1, *shape), weight.shape, weight.dtype, self.stride, self.padding, self.dilation,
+                                  self.groups, "auto", key[1])
+        stage, algorithm = planning.BLOCKING[plan.algorithm].forward(plan.shape, relu, prepared=True), ALGORITHMS[plan.algorithm]
+        order = plan.algorithm, algorithm.order(stage)
+        packed = self._packed.get(order)
+        if packed is None:                   # two threads may both pack: they pack the same
+            packed = self._packed.setdefault(order, algorithm.pack(stage, weight))
+        y_shape = plan.y_shape if len(shape) == 4 else plan.y_shape[1:]
+        known = _Known(stage.kernel, stage.tasks, plan.flops, packed, stage.job, stage.table, y_shape, algorithm.over(stage))
+        if 0 not in y_shape:
+            if len(self._known) >= MOST_SHAPES:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_packed", "_known")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.dtype = np.dtype(self.dtype.type)
+        self._weight, self._bias = (a.astype(check.working_dtype(self.dtype)) for a in (self._weight, self._bias))
+        self._forget()
+
+    def __repr__(self) -> str:
+        said = [f"{name}={value!r}" for name, value, default in (
+            ("stride", self.stride, (1, 1)), ("padding", self.padding, ((0, 0), (0, 0))), ("dilation", self.dilation, (1, 1)),
+            ("groups", self.groups, 1), ("activation", self.activation, None)) if value != default]
+        return f"Conv2d({', '.join([f'weight {self._weight.shape} {self.dtype}', *(['bias'] if self._bias.size else []), *said])})"
+
+
+class _Known(NamedTuple):
+    """All that the call of a known shape needs: the kernel, its tasks and their work, and what it reads beside x."""
+
+    kernel: Any
+    tasks: int
+    work: float
+    packed: np.ndarray
+    job: np.ndarray
+    table: np.ndarray
+    y_shape: tuple[int, ...]
+    over: bool                               # may y be the residual itself?
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+def _folded(weight: np.ndarray, bias: np.ndarray | None, batch_norm: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The weights and bias, in float64, of a convolution and the norm that follows it."""
+    mean, var, gamma, beta, eps = _norm(batch_norm, weight.shape[0], dtype)
+    with np.errstate(all="ignore"):          # a variance that is negative or zero: NaN and inf
+        scale = 1 / np.sqrt(var + eps)
+        if gamma is not None:
+            scale = scale * gamma
+        shift = (-mean if bias is None else bias - mean) * scale
+        if beta is not None:
+            shift = shift + beta
+        return weight * scale[:, None, None, None], shift
+
+
+def _norm(batch_norm: Any, F: int, dtype: np.dtype) -> tuple[Any, ...]:
+    """The norm's arrays in float64, or None, and eps."""
+    *given, eps = check.fields("batch_norm", batch_norm, NORM)
+    arrays: list[np.ndarray | None] = []
+    for name, value in zip(NORM, given):
+        name = f"batch_norm's {name}"
+        if value is not None or len(arrays) < 2:
+            check.shape_of(name, check.array(name, value, "(F,)", (1,)), (F,), "one value for each filter of weight")
+            if value.dtype.newbyteorder("=") != check.working_dtype(dtype):
+                check.common_dtype((("weight", np.empty(0, dtype)), (name, value)))
+        arrays.append(None if value is None else value.astype(np.float64))
+    return *arrays, check.number("batch_norm's eps", eps, 0.0)
