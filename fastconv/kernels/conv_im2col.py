@@ -239,7 +239,10 @@ def weight_block(t, dout, x, parts, geometry, blocks):
             terms += p1 - p0
     if terms:
         add_sums(sums, columns, total)
-    parts.reshape(n_parts, F, K)[n_part, g * FG + f0:g * FG + f1, k0:k1] = total
+    for f in range(rows):                    # element by element: to compile the assignment of a slice takes seconds
+        target, source = parts[((n_part * G + g) * FG + f0 + f) * K + k0:], total[f]
+        for k in range(k1 - k0):
+            target[k] = source[k]
 
 
 @jit

@@ -231,6 +231,8 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     segment = (columns + width - 1) // width * width + (extent_w - 1) // step_w
     window_rows = (rows - 1) * step_h + extent_h
     window = aligned(chunk * (width if in_place else window_rows * segment * step_w), src)
+    if in_place:
+        window[:] = 0
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         j0, t = t % column_blocks * columns, t // column_blocks
@@ -262,7 +264,8 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                                 if left == width:
                                     source, at, plane = src, base + j0 + j, W
                                 else:
-                                    load_window(src, base, nc, 1, W, 0, 1, j0 + j, width, 1, window)
+                                    for c in range(nc):
+                                        copy_row(1, src, base + c * W + j0 + j, window, c * width, left)
                                     at, plane = 0, width
                             residual_at = place if residual.size and end else -1
                             if height == ROWS:

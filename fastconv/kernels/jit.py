@@ -147,7 +147,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
     if function is None:
         return functools.partial(jit, parallel=parallel, exact=exact, inline=inline)
     dispatcher = numba.njit(nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
-                            inline="always" if inline else "never")(function)
+                            inline="always" if inline else "never", no_cfunc_wrapper=True)(function)
     if not numba.config.DISABLE_JIT:
         folder = cache_folder()
         if folder is not None and not inline:

@@ -11,7 +11,7 @@ from .rows import copy_strided
 from .simd import copy_rows
 
 
-@jit
+@jit(inline=True)
 def load_window(src, base, channels, H, W, row0, rows, col0, segment, phases, window):
     """window[(c * rows + r) * phases * segment + s * segment + k] = src[base + (c * H + row0 + r) * W + col0 + s + k * phases], 0 outside.
 
