@@ -151,3 +151,26 @@ def test_large_layers_of_several_blocks():
                 dx, dweight, _ = fastconv.conv2d_backward(dout, xs, ws, None, stride, padding, algorithm=algorithm)
                 assert_same(dweight.astype(np.float64), to_weight, tolerance=tolerance + 2 * np.finfo(dtype).eps)
                 assert_same(dx.astype(np.float64), to_input, tolerance=tolerance + 2 * np.finfo(dtype).eps)
+
+
+def test_depthwise_wants_one_channel_a_group():
+    with pytest.raises(ValueError, match="'depthwise' and each of 2 groups has 3 channels"):
+        fastconv.conv2d(np.ones((1, 6, 5, 5)), np.ones((4, 3, 3, 3)), groups=2, algorithm="depthwise")
+
+
+def test_a_plan_says_what_was_chosen_and_why():
+    deep = str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1))
+    assert "direct: filters along the vectors" in deep and "231.21 MFLOP" in deep and "workspace" in deep
+    assert "pixels along the vectors" in str(fastconv.plan_conv2d((1, 3, 224, 224), (64, 3, 3, 3), padding=1))
+    assert "each filter sees one channel" in str(fastconv.plan_conv2d((1, 8, 9, 9), (8, 1, 3, 3), groups=8))
+    assert "terms x" in str(fastconv.plan_conv2d((1, 8, 9, 9), (8, 8, 3, 3), algorithm="im2col"))
+
+
+def test_results_that_are_not_finite_are_exact_though_phases_share_their_taps():
+    """Few channels and a stride: the taps of all phases are padded with zeros to one set, which must not spread NaN or inf."""
+    rng = np.random.default_rng(3)
+    x, weight, dout = rng.standard_normal((2, 3, 33, 35)), rng.standard_normal((20, 3, 5, 5)), rng.standard_normal((2, 20, 15, 16))
+    assert fastconv.plan_conv2d(x.shape, weight.shape, x.dtype, stride=2).to_input.shuffle is not None
+    for value in (np.nan, np.inf, -np.inf):
+        dout[1, 4, 7, 9] = value
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"stride": 2})
