@@ -18,7 +18,6 @@ from .kernels.tasks import run_tasks
 from .plan import Plan
 
 NONE = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
-NO_TABLE = np.empty(0, np.int64)
 
 
 class Direct:
@@ -51,26 +50,8 @@ class Direct:
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        stage = plan.to_input
-        if stage.shuffle is None or not Direct._shuffled(plan, dout, weight, dx):
-            stage, none = stage.exact or stage, NONE[plan.dtype]
-            run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), Direct.pack(stage, weight), dx.ravel(), none, none, stage.job, stage.table)
-
-    @staticmethod
-    def _shuffled(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> bool:
-        """The phases of dx as channels of their own, then merged. False where a result is not finite: it may come from a weight that was put to 0."""
         stage, none = plan.to_input, NONE[plan.dtype]
-        N, C = dx.shape[:2]
-        packed, tasks = Direct.pack(stage, weight), stage.tasks // stage.images
-        phases = np.empty(stage.images * C * int(stage.shuffle[8:12].prod()), plan.dtype)
-        for n in range(0, N, stage.images):
-            images = min(stage.images, N - n)
-            job = stage.job.copy()
-            job[0] = images
-            run_tasks(stage.kernel, images * tasks, plan.flops * images / N, dout[n:n + images].ravel(), packed, phases, none, none, job, stage.table)
-            run_tasks(direct.merge, images * C, 8 * phases.nbytes, phases, none, dx[n:n + images].ravel(), none, none, stage.shuffle, NO_TABLE)
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(dx.sum()))
+        run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), Direct.pack(stage, weight), dx.ravel(), none, none, stage.job, stage.table)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:

@@ -79,8 +79,8 @@ def show_tiles():
         simd.gemm_tile(ROWS, VECTORS, ROWS, 0, K, a, 0, b, 0, b_row, c, 0, c_row)
 
     @numba.njit
-    def gather_tile(outer, step, inner, x, offsets, taps, b, c):
-        simd_tiles.gather_tile(ROWS, VECTORS, 0, outer, step, inner, x, 0, offsets, 0, taps, 0, b, 0, c, 0)
+    def gather_tile(outer, step, inner, x, offsets, taps, b, c, c_row):
+        simd_tiles.gather_tile(ROWS, VECTORS, 0, outer, step, inner, x, 0, offsets, 0, taps, 0, b, 0, c, 0, c_row)
 
     @numba.njit
     def pixel_tile(outer, step, inner, a, x, taps, y, y_row, columns):
@@ -93,7 +93,7 @@ def show_tiles():
     found = {}
     for dtype in ("float32", "float64"):
         floats, i, ints = getattr(numba, dtype)[::1], int64, int64[::1]
-        for tile, kinds in ((gemm_tile, (i, floats, floats, i, floats, i)), (gather_tile, (i, i, i, floats, ints, ints, floats, floats)),
+        for tile, kinds in ((gemm_tile, (i, floats, floats, i, floats, i)), (gather_tile, (i, i, i, floats, ints, ints, floats, floats, i)),
                             (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (fma_burst, (floats, i))):
             tile.compile(kinds)
             found.setdefault(tile.__name__, {})[dtype] = tile.inspect_asm(kinds)

@@ -5,6 +5,8 @@ from cases import broadcasts, conv_cases, inject, layouts
 
 import fastconv
 import naive
+from fastconv import plan
+from fastconv.blocking import direct
 from fastconv.plan import ALGORITHMS
 from fastconv.testing import assert_same
 
@@ -18,11 +20,11 @@ def served(cases):
     """Each case with each algorithm that can do it, and with "auto" where that is a choice of its own."""
     for case in cases:
         group = case.kwargs.get("groups", 1)
-        plan = fastconv.plan_conv2d(case.x, case.weight, **case.kwargs)
+        made = fastconv.plan_conv2d(case.x, case.weight, **case.kwargs)
         yield from ((case, algorithm) for algorithm in GENERAL)
         if case.x[-3] == group:
             yield case, "depthwise"
-        if {plan.algorithm, plan.input_algorithm, plan.weight_algorithm} != {"direct"}:
+        if {made.algorithm, made.input_algorithm, made.weight_algorithm} != {"direct"}:
             yield case, "auto"
 
 
@@ -161,16 +163,25 @@ def test_depthwise_wants_one_channel_a_group():
 def test_a_plan_says_what_was_chosen_and_why():
     deep = str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1))
     assert "direct: filters along the vectors" in deep and "231.21 MFLOP" in deep and "workspace" in deep
-    assert "pixels along the vectors" in str(fastconv.plan_conv2d((1, 3, 224, 224), (64, 3, 3, 3), padding=1))
+    assert "pixels along the vectors" in str(fastconv.plan_conv2d((1, 1, 256, 256), (5, 1, 3, 3), padding=1))
     assert "each filter sees one channel" in str(fastconv.plan_conv2d((1, 8, 9, 9), (8, 1, 3, 3), groups=8))
     assert "terms x" in str(fastconv.plan_conv2d((1, 8, 9, 9), (8, 8, 3, 3), algorithm="im2col"))
 
 
-def test_results_that_are_not_finite_are_exact_though_phases_share_their_taps():
-    """Few channels and a stride: the taps of all phases are padded with zeros to one set, which must not spread NaN or inf."""
+@EACH_DTYPE
+@pytest.mark.parametrize("C, stride, kernel", [(3, 2, 3), (3, 1, 3), (1, 3, 5), (4, (1, 2), (2, 3))])
+def test_gradient_to_the_input_in_columns(monkeypatch, C, stride, kernel, dtype):
+    """The way of few channels, tap by tap: blocks that end within a row, NaN and inf that reach only what they do in the loops."""
+    monkeypatch.setattr(direct, "to_input", direct._columns)
+    monkeypatch.setattr(direct, "COLUMNS_BYTES", 40_000)
+    plan.conv_plan.cache_clear()
     rng = np.random.default_rng(3)
-    x, weight, dout = rng.standard_normal((2, 3, 33, 35)), rng.standard_normal((20, 3, 5, 5)), rng.standard_normal((2, 20, 15, 16))
-    assert fastconv.plan_conv2d(x.shape, weight.shape, x.dtype, stride=2).to_input.shuffle is not None
+    x, weight = rng.integers(-4, 5, (2, 2 * C, 33, 35)).astype(dtype), rng.integers(-4, 5, (40, C, *np.broadcast_to(kernel, 2))).astype(dtype)
+    options = dict(stride=stride, padding=1, groups=2, algorithm="direct")
+    dout = rng.integers(-4, 5, fastconv.conv2d(x, weight, **options).shape).astype(dtype)
+    assert fastconv.plan_conv2d(x.shape, weight.shape, dtype, **options).to_input.across == "columns"
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
     for value in (np.nan, np.inf, -np.inf):
         dout[1, 4, 7, 9] = value
-        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"stride": 2})
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
+    plan.conv_plan.cache_clear()

@@ -210,7 +210,7 @@ def test_batch_norm_takes_its_own_statistics_back(case):
 SMALLEST = {
     parts: {"TASKS": 1000, "TASK_FLOPS": 1.0, "BAND_BYTES": 1},
     im2col: {"CHUNK_TERMS": {4: 5, 8: 3}, "BLOCK_BYTES": 512, "RESULT_BYTES": 512, "COLUMN_ROWS": 4, "PACK_INSIDE": 0, "PATCH_USES": 1},
-    direct: {"CHAIN": 5, "TOTAL_BYTES": 512, "WINDOW_BYTES": 512, "LEAST_PIXELS": 1, "UNIT_PIXELS": 5, "ROUND_BYTES": 512, "SHUFFLE_BYTES": 512},
+    direct: {"CHAIN": 5, "TOTAL_BYTES": 512, "WINDOW_BYTES": 512, "LEAST_PIXELS": 1, "UNIT_PIXELS": 5, "ROUND_BYTES": 512, "COLUMNS_BYTES": 512},
 }
 
 

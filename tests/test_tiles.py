@@ -13,13 +13,13 @@ HEIGHTS = [FULL, HALF, SMALL]
 
 
 @njit(error_model="numpy")
-def gather(rows, flags, outer, step, inner, x, offsets, taps, b, c):
+def gather(rows, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
     if rows == FULL:
-        simd_tiles.gather_tile(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5)
+        simd_tiles.gather_tile(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
     elif rows == HALF:
-        simd_tiles.gather_tile(HALF, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5)
+        simd_tiles.gather_tile(HALF, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
     else:
-        simd_tiles.gather_tile(SMALL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5)
+        simd_tiles.gather_tile(SMALL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
 
 
 @EACH_DTYPE
@@ -29,14 +29,15 @@ def gather(rows, flags, outer, step, inner, x, offsets, taps, b, c):
 def test_gather_tile(rows, outer, inner, flags, dtype):
     rng = np.random.default_rng(rows)
     width, step = VECTORS * simd.lanes(dtype), 50
-    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + rows * width))
+    c_row = width + rows % 3
+    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + rows * c_row))
     offsets, taps = rng.integers(0, 300, rows + 1), rng.integers(0, 90, inner + 2)
     twin, wanted = c.copy(), c.copy()
     elements = np.array([[x[3 + offsets[1 + r] + o * step + taps[2 + t]] for o in range(outer) for t in range(inner)] for r in range(rows)])
-    block = wanted[5:5 + rows * width].reshape(rows, width)
+    block = wanted[5:5 + rows * c_row].reshape(rows, c_row)[:, :width]
     block[:] = (block if flags else 0) + elements.reshape(rows, outer * inner) @ b[4:4 + outer * inner * width].reshape(outer * inner, width)
-    gather(rows, flags, outer, step, inner, x, offsets, taps, b, c)
-    simd_tiles._gather_tile(rows, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5)
+    gather(rows, flags, outer, step, inner, x, offsets, taps, b, c, c_row)
+    simd_tiles._gather_tile(rows, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, c_row)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 

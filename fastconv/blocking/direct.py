@@ -42,14 +42,11 @@ class Stage(NamedTuple):
     packed: int                              # elements of the packed weights
     workspace: int                           # bytes one thread keeps
     share: float                             # of the multiply-adds computed that the result needs, overheads counted as multiply-adds
-    shuffle: np.ndarray | None = None        # the job of `direct.merge`: the result is one image for each phase, still to be merged
-    images: int = 0                          # of the batch that are merged at a time
-    exact: Stage | None = None               # for values that are not finite, where this one multiplies some of them by zeros
 
     @property
     def across(self) -> str:
         """What lies along the vectors."""
-        return "filters" if self.kernel is direct.filters else "pixels"
+        return str(self.kernel.__name__)
 
 
 class WeightStage(NamedTuple):
@@ -89,11 +86,6 @@ class Axis(NamedTuple):
         offsets = [offset for taps in phases for offset, _ in taps]
         return Axis(-(-size // stride), phases, 1, min(offsets), max(offsets) - min(offsets) + 1, kernel)
 
-    def union(self) -> Axis:
-        """The axis whose one phase has every offset that some phase has."""
-        offsets = sorted({offset for taps in self.phases for offset, _ in taps})
-        return self._replace(phases=[[(offset, 0) for offset in offsets]])
-
     def inside(self, source: int) -> bool:
         """Does every tap of every grid pixel lie inside a source of this size?"""
         return self.low >= 0 and (self.grid - 1) * self.step + self.low + self.extent <= source
@@ -129,36 +121,35 @@ def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
 
 
 def to_input(s: Shape) -> Stage:
-    """The stage of the gradient to the input, in the cheaper of two ways."""
+    """The stage of the gradient to the input, in the cheapest of three ways."""
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
-    source, target = (s.OH, s.OW), (s.H, s.W)
-    exact = _filters(s.N, s.G, s.F // s.G, s.C // s.G, source, target, h, w, s.size, False, False)
-    phases = len(h.phases) * len(w.phases)
-    if phases == 1:
-        return max(exact, _pixels(s.N, s.G, s.F // s.G, s.C // s.G, source, target, h, w, s.size, False, False), key=lambda stage: stage.share)
-    if exact.share > 0.5 or s.OH * s.OW == 0:
-        return exact
-    # Few channels: every phase of a channel a channel of its own, all with the same taps, and the phases merged at last.
-    image = s.C * phases * h.grid * w.grid * s.size
-    images = max(1, min(s.N, SHUFFLE_BYTES // image))
-    shuffled = _pixels(images, s.G, s.F // s.G, s.C // s.G * phases, source, (h.grid, w.grid), h.union(), w.union(), s.size, False, False)
-    needed = sum(len(a) for a in h.phases) * sum(len(b) for b in w.phases) / (phases * len(h.union().phases[0]) * len(w.union().phases[0]))
-    if image > MOST_SHUFFLE_BYTES or 0.8 * shuffled.share * needed <= exact.share:
-        return exact
-    merge = _job(*exact.job[:8], h.grid, w.grid, len(h.phases), len(w.phases))
-    header, numbers, taps = [], [], len(h.union().phases[0]) * len(w.union().phases[0])
-    for a in h.phases:
-        for b in w.phases:
-            header += [direct.PHASE * phases + len(numbers), taps, 0]
-            numbers += [dict(a)[i] * s.KW + dict(b)[j] if i in dict(a) and j in dict(b) else -1
-                        for i, _ in h.union().phases[0] for j, _ in w.union().phases[0]]
-    packing = _job(s.C // s.G, s.F // s.G, s.KH * s.KW, shuffled.pack_job[3], phases, shuffled.pack_job[5]), _job(*header, *numbers)
-    return shuffled._replace(pack_job=packing[0], pack_table=packing[1], shuffle=merge, images=images, exact=exact,
-                             workspace=shuffled.workspace + images * image)
+    arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, False
+    stages = [_filters(*arguments), _columns(s)]
+    if len(h.phases) * len(w.phases) == 1:
+        stages.append(_pixels(*arguments))
+    return max(stages, key=lambda stage: stage.share)
 
 
-SHUFFLE_BYTES = 8 * 1024 * 1024              # of phases that are merged at a time
-MOST_SHUFFLE_BYTES = 48 * 1024 * 1024        # one image more than this is not shuffled
+def _columns(s: Shape) -> Stage:
+    lanes = VECTOR_BYTES // s.size
+    width = VECTORS * lanes
+    F, C, taps, P = s.F // s.G, s.C // s.G, s.KH * s.KW, s.OH * s.OW
+    rows = C * taps
+    panel = ROWS_HALF if tile_rows(rows, ROWS_HALF) < tile_rows(rows) else ROWS
+    chunk = even(F, CHAIN)
+    block = max(width, min(round_up(P, width), COLUMNS_BYTES // ((rows + chunk) * s.size) // width * width))
+    bands = max(1, min(s.H // (4 * max(s.SH, s.KH)) or 1, split(s.N * s.G, s.flops)))
+    group = tile_rows(rows, panel) * F
+    job = _job(s.N, s.C, s.H, s.W, s.F, s.OH, s.OW, s.KH, s.KW, s.SH, s.SW, s.PT, s.PL, s.DH, s.DW, s.G, bands, block, chunk, panel, group)
+    add = 6 if s.SW <= 2 else 2 * lanes      # vector operations to add one vector of a column to dx
+    cost = (F + TILE_COST) * tile_rows(rows, panel) * P / lanes + 2 * F * P / lanes + rows * (P / lanes * add + s.OH * ROW_COST)
+    # One weight for each row: "channels" are rows here, each of one tap.
+    return Stage(direct.columns, job, np.zeros(1, np.int64), s.N * s.G * bands, pack.pack_rows_turned, _job(rows, F, 1, group, 1, panel),
+                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, (rows * block + chunk * (block + lanes)) * s.size,
+                 UNALIGNED * rows * F * P / lanes / max(1.0, cost))
+
+
+COLUMNS_BYTES = 256 * 1024                   # columns that a task keeps until they are added, and the dout that they are made of
 
 
 def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,
@@ -376,5 +367,5 @@ def _fit(rows: int, across: int, most: int) -> int:
     return min(range(max(1, 2 * rows // 3), rows + 1), key=lambda n: (computed(n), -n))
 
 
-KERNELS = (direct.filters, direct.pixels, direct.merge, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned, direct_weight.turn_dout,
+KERNELS = (direct.filters, direct.pixels, direct.columns, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned, direct_weight.turn_dout,
            direct_weight.weights)

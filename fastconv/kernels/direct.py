@@ -6,7 +6,8 @@ at row i * phases_h + a and column j * phases_w + b, and each is a sum over the 
     dst[n, f, ...] = sum over c, t of src[n, c, i * step_h + row[t], j * step_w + column[t]] * weight[f, c, t].
 
 The forward pass is one phase; the gradient to the input of a strided convolution has as many as the stride is large, each with some of the
-taps. `filters` has filters (the destination's channels) along the vectors, `pixels` has pixels along them; `blocking.direct` chooses.
+taps. `filters` has filters (the destination's channels) along the vectors, `pixels` has pixels along them, and so has `columns`, which makes
+the gradient to the input of few channels tap by tap; `blocking.direct` chooses.
 The sum of a chunk of channels is one chain of a bounded number of terms; chunks are added one by one.
 
 After: Zhang, Franchetti, Low, "High Performance Zero-Memory Overhead Direct Convolutions", ICML 2018; Goto and van de Geijn, "Anatomy of
@@ -17,6 +18,8 @@ from __future__ import annotations
 import numpy as np
 
 from .gemm import aligned, panel_rows
+from .geometry import inside, unpack
+from .im2col import add_patch_row
 from .jit import jit
 from .simd import copy_row, transpose_block
 from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
@@ -69,26 +72,35 @@ def pack_panel(weight, start, row, columns, filters, panel, dst, to):
 
 # ---------------------------------------------------------------- filters along the vectors
 @jit
-def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, rest):
-    """total[p, :width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in table[pixel_table + p]."""
+def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, row, tight,
+                  rest, spare):
+    """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in
+    table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
+    """
     for p in range(0, pixels, ROWS):
-        left, to = pixels - p, total_at + p * width
+        left, to = pixels - p, total_at + p * row
         if left >= ROWS:
             if width > lanes:
-                gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to)
+                gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
             else:
-                gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to)
+                gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
             continue
         for r in range(ROWS):                # what is missing stands for the last pixel: nothing is read behind it
             rest[r] = table[pixel_table + p + min(r, left - 1)]
+        target, at, step = total, to, row
+        if tight:
+            target, at, step = spare, 0, width
         if width <= lanes:
-            gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+            gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
         elif left > ROWS_HALF:
-            gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+            gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
         elif left > ROWS_SMALL:
-            gather_tile(ROWS_HALF, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+            gather_tile(ROWS_HALF, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
         else:
-            gather_tile(ROWS_SMALL, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, total, to)
+            gather_tile(ROWS_SMALL, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
+        if tight:
+            for r in range(left):
+                copy_row(1, spare, r * width, total, to + r * row, width)
 
 
 @jit
@@ -151,7 +163,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                                 copy_row(1, weight, (g * C + c0 + k) * F + f, packed, k * panel, min(panel, F - f))
                             at = 0
                         gather_pixels(pixels, panel, lanes, flags, nc, plane, nt, window if not in_place else src, base, table, pixel_table,
-                                      tap_at + t0, packed if raw else weight, at, total, to, rest)
+                                      tap_at + t0, packed if raw else weight, at, total, to, panel, False, rest, packed)
                         to += (rows * grid_w + ROWS + lanes) * panel
         to = 0
         for f in range(f0, f1, width):
@@ -202,15 +214,6 @@ def merge_phases(turned, at, phase, phases_h, phases_w, i0, ni, grid_w, dst, pla
                     line = turned[at + (q + b) * phase + i * grid_w:]
                     for j in range((OW - b + phases_w - 1) // phases_w):
                         row[j * phases_w + b] = line[j]
-
-
-@jit
-def merge(first, last, src, weight, dst, bias, residual, job, table):
-    """Task: one plane of dst from its phases' planes, which lie in src one after the other. The job is that of `filters`."""
-    OH, OW, grid_h, grid_w, phases_h, phases_w = job[6], job[7], job[8], job[9], job[10], job[11]
-    phase = grid_h * grid_w
-    for t in range(first, last):
-        merge_phases(src, t * phases_h * phases_w * phase, phase, phases_h, phases_w, 0, grid_h, grid_w, dst, t * OH * OW, OH, OW)
 
 
 # ---------------------------------------------------------------- pixels along the vectors
@@ -285,3 +288,57 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                             else:
                                 pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
                                            bias, bias_at, residual, residual_at, dst, place, OH * OW)
+
+
+# ---------------------------------------------------------------- columns
+@jit
+def columns(first, last, src, weight, dst, bias, residual, job, table):
+    """The gradient to the input for few channels. Tasks: a band of rows of dx of one group of one image; bands go fastest.
+
+    A block of output pixels gives the columns, a row for each tap of each channel and a pixel along the vectors: dout, copied near,
+    times the weights as `pack_rows_turned` left them. Then each row is added to dx where its tap reads. The job begins with the
+    geometry; then bands, pixels of a block, filters of a chunk, rows of a panel, elements of one packed group. table: one 0.
+    """
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(job)
+    bands, block, chunk, panel, group = job[16], job[17], job[18], job[19], job[20]
+    lanes = VECTOR_BYTES // src.itemsize
+    width = VECTORS * lanes
+    P, FG, rows = OH * OW, F // G, C // G * KH * KW
+    line = (block + width - 1) // width * width
+    pitch = line + lanes                     # rows of which no two begin at the same place of a page
+    sums, near = aligned(rows * line, src), np.zeros(chunk * pitch, src.dtype)
+    for task in range(first, last):
+        band, t = task % bands, task // bands
+        g, n = t % G, t // G
+        h0, h1 = band * H // bands, (band + 1) * H // bands
+        plane = (n * C + g * (C // G)) * H * W
+        for c in range(C // G):
+            dst[plane + c * H * W + h0 * W:plane + c * H * W + h1 * W] = 0
+        low, high = OH, 0                    # the output rows that some tap connects with this band
+        for kh in range(KH):
+            one, other = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
+            if one < other:
+                low, high = min(low, one), max(high, other)
+        for p0 in range(low * OW, high * OW, block):
+            pixels = min(block, high * OW - p0)
+            for f0 in range(0, FG, chunk):
+                nf = min(chunk, FG - f0)
+                for f in range(nf):
+                    copy_row(1, src, (n * F + g * FG + f0 + f) * P + p0, near, f * pitch, pixels)
+                flags = KEEP if f0 else 0
+                for j in range(0, pixels, width):
+                    left = min(width, pixels - j)
+                    for r in range(0, rows, panel):
+                        height = panel_rows(min(panel, rows - r))
+                        valid, a_at, to = min(height, rows - r), g * group + r * FG + f0 * height, r * line + j
+                        if height == ROWS:
+                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to, line)
+                        elif height == ROWS_HALF:
+                            pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                                       line)
+                        else:
+                            pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                                       line)
+            for r in range(rows):
+                c, kh, kw = r // (KH * KW), r // KW % KH, r % KW
+                add_patch_row(sums, r * line, p0, p0 + pixels, dst, plane + c * H * W, kh * DH - PT, kw * DW - PL, job, h0, h1)

@@ -98,14 +98,15 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     plane, most = window_rows * segment, channels * taps + ROWS + lanes
     padded = (filters + width - 1) // width * width
     window, total, turned = aligned(images * channels * plane, src), aligned(most * padded, src), aligned(room * padded if local else 0, src)
-    rest = np.empty(ROWS, np.int64)
+    rest, spare = np.empty(ROWS, np.int64), aligned(ROWS * width, src)
     for task in range(first, last):
         f0, t = task % f_blocks * filters, task // f_blocks
         c0, t = t % c_blocks * channels, t // c_blocks
         g, part = t % G, t // G
         f1, nc = min(F, f0 + filters), min(channels, C - c0)
-        begin = part * units // parts
-        for u in range(begin, (part + 1) * units // parts):
+        begin, end = part * units // parts, (part + 1) * units // parts
+        once = straight and end - begin == 1             # the sums of one unit go where they belong at once
+        for u in range(begin, end):
             n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
             for image in range(nn):
                 load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, window_rows, j0 * step_w + column0,
@@ -116,19 +117,22 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
                 at = (f - f0) * room if local else ((u * G + g) * packed_filters + f) * room
+                target, place, row, tight = total, to, panel, once and panel <= F - f
+                if tight:
+                    target, place, row = dst, ((part * G + g) * C + c0) * F + f, F
                 gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, 1, 0, nn * ni * nj, window, 0, table, row_table, 0,
-                              turned if local else weight, at, total, to, rest)
+                              turned if local else weight, at, target, place, row, tight, rest, spare)
                 to += most * panel
         to = 0
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)
-            if straight:
-                for r in range(nc):
-                    copy_row(1, total, to + r * panel, dst, ((part * G + g) * C + c0 + r) * F + f, min(panel, F - f))
-            else:
+            if not straight:
                 for v in range(0, min(panel, F - f), lanes):
                     place = (part * G * F + g * F + f + v) * K + c0 * taps
                     for r in range(0, nc * taps, lanes):
                         turn_block(min(lanes, nc * taps - r), min(lanes, F - f - v), 0, total, to + r * panel + v, panel, bias, -1, residual, -1,
                                    dst, place + r, K)
+            elif not once or panel > F - f:
+                for r in range(nc):
+                    copy_row(1, total, to + r * panel, dst, ((part * G + g) * C + c0 + r) * F + f, min(panel, F - f))
             to += most * panel

@@ -89,21 +89,17 @@ def pack_rows(first, last, src, weight, dst, bias, residual, job, table):
 
 @jit
 def pack_rows_turned(first, last, src, weight, dst, bias, residual, job, table):
-    """Pixels along the vectors, gradient to the input: panels of rows, a row for each phase of each channel, all phases with the same taps.
-
-    The table has the taps of each phase, -1 where it has none of that offset: there the weight is 0.
-    """
-    C, F, T, group, phases, panel = job[0], job[1], job[2], job[3], job[4], job[5]
-    rows = C * phases
-    panels, taps = (rows + panel - 1) // panel, table[1]
+    """Pixels along the vectors, gradient to the input: panels of channels, for each filter the taps in the order of the table; one phase."""
+    C, F, T, group, panel = job[0], job[1], job[2], job[3], job[5]
+    panels = (C + panel - 1) // panel
+    tap_at, taps = table[0], table[1]
     for t in range(first, last):
-        g, r0 = t // panels, t % panels * panel
-        height = panel_rows(min(panel, rows - r0))
-        start = g * group + r0 * F * taps
+        g, c0 = t // panels, t % panels * panel
+        height = panel_rows(min(panel, C - c0))
+        start = g * group + c0 * F * taps
         for r in range(height):
-            c, tap_at = (r0 + r) // phases, table[PHASE * ((r0 + r) % phases)]
+            c = min(c0 + r, C - 1)
             for k in range(taps):
-                column, tap = dst[start + k * height + r:], table[tap_at + k] if c < C else -1
-                source = weight[(g * F * C + c) * T + tap:] if tap >= 0 else weight
+                column, source = dst[start + k * height + r:], weight[(g * F * C + c) * T + table[tap_at + k]:]
                 for f in range(F):
-                    column[f * taps * height] = source[f * C * T] if tap >= 0 else 0
+                    column[f * taps * height] = source[f * C * T]

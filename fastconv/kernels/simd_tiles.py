@@ -37,8 +37,8 @@ def _flag(builder, flags, bit):
 
 
 # ---------------------------------------------------------------- filters along the vectors
-def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at):
-    """c[c_at + r * width + j] = sum over o < outer, t < inner of x[x_at + offsets[r] + o * step + taps[t]] * b[b_at + (o * inner + t) * width + j].
+def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+    """c[c_at + r * c_row + j] = sum over o < outer, t < inner of x[x_at + offsets[r] + o * step + taps[t]] * b[b_at + (o * inner + t) * width + j].
 
     For r < rows and j < width = vectors * lanes; offsets and taps (int64) are read from offsets_at and taps_at on. flags: KEEP or 0.
     x, b, c: 1-D, contiguous, one floating dtype; rows and vectors: integer literals. One chain of outer * inner terms for each element.
@@ -51,15 +51,15 @@ def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, off
                 for t in range(inner):
                     element = x[x_at + offsets[offsets_at + r] + o * step + taps[taps_at + t]]
                     total += element * b[b_at + (o * inner + t) * width + j]
-            place = c_at + r * width + j
+            place = c_at + r * c_row + j
             c[place] = c[place] + total if flags & KEEP else total
 
 
-def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at):
+def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i)
+    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i)
 
     def codegen(context, builder, sig, args):
         flags, outer, step, inner = args[2:6]
@@ -75,7 +75,8 @@ def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, 
                 _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [here])), b_v)
                 builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
             builder.store(builder.add(builder.load(at), step), at)
-        places = [[builder.gep(c0, [_const((r * V + j) * v.lanes)]) for j in range(V)] for r in range(R)]
+        lines = [builder.gep(c0, [builder.mul(args[16], _const(r))]) for r in range(R)]
+        places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
         with builder.if_then(_flag(builder, flags, KEEP)):
             for r in range(R):
                 for j in range(V):
