@@ -359,12 +359,12 @@ def _padded(F: int, width: int, lanes: int) -> int:
 
 
 def _fit(rows: int, across: int, most: int) -> int:
-    """As many rows of `across` pixels as said, or somewhat fewer, whichever fill tiles best over all `most` rows."""
-    def computed(n: int) -> int:
+    """As many rows of `across` pixels as said, or somewhat fewer, whichever fill tiles best over all `most` rows, in blocks of one size."""
+    def cost(n: int) -> int:
         whole, rest = divmod(most, n)
-        return whole * tile_rows(n * across) + tile_rows(rest * across)
+        return whole * tile_rows(n * across) + tile_rows(rest * across) + (-most % n) * across
 
-    return min(range(max(1, 2 * rows // 3), rows + 1), key=lambda n: (computed(n), -n))
+    return min(range(max(1, 2 * rows // 3), rows + 1), key=lambda n: (cost(n), -n))
 
 
 KERNELS = (direct.filters, direct.pixels, direct.columns, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned, direct_weight.turn_dout,
