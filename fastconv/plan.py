@@ -42,7 +42,7 @@ class Plan:
     """How one convolution is computed, forward and backward. `print(plan)` says what was chosen and why."""
 
     algorithm: str                           # of the forward pass
-    why: str
+    asked: bool                              # for this algorithm
     input_algorithm: str                     # of the gradient to the input
     weight_algorithm: str                    # of the gradient to the weights
     x_shape: tuple[int, int, int, int]       # N C H W
@@ -72,6 +72,11 @@ class Plan:
     def to_weight(self) -> Any:
         """The blocks of the gradient to the weights."""
         return BLOCKING[self.weight_algorithm].to_weight(self.shape)
+
+    @functools.cached_property
+    def why(self) -> str:
+        """What speaks for the algorithm."""
+        return "asked for" if self.asked else str(BLOCKING[self.algorithm].why(self.shape, self.forward))
 
     @property
     def workspace(self) -> int:
@@ -125,9 +130,9 @@ def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, 
     OW = check.output_size("the width", W, KW, stride[1], padding[1], dilation[1], argument="weight")
     check.result_shape("x, weight and padding", N, F, OH, OW)
     shape = Shape(N, C, H, W, F, OH, OW, KH, KW, *stride, padding[0][0], padding[1][0], *dilation, groups, dtype.itemsize)
-    chosen, why = _choose(algorithm, shape)
+    chosen = _choose(algorithm, shape)
     return Plan(
-        algorithm=chosen, why=why, input_algorithm=chosen, weight_algorithm=_for_weight(algorithm, chosen, shape), x_shape=x_shape,
+        algorithm=chosen, asked=algorithm != "auto", input_algorithm=chosen, weight_algorithm=_for_weight(algorithm, chosen, shape), x_shape=x_shape,
         weight_shape=weight_shape, y_shape=(N, F, OH, OW), stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(),
         flops=shape.flops, bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape)
 
@@ -149,15 +154,13 @@ def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, in
                          f"shape {x_shape}; wanted: {CG * groups} channels of x{hint}")
 
 
-def _choose(algorithm: str, s: Shape) -> tuple[str, str]:
-    """The algorithm, and why."""
-    if algorithm == "depthwise" and s.C != s.G:
+def _choose(algorithm: str, s: Shape) -> str:
+    """The algorithm of the forward pass and of the gradient to the input."""
+    if algorithm == "depthwise" and not depthwise.fits(s):
         raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
     if algorithm != "auto":
-        return algorithm, "asked for"
-    if s.C == s.G and s.F // s.G < FEW_FILTERS:
-        return "depthwise", f"each filter sees one channel, and each channel only {s.F // s.G} of them"
-    return "direct", direct.why(direct.forward(s))
+        return algorithm
+    return "depthwise" if depthwise.fits(s) and s.F // s.G < FEW_FILTERS else "direct"
 
 
 def _for_weight(algorithm: str, chosen: str, s: Shape) -> str:

@@ -110,6 +110,19 @@ def test_gradient_to_the_weights_of_many_pixels_keeps_its_digits():
         assert np.abs(dweight - truth).max() <= 1e-6 * truth.max()
 
 
+@pytest.mark.parametrize("a, b", [(0.1, 0.1), (0.3, 0.7), (1 / 3, 0.77)])
+def test_flat_data_loses_no_more_digits_in_large_batches(a, b):
+    """Every rounding of a flat image goes the same way: a chain of 512 terms errs by up to 5e-6, and no sum of chains by more."""
+    a, b = np.float32(a), np.float32(b)
+    for C in (512, 4096):
+        y = fastconv.conv2d(np.full((1, C, 7, 7), a), np.full((40, C, 1, 1), b))
+        assert np.abs(y / (C * float(a) * float(b)) - 1).max() <= 5e-6
+    for N, C, F, H in ((1, 3, 16, 224), (12, 3, 16, 224), (40, 70, 33, 28)):
+        dout, x, weight = np.full((N, F, H, H), b), np.full((N, C, H, H), a), np.zeros((F, C, 1, 1), np.float32)
+        dweight = fastconv.conv2d_backward(dout, x, weight, algorithm="direct", need=(False, True, False))[1]
+        assert np.abs(dweight / (N * H * H * float(a) * float(b)) - 1).max() <= 5e-6
+
+
 def test_need_and_missing_bias():
     case = conv_cases()[20]
     x, weight, _ = case.arrays()

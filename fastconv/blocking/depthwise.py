@@ -37,6 +37,11 @@ def fits(shape: Shape) -> bool:
     return shape.C == shape.G
 
 
+def why(shape: Shape, stage: Stage) -> str:
+    """What speaks for these kernels."""
+    return f"each filter sees one channel, and each channel only {shape.F // shape.C} of them"
+
+
 def describe(stage: Stage) -> str:
     """The blocks of a forward pass, in words."""
     return f"{stage.job[kernels.JOB.index('bands')]} bands of rows of each plane, read in place; {stage.tasks} tasks"

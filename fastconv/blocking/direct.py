@@ -22,6 +22,7 @@ MOST_PIXELS = 256                            # of a task, where there are more w
 LEAST_PIXELS = 7 * ROWS                      # a task of fewer pixels spends its time fetching weights
 COMPACT_BYTES = 384 * 1024                   # sums of a gradient to the weights that one task keeps whole, in L2
 UNIT_PIXELS = 256                            # of dout that one chain sums: with a panel of filters as large as L1
+PART_UNITS = 32                              # units that one part adds up in the working dtype: parts and rounds are added in float64
 ROUND_BYTES = 16 * 1024 * 1024               # of dout turned at a time
 PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that parts of the batch keep for themselves
 
@@ -100,7 +101,7 @@ def lanes(size: int) -> int:
     return VECTOR_BYTES // size
 
 
-def why(stage: Stage) -> str:
+def why(s: Shape, stage: Stage) -> str:
     """What speaks for a stage."""
     return f"{stage.across} along the vectors; {100 * stage.share:.0f} % of the multiply-adds' time is expected to go into the result"
 
@@ -330,8 +331,12 @@ def _weight(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
             filters = even(F, max(width, TOTAL_BYTES // each), width)
         filters = even(F, max(width, -(-filters // split(G * -(-C // channels) * -(-F // filters), flops))), width)
     tasks = G * -(-C // channels) * -(-F // filters)
-    per_round = max(1, units if local else min(units, ROUND_BYTES // max(1, G * packed_filters * room * size)))
-    parts = max(1, min(split(tasks, flops), per_round, PARTS_BYTES // (G * F * C * taps * size)))
+    most_parts = max(1, PARTS_BYTES // (G * F * C * taps * size))
+    parts = min(max(split(tasks, flops), -(-units // PART_UNITS)), most_parts)
+    per_round = max(1, min(units, PART_UNITS * parts))
+    if not local:
+        per_round = max(1, min(per_round, ROUND_BYTES // max(1, G * packed_filters * room * size)))
+    parts = max(1, min(parts, per_round))
     offsets = np.array([(i - h.low) * segment + j - w.low for i, _ in h.phases[0] for j, _ in w.phases[0]])
     grid = (np.arange(images)[:, None, None] * (channels * plane) + np.arange(rows)[:, None] * (h.step * segment) + np.arange(columns) * w.step)
     tap_rows = np.arange(channels)[:, None] * plane + offsets

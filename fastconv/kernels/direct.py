@@ -248,6 +248,9 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
             loaded = (ni - 1) * step_h + extent_h
             if not in_place:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, j0 * step_w + column0, segment, step_w, window)
+            elif nj % width:
+                for c in range(nc):
+                    copy_row(1, src, base + c * W + j0 + nj - nj % width, window, c * width, nj % width)
             for t0 in range(0, taps, most_taps):
                 nt = min(most_taps, taps - t0)
                 begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
@@ -267,8 +270,6 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                                 if left == width:
                                     source, at, plane = src, base + j0 + j, W
                                 else:
-                                    for c in range(nc):
-                                        copy_row(1, src, base + c * W + j0 + j, window, c * width, left)
                                     at, plane = 0, width
                             residual_at = place if residual.size and end else -1
                             if height == ROWS:
