@@ -18,6 +18,8 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16))
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}      # the names of the axes that a window moves along
+SIDES = {1: "((before, after),)", 2: "((top, bottom), (left, right))", 3: "((front, back), (top, bottom), (left, right))"}
 
 
 def shown(value: Any) -> str:
@@ -185,31 +187,43 @@ def pair(name: str, value: Any, least: int) -> Pair:
     """An int for both axes, or (height, width)."""
     if type(value) is int and least <= value <= LARGEST:
         return value, value
+    return sizes(name, value, least, 2)
+
+
+def sizes(name: str, value: Any, least: int, nd: int) -> tuple[int, ...]:
+    """An int for all of nd axes, or one for each, as (depth, height, width)."""
     if isinstance(value, (tuple, list)):
         if len(value) == 1:
-            value = (value[0], value[0])
-        if len(value) != 2:
-            raise ValueError(f"{name} is {shown(value)}, with {len(value)} elements; wanted: an integer or a pair (height, width)")
-        return integer(f"{name}[0]", value[0], least), integer(f"{name}[1]", value[1], least)
-    value = integer(name, value, least, wanted=f"an integer of at least {least} or a pair (height, width) of them")
-    return value, value
+            value = (value[0],) * nd
+        if len(value) != nd:
+            raise ValueError(f"{name} is {shown(value)}, with {len(value)} elements; wanted: an integer or {_one_each(nd)}")
+        return tuple(integer(f"{name}[{i}]", size, least) for i, size in enumerate(value))
+    return (integer(name, value, least, wanted=f"an integer of at least {least} or {_one_each(nd)} of them"),) * nd
+
+
+def _one_each(nd: int) -> str:
+    return {1: "a tuple (length,)", 2: "a pair (height, width)", 3: "a triple (depth, height, width)"}[nd]
 
 
 def padding(name: str, value: Any, also: str = "") -> Pads:
     """An int, (height, width), or ((top, bottom), (left, right)), as the last."""
     if type(value) is int and 0 <= value <= LARGEST:
         return (value, value), (value, value)
-    wanted = f"an integer of at least 0, a pair (height, width) or ((top, bottom), (left, right)){also}"
+    return paddings(name, value, 2, also)
+
+
+def paddings(name: str, value: Any, nd: int, also: str = "") -> tuple[Pair, ...]:
+    """An int, one for each of nd axes, or a pair (before, after) for each of them, as the last. `also`: what else may be written."""
+    wanted = f"an integer of at least 0, {_one_each(nd)} or {SIDES[nd]}{also}"
     if isinstance(value, str):
         raise ValueError(f"{name} is {shown(value)}; wanted: {wanted}")
     if isinstance(value, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in value):
-        if len(value) != 2 or not all(isinstance(side, (tuple, list)) and len(side) == 2 for side in value):
+        if len(value) != nd or not all(isinstance(side, (tuple, list)) and len(side) == 2 for side in value):
             raise ValueError(f"{name} is {shown(value)}; wanted: {wanted}")
-        return pair(f"{name}[0]", value[0], 0), pair(f"{name}[1]", value[1], 0)
+        return tuple(sizes(f"{name}[{i}]", side, 0, 2) for i, side in enumerate(value))
     if not isinstance(value, (tuple, list)):
         value = integer(name, value, 0, wanted=wanted)
-    h, w = pair(name, value, 0)
-    return (h, h), (w, w)
+    return tuple((size, size) for size in sizes(name, value, 0, nd))
 
 
 def conv_padding(value: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Pads:

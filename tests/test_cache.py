@@ -24,9 +24,9 @@ NO_JIT = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compile
 PROGRAM = """
 import json, sys
 import numpy as np, fastconv
-from fastconv.kernels import pool
+from fastconv.kernels import pool_average
 y = fastconv.avg_pool2d(np.ones((1, 8, 8), DTYPE), 2)
-stats = pool.average_serial.stats
+stats = pool_average.average_serial.stats
 print(json.dumps([float(y.sum()), sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
 """
 

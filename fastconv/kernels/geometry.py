@@ -25,3 +25,21 @@ def inside(offset, stride, size, outputs):
     lo = 0 if offset >= 0 else min(outputs, (-offset + stride - 1) // stride)
     hi = 0 if offset >= size else min(outputs, (size - 1 - offset) // stride + 1)
     return lo, max(lo, hi)
+
+
+@jit
+def band_of(t, bands, size):
+    """Plane, first and last row of task t where each plane of `size` rows is cut into bands."""
+    band = t % bands
+    return t // bands, band * size // bands, (band + 1) * size // bands
+
+
+@jit
+def outputs_of(h0, h1, KH, SH, PT, DH, OH):
+    """The output rows whose windows touch the input rows h0 .. h1."""
+    first, last = OH, 0
+    for kh in range(KH):
+        lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
+        if lo < hi:
+            first, last = min(first, lo), max(last, hi)
+    return first, last

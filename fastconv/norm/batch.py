@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import check
-from .kernels import norm as kernels
-from .runtime import run
+from .. import check
+from ..kernels import norm as kernels
+from ..runtime import run
 
 
 def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None, weight: np.ndarray | None = None,

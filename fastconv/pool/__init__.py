@@ -1,0 +1,5 @@
+"""Pooling: one file a kind."""
+from .average import avg_pool2d, avg_pool2d_backward
+from .maximum import max_pool2d, max_pool2d_backward
+
+__all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
