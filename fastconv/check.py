@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from . import recycling
+
 LARGEST = 2 ** 31 - 1                        # of any size, stride, padding: products of two still fit an int64
 LARGEST_ARRAY = 2 ** 40                      # elements: far beyond any memory, near enough for a clear message
 
@@ -146,7 +148,7 @@ def target(given: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) ->
     """The array a kernel writes its result into: the one that `output` passed where kernels can take it, else a new one."""
     if given is not None and given.dtype == dtype and given.flags.carray:
         return given if type(given) is np.ndarray else given.view(np.ndarray)
-    return np.empty(shape, dtype)
+    return recycling.empty(shape, dtype)
 
 
 def deliver(y: np.ndarray, given: np.ndarray | None, dtype: np.dtype) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import check
+from . import check, recycling
 from . import plan as planning
 from .algorithms import ALGORITHMS, NONE
 from .check import F32, F64
@@ -32,7 +32,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
     """
     known = _known(x, weight, bias, stride, padding, dilation, groups, algorithm) if out is None else None
     if known is not None:
-        y = np.empty(known.y_shape, known.dtype)
+        y = (np if known.bytes < recycling.LEAST else recycling).empty(known.y_shape, known.dtype)
         if y.size:
             ALGORITHMS[known.algorithm].forward(known, x, weight, NONE[known.dtype] if bias is None else bias, y)
         return y
@@ -98,14 +98,14 @@ def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: n
     douts = check.native(dout, dtype).reshape(plan.y_shape)
     dx = dweight = dbias = None
     if wanted[0]:
-        dx = np.empty(plan.x_shape, dtype)
+        dx = recycling.empty(plan.x_shape, dtype)
         if douts.size == 0:
             dx[...] = 0
         elif dx.size:
             ALGORITHMS[plan.input_algorithm].to_input(plan, douts, call.weight(), dx)
         dx = check.deliver(dx.reshape(x.shape), None, call.dtype)
     if wanted[1]:
-        dweight = np.empty(plan.weight_shape, dtype)
+        dweight = recycling.empty(plan.weight_shape, dtype)
         if douts.size == 0:
             dweight[...] = 0
         else:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import check
+from . import check, recycling
 from . import plan as planning
 from .algorithms import ALGORITHMS, NONE
 from .conv import W_SHAPE, X_SHAPE
@@ -80,7 +80,7 @@ class Conv2d:
         if type(x) is np.ndarray and x.dtype == dtype and dtype.itemsize > 2:
             known = self._known.get((x.shape, planning.get_precision()))
             if known is not None and x.flags.carray:     # what an earlier call checked needs no second look
-                kernel, tasks, work, packed, job, table, y_shape, over = known
+                kernel, tasks, work, packed, job, table, y_shape, over, empty = known
                 if residual is None:
                     added = NONE[dtype]
                 elif (type(residual) is np.ndarray and residual.dtype == dtype and residual.shape == y_shape and residual.flags.carray
@@ -89,7 +89,7 @@ class Conv2d:
                 else:
                     return self._checked(x, residual, out)
                 if out is None:
-                    y = np.empty(y_shape, dtype)
+                    y = empty(y_shape, dtype)
                 elif (type(out) is np.ndarray and out.dtype == dtype and out.shape == y_shape and out.flags.carray
                       and not np.may_share_memory(out, x)
                       and (residual is None or residual is out or not np.may_share_memory(out, residual))):
@@ -136,7 +136,8 @@ class Conv2d:
         if packed is None:                   # two threads may both pack: they pack the same
             packed = self._packed.setdefault(order, algorithm.pack(stage, weight))
         y_shape = plan.y_shape if len(shape) == 4 else plan.y_shape[1:]
-        known = _Known(stage.kernel, stage.tasks, plan.flops, packed, stage.job, stage.table, y_shape, algorithm.over(stage))
+        known = _Known(stage.kernel, stage.tasks, plan.flops, packed, stage.job, stage.table, y_shape, algorithm.over(stage),
+                       np.empty if plan.bytes < recycling.LEAST else recycling.empty)
         if 0 not in y_shape:
             if len(self._known) >= MOST_SHAPES:
                 self._known.clear()
@@ -170,6 +171,7 @@ class _Known(NamedTuple):
     table: np.ndarray
     y_shape: tuple[int, ...]
     over: bool                               # may y be the residual itself?
+    empty: Any                               # what makes a new y
 
 
 def _read_only(x: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numba
 
-from . import check, instruction_set
+from . import check, instruction_set, recycling
 from .instruction_set import isa
 
 VARIABLE = "FASTCONV_NUM_THREADS"
@@ -66,6 +66,20 @@ def get_num_threads() -> int:
 def _thread_count(n: int, name: str) -> int:
     most = max_threads()
     return check.integer(name, n, 1, most, f"an integer from 1 to {most}, the number of cores this process may use")
+
+
+def set_recycling(mib: int) -> None:
+    """Keep at most so many MiB of memory of large results that are gone, for the next ones (see recycling.py); 0 keeps none. Process-wide.
+
+    Without a call it is what the environment variable FASTCONV_RECYCLE_MIB says, or 256. Results of less than 8 MiB never come out of
+    kept memory. TypeError or ValueError for anything but an integer of at least 0.
+    """
+    recycling.keep(check.integer("mib", mib, 0) * recycling.MIB)
+
+
+def get_recycling() -> int:
+    """How many MiB of memory of large results that are gone may be kept."""
+    return recycling.kept() // recycling.MIB
 
 
 def threads_for(work: float) -> int:

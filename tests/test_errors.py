@@ -42,10 +42,11 @@ CALLS = {
                     "groups": 2, "algorithm": "auto"},
     "set_num_threads": {"n": 1},
     "set_precision": {"precision": "high"},
+    "set_recycling": {"mib": 256},
 }
 ARRAYS = {"x", "weight", "bias", "dout", "cols", "running_mean", "running_var", "mean", "invstd", "indices", "out"}
 OPTIONAL = {"bias", "running_mean", "running_var", "mean", "invstd", "indices", "out", "stride", "divisor_override"}
-INTEGERS = {"stride", "padding", "dilation", "groups", "kernel_size", "output_size", "divisor_override", "n"}
+INTEGERS = {"stride", "padding", "dilation", "groups", "kernel_size", "output_size", "divisor_override", "n", "mib"}
 PAIRS = {"stride", "padding", "dilation", "kernel_size", "output_size"}
 FLAGS = {"ceil_mode", "count_include_pad", "return_indices", "training", "return_stats"}
 NUMBERS = {"momentum", "eps"}
@@ -241,7 +242,7 @@ def test_integers_beyond_all_sizes(function, argument):
             refuse(function, argument, value)
 
 
-@places(INTEGERS, without={"padding", "divisor_override"})
+@places(INTEGERS, without={"padding", "divisor_override", "mib"})
 def test_zero_and_negative(function, argument):
     for value in (0, -1, np.int64(0), np.int8(-1)) + (((0, 1), (1, 0), (1, -1)) if argument in PAIRS else ()):
         refuse(function, argument, value)

@@ -9,7 +9,7 @@ import naive
 from fastconv import functional
 
 OPERATIONS = ("avg_pool2d", "batch_norm", "col2im", "conv2d", "im2col", "max_pool2d")
-SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "plan_conv2d", "set_num_threads", "set_precision"}
+SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "plan_conv2d", "get_recycling", "set_num_threads", "set_precision", "set_recycling"}
 TORCH_NAMES = {"im2col": "unfold", "col2im": "fold"}
 BOTH = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))
 
