@@ -56,11 +56,11 @@ def _key(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: An
     """What decides on the plan of a call whose arguments are in their plainest form; None for any other call."""
     if (type(x) is np.ndarray is type(weight) and type(stride) is int is type(padding) and type(dilation) is int is type(groups)
             and type(algorithm) is str):
-        dtype = x.dtype
-        if (dtype is F32 or dtype is F64) and weight.dtype is dtype:
+        dtype = x.dtype                      # an array out of a pickle has a dtype object of its own, which `is` does not know
+        if (dtype is F32 or dtype is F64 or dtype == F32 or dtype == F64) and (weight.dtype is dtype or weight.dtype == dtype):
             if bias is None:
                 return x.shape, weight.shape, dtype.num, stride, padding, dilation, groups, algorithm, planning.get_precision()
-            if type(bias) is np.ndarray and bias.dtype is dtype:
+            if type(bias) is np.ndarray and (bias.dtype is dtype or bias.dtype == dtype):
                 return x.shape, weight.shape, dtype.num, stride, padding, dilation, groups, algorithm, planning.get_precision(), bias.shape
     return None
 

@@ -1,4 +1,6 @@
 """conv2d and its gradients against the naive loops and float64 truth, for every algorithm."""
+import pickle
+
 import numpy as np
 import pytest
 from cases import broadcasts, conv_cases, inject, layouts
@@ -7,6 +9,7 @@ import fastconv
 import naive
 from fastconv import plan
 from fastconv.blocking import direct
+from fastconv.conv import _known
 from fastconv.plan import ALGORITHMS
 from fastconv.testing import assert_same
 
@@ -198,3 +201,12 @@ def test_gradient_to_the_input_in_columns(monkeypatch, C, stride, kernel, dtype)
         dout[1, 4, 7, 9] = value
         assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
     plan.conv_plan.cache_clear()
+
+
+def test_a_call_like_an_earlier_one_is_known_whatever_dtype_object_its_arrays_have():
+    x, weight = (pickle.loads(pickle.dumps(np.ones(shape, np.float32))) for shape in ((1, 2, 4, 4), (3, 2, 3, 3)))
+    assert x.dtype is not np.dtype(np.float32)
+    fastconv.conv2d(x, weight)
+    for known in (_known(x, weight, None, 1, 0, 1, 1, "auto"), _known(x, np.ones_like(weight), None, 1, 0, 1, 1, "auto")):
+        assert known is not None and known.dtype == np.float32
+    assert _known(x.astype(">f4"), weight, None, 1, 0, 1, 1, "auto") is None
