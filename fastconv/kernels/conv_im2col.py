@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from .gemm import ROWS, aligned, multiply, pack_a, pack_b_transposed, packed_rows, transpose_into, width_of
-from .geometry import inside, unpack
+from .geometry import outputs_of, unpack
 from .im2col import add_patch_row, pack_patch_panels, pack_patches, pack_patches_transposed
 from .jit import jit
 from .rows import copy_strided
@@ -50,6 +50,15 @@ def pack_weight(first, last, src, weight, dst, bias, residual, geometry, blocks)
 
 # ---------------------------------------------------------------- forward
 @jit
+def forward_place(t, G, FG, P, f_size, p_size):
+    """What task t of the forward pass makes: n, g, filters f0 .. f1 of that group, pixels p0 .. p1."""
+    f_blocks, p_blocks = (FG + f_size - 1) // f_size, (P + p_size - 1) // p_size
+    f0, t = t % f_blocks * f_size, t // f_blocks
+    p0, t = t % p_blocks * p_size, t // p_blocks
+    return t // G, t % G, f0, min(FG, f0 + f_size), p0, min(P, p0 + p_size)
+
+
+@jit
 def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
     """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size, turned.
 
@@ -59,11 +68,7 @@ def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
     k_size, p_size, f_size = blocks[0], blocks[1], blocks[2]
     CG, FG, P = C // G, F // G, OH * OW
     K = CG * KH * KW
-    f_blocks, p_blocks = (FG + f_size - 1) // f_size, (P + p_size - 1) // p_size
-    f0, t = t % f_blocks * f_size, t // f_blocks
-    p0, t = t % p_blocks * p_size, t // p_blocks
-    g, n = t % G, t // G
-    f1, p1 = min(FG, f0 + f_size), min(P, p0 + p_size)
+    n, g, f0, f1, p0, p1 = forward_place(t, G, FG, P, f_size, p_size)
     xf, wf, yf, width = x.reshape(-1), weight.reshape(-1), y.reshape(-1), width_of(x)
     y_at = (n * F + g * FG + f0) * P + p0
     for f in range(f1 - f0):
@@ -89,11 +94,7 @@ def forward_block_turned(t, x, weight, bias, y, geometry, blocks):
     k_size, p_size, f_size = blocks[0], blocks[1], blocks[2]
     CG, FG, P = C // G, F // G, OH * OW
     K = CG * KH * KW
-    f_blocks, p_blocks = (FG + f_size - 1) // f_size, (P + p_size - 1) // p_size
-    f0, t = t % f_blocks * f_size, t // f_blocks
-    p0, t = t % p_blocks * p_size, t // p_blocks
-    g, n = t % G, t // G
-    f1, p1 = min(FG, f0 + f_size), min(P, p0 + p_size)
+    n, g, f0, f1, p0, p1 = forward_place(t, G, FG, P, f_size, p_size)
     xf, wf, width, filters = x.reshape(-1), weight.reshape(-1), width_of(x), f1 - f0
     columns, depth = round_up(filters, width), min(K, k_size)
     patches, line = aligned(packed_rows(p1 - p0) * depth, x), aligned(round_up(p1 - p0, ROWS), x)
@@ -153,11 +154,7 @@ def input_block(t, dout, packed, dx, geometry, blocks):
     plane = (n * C + g * CG + c0) * H * W
     for c in range(channels):
         xf[plane + c * H * W + h0 * W:plane + c * H * W + h1 * W] = 0
-    first, last = OH, 0                                  # the output rows that any tap connects with this band
-    for kh in range(KH):
-        lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
-        if lo < hi:
-            first, last = min(first, lo), max(last, hi)
+    first, last = outputs_of(h0, h1, KH, SH, PT, DH, OH)
     columns = round_up(min(p_size, max(0, last - first) * OW), width)
     a_at = (g * c_blocks + block) * packed_rows(c_size * T) * FG
     b, edge = aligned(min(FG, f_size) * columns, dout), aligned(ROWS * width, dout)
