@@ -128,6 +128,49 @@ def _warmup(options: argparse.Namespace) -> int:
     return 0
 
 
+# ---------------------------------------------------------------------------------------------------------------- fastconv filter
+
+FILTERS = ("grey", "edges", "blur", "sharpen", "emboss")      # those of filters.py, which the core install imports only to run
+
+
+def _filter_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo", type=Path, metavar="PHOTO", help="a PNG or JPEG file")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--filter", choices=FILTERS, help="only this filter, at full size")
+    which.add_argument(
+        "--kernel",
+        metavar="ROWS",
+        help="a kernel of your own: '0 -1 0; -1 5 -1; 0 -1 0', or a text file with a row a line. One that begins with a minus: --kernel='-1 0 1'",
+    )
+    parser.add_argument("--beside", action="store_true", help="put the original beside the result")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a .png, .jpg or .jpeg file (default: the photo's name, the filter's, .png)")
+
+
+def _filter(options: argparse.Namespace) -> int:
+    from . import filters, pictures
+
+    photo, name = options.photo, options.filter or ("kernel" if options.kernel is not None else "filters")
+    output = options.output or photo.with_name(f"{photo.stem}-{name}.png")
+    try:
+        pictures.format_of(output)
+        if output.exists() and photo.exists() and output.samefile(photo):
+            raise Problem(f"the output {output} is the photo itself; wanted: another file")
+        kernel = filters.read_kernel(options.kernel) if options.kernel is not None else None
+        image = pictures.read(photo)
+        if kernel is not None:
+            results = [("kernel", filters.correlate(image, kernel))]
+        else:
+            results = [(each, filters.FILTERS[each](image)) for each in ([options.filter] if options.filter else FILTERS)]
+        if options.beside or len(results) > 1:
+            results = [(photo.name, image), *results]
+        made = pictures.sheet(results, min(3, len(results))) if len(results) > 1 else pictures.picture(results[0][1])
+        pictures.write(made, output)
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    print(f"{output}: {made.width} x {made.height} pixels")
+    return 0
+
+
 # ---------------------------------------------------------------------------------------------------------------- the command
 
 COMMANDS = (
@@ -158,6 +201,16 @@ COMMANDS = (
         " an upgrade of fastconv or Numba.",
         _no_options,
         _warmup,
+    ),
+    Command(
+        "filter",
+        "apply classical filters to a photograph, each of them a convolution",
+        "Applies convolutions to a PNG or JPEG file and writes the result beside it: all filters on one sheet, or one of them, or a kernel of"
+        " your own. grey: brightness by weights of the colours; edges: Sobel; blur: Gaussian of 2 pixels; sharpen; emboss.",
+        _filter_options,
+        _filter,
+        extra="examples",
+        modules=("PIL",),
     ),
 )
 
