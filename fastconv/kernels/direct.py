@@ -21,7 +21,7 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import copy_row, copy_vectors, transpose_block
+from .simd import copy_row, copy_vectors, fetch_vectors, transpose_block
 from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
@@ -252,6 +252,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                 for c in range(nc):
                     start = base + c * W + j0
                     for j in range(nj // width):
+                        fetch_vectors(VECTORS, src, start + j * width + 2 * W)        # of the next channel but one
                         copy_vectors(VECTORS, src, start + j * width, window, j * near + c * width)
                     if nj % width:
                         to = nj // width * near + c * width
@@ -261,12 +262,12 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                 nt = min(most_taps, taps - t0)
                 begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
                 flags = (0 if begin else KEEP) | (RELU if relu and end else 0)
-                for i in range(ni):
-                    for f in range(f0, f1, panel_height):        # one panel along the row: the result is written in as many streams
-                        height = panel_rows(min(panel_height, F - f))
-                        valid = min(height, f1 - f)
-                        a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
-                        channel = g * F + f
+                for f in range(f0, f1, panel_height):            # one panel after the other: the result is written in as many streams
+                    height = panel_rows(min(panel_height, F - f))
+                    valid = min(height, f1 - f)
+                    a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
+                    channel = g * F + f
+                    for i in range(ni):
                         row = ((n * G * F + channel) * OH + i0 + i) * OW + j0
                         bias_at = channel if bias.size and begin else -1
                         for j in range(0, nj, width):
