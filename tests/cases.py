@@ -200,6 +200,9 @@ def _conv_cases() -> Iterator[ConvCase]:
     yield case("plain-3x3", (2, 3, 6, 7), (4, 3, 3, 3))
     yield case("no-bias", (2, 3, 6, 7), (4, 3, 3, 3), bias=False, padding=1)
 
+    # Planes of the result whose rows have the same places in a page of 4096 bytes.
+    yield case("planes-of-pages", (1, 1, 16, 64), (5, 1, 3, 3), padding=1)
+
     # Strides.
     yield case("stride2", (2, 3, 7, 8), (4, 3, 3, 3), stride=2, padding=1)
     yield case("stride-over-kernel", (2, 3, 9, 10), (4, 3, 2, 2), stride=3)

@@ -72,6 +72,20 @@ def test_copy_vectors(dtype):
 
 
 @njit
+def fetch(source, at):
+    simd.fetch_vectors(VECTORS, source, at)
+
+
+@EACH_DTYPE
+def test_fetch_vectors_changes_nothing_and_never_fails(dtype):
+    source = np.arange(5).astype(dtype)
+    for at in (0, 3, 10**9, -10**9):
+        fetch(source, at)
+        simd._fetch_vectors(VECTORS, source, at)
+    assert np.array_equal(source, np.arange(5))
+
+
+@njit
 def copy_every(source, at, target, to, n):
     simd.copy_row(1, source, at, target, to, n)
 

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import direct, direct_weight, pack
-from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
+from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
 from .parts import TASKS, even, round_up, split
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
 TOTAL_BYTES = 192 * 1024                     # sums that a task keeps, filters along the vectors: they stay in L2 beside a chunk of weights
 WINDOW_BYTES = 192 * 1024                    # the window of a task
+NEAR_BYTES = 384 * 1024                      # of an image read as one row, copied near: long runs of many planes, and L2
 WHOLE_BYTES = 512 * 1024                     # a window of all channels, where several blocks of filters read it one after the other
 FEW_USES = 2                                 # blocks of pixels up to which each task packs its weights by itself: they stay in L2
 MOST_PIXELS = 256                            # of a task, where there are more weights than pixels
@@ -208,8 +209,9 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
-            + TURN_COST * lanes * phases * row_blocks * -(-pixels // lanes) * padded / lanes
+            + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * phases * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
+    cost *= IN_PLACE if in_place else GATHERED               # in place every channel is a stream of its own, and no prefetcher follows so many
     room = (phases * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * most_taps * width if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
@@ -218,7 +220,8 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
                  all_taps * C * h.grid * w.grid * F / lanes / cost)
 
 
-TURN_COST = 7.0                              # vector operations to turn one vector of pixels around, and to store it
+TURN_COST = 10.0                             # vector operations to turn one vector of pixels around, and to store it; twice that where planes alias
+IN_PLACE, GATHERED = (1.04, 1.0) if TILES.registers >= 32 else (1.4, 1.05)     # reading pixels one by one: small tiles hide it less
 ROW_COST = 6.0                               # to find a row of a window and its edges
 
 
@@ -232,7 +235,9 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     if in_place:                             # one long row
         H, W, OH, OW = 1, H * W, 1, OH * OW
         h, w = h._replace(grid=1), w._replace(grid=OW)
-    panel = ROWS_HALF if tile_rows(F, ROWS_HALF) < tile_rows(F) or C * taps <= FEW_TERMS and OW >= 2 * width else ROWS
+    panel = ROWS_HALF if tile_rows(F, ROWS_HALF) < tile_rows(F) else ROWS
+    if C * taps <= FEW_TERMS and OW >= width and ROWS > WAYS:
+        panel = ROWS_SMALL if OH * OW * size % PAGE == 0 else ROWS_HALF
     chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, panel)
     flops = 2.0 * N * G * C * F * OH * OW * taps
 
@@ -240,13 +245,13 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
         return round_up(columns, width) + (w.extent - 1) // w.step
 
     def room(rows: int, columns: int) -> int:
-        return chunk * (width if in_place else h.reach(rows) * segment_of(columns) * w.step) * size
+        return (-(-columns // width) * (chunk * width + lanes) if in_place else chunk * h.reach(rows) * segment_of(columns) * w.step) * size
 
     rows, columns = 1, round_up(OW, width)
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
         columns = round_up(columns // 2, width)
     if in_place:
-        columns = even(OW, min(-(-OW // split(N * G, flops)), max(width, WINDOW_BYTES // (chunk * size))), width)
+        columns = even(OW, min(-(-OW // split(N * G, flops)), max(width, NEAR_BYTES // (chunk * size))), width)
     else:
         while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
             rows += 1
@@ -260,17 +265,22 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
                CHAIN, relu, group, 0, panel, False, False)
-    vectors = OW // width * VECTORS + (0 if OW % width == 0 else 1 if OW % width <= lanes else VECTORS)
-    loaded = 0 if in_place else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes)
+    vectors = OW // width * VECTORS + (0 if OW % width == 0 else ALONE if OW % width <= lanes else VECTORS)
+    loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) if in_place
+              else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
     cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
 
 
-FEW_TERMS = 64                               # short sums store often: to few planes at a time, or their lines push each other out of L1
-UNALIGNED = 0.97 if TILES.registers >= 32 else 0.85           # vectors of pixels cross cache lines, which small tiles do not hide
-TILE_COST = 4.0                              # vector operations to start and to store one vector of a tile
+FEW_TERMS = 64                               # short sums store often: to few planes at a time, or their lines push each other out of L1,
+WAYS = 8                                     # where so many lines may have the same place
+PAGE = 4096                                  # in a page: planes a multiple of this apart need that room twice
+UNALIGNED = 0.97 if TILES.registers >= 32 else 0.92           # vectors of pixels cross cache lines, which small tiles hide less
+ALONE = 1.1 if TILES.registers >= 32 else 1.5                 # vectors' time of a tile of one vector: fewer chains, and a broadcast for each
+COPY_COST = 2.0                              # vector operations to copy one vector near
+TILE_COST = 3.0                              # vector operations to start and to store one vector of a tile
 
 
 def _job(*sizes: int) -> np.ndarray:

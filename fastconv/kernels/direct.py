@@ -21,7 +21,7 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import copy_row, transpose_block
+from .simd import copy_row, copy_vectors, fetch_vectors, transpose_block
 from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
@@ -221,8 +221,8 @@ def merge_phases(turned, at, phase, phases_h, phases_w, i0, ni, grid_w, dst, pla
 def pixels(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters of a block of rows and columns of one group of one image; the block of filters goes fastest. One phase only.
 
-    weight: packed by `pack_rows` or `pack_rows_turned`, panels as `gemm.pack_a` cuts them. In place: one row of pixels, read where it lies, but for its
-    last, short vectors.
+    weight: packed by `pack_rows` or `pack_rows_turned`, panels as `gemm.pack_a` cuts them. In place: one row of pixels of many planes, copied near
+    into panels of a tile's width, one channel after the other: a tile that read every plane where it lies would follow too many streams.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
      block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw) = unpack_job(job)
@@ -233,9 +233,9 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     f_blocks, row_blocks, column_blocks = (F + block - 1) // block, (OH + rows - 1) // rows, (OW + columns - 1) // columns
     segment = (columns + width - 1) // width * width + (extent_w - 1) // step_w
     window_rows = (rows - 1) * step_h + extent_h
-    window = aligned(chunk * (width if in_place else window_rows * segment * step_w), src)
-    if in_place:
-        window[:] = 0
+    panels = (columns + width - 1) // width
+    near = chunk * width + lanes             # of one panel of pixels: no two panels begin at the same place of a page
+    window = aligned(panels * near if in_place else chunk * window_rows * segment * step_w, src)
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         j0, t = t % column_blocks * columns, t // column_blocks
@@ -248,46 +248,50 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
             loaded = (ni - 1) * step_h + extent_h
             if not in_place:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, j0 * step_w + column0, segment, step_w, window)
-            elif nj % width:
+            else:
                 for c in range(nc):
-                    copy_row(1, src, base + c * W + j0 + nj - nj % width, window, c * width, nj % width)
+                    start = base + c * W + j0
+                    for j in range(nj // width):
+                        fetch_vectors(VECTORS, src, start + j * width + 2 * W)        # of the next channel but one
+                        copy_vectors(VECTORS, src, start + j * width, window, j * near + c * width)
+                    if nj % width:
+                        to = nj // width * near + c * width
+                        window[to:to + width] = 0
+                        copy_row(1, src, start + nj - nj % width, window, to, nj % width)
             for t0 in range(0, taps, most_taps):
                 nt = min(most_taps, taps - t0)
                 begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
                 flags = (0 if begin else KEEP) | (RELU if relu and end else 0)
-                for i in range(ni):
-                    for f in range(f0, f1, panel_height):        # one panel along the row: the result is written in as many streams
-                        height = panel_rows(min(panel_height, F - f))
-                        valid = min(height, f1 - f)
-                        a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
-                        channel = g * F + f
+                for f in range(f0, f1, panel_height):            # one panel after the other: the result is written in as many streams
+                    height = panel_rows(min(panel_height, F - f))
+                    valid = min(height, f1 - f)
+                    a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
+                    channel = g * F + f
+                    for i in range(ni):
                         row = ((n * G * F + channel) * OH + i0 + i) * OW + j0
                         bias_at = channel if bias.size and begin else -1
                         for j in range(0, nj, width):
                             left, place = min(width, nj - j), row + j
-                            source, at, plane = window, i * step_h * step_w * segment + j, loaded * step_w * segment
+                            at, plane = i * step_h * step_w * segment + j, loaded * step_w * segment
                             if in_place:
-                                if left == width:
-                                    source, at, plane = src, base + j0 + j, W
-                                else:
-                                    at, plane = 0, width
+                                at, plane = j // width * near, width
                             residual_at = place if residual.size and end else -1
                             if height == ROWS:
                                 if left <= lanes:
-                                    pixel_tile(ROWS, 1, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                    pixel_tile(ROWS, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW)
                                 else:
-                                    pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                    pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW)
                             elif height == ROWS_HALF:
                                 if left <= lanes:
-                                    pixel_tile(ROWS_HALF, 1, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                    pixel_tile(ROWS_HALF, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW)
                                 else:
-                                    pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                    pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW)
                             else:
-                                pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, source, at, table, tap_at + t0,
+                                pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                            bias, bias_at, residual, residual_at, dst, place, OH * OW)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .direct import LANES_32, LANES_64, PHASE, pack_panel, panel_width
 from .gemm import aligned, pack_a, panel_rows
 from .jit import jit
-from .simd import copy_vectors, transpose_block
+from .simd import copy_row, copy_vectors, transpose_block
 from .tiles import VECTOR_BYTES, VECTORS
 
 
@@ -97,6 +97,13 @@ def pack_rows_turned(first, last, src, weight, dst, bias, residual, job, table):
         g, c0 = t // panels, t % panels * panel
         height = panel_rows(min(panel, C - c0))
         start = g * group + c0 * F * taps
+        if T == 1:                           # channels lie side by side
+            valid = min(height, C - c0)
+            if valid < height:
+                dst[start:start + F * height] = 0        # only so that no forgotten denormal slows the product down
+            for f in range(F):
+                copy_row(1, weight, (g * F + f) * C + c0, dst, start + f * height, valid)
+            continue
         for r in range(height):
             c = min(c0 + r, C - 1)
             for k in range(taps):

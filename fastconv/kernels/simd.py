@@ -54,6 +54,13 @@ class Vector:
     def store(self, value, pointer):
         self.b.store(value, self.b.bitcast(pointer, value.type.as_pointer())).align = self.itemsize
 
+    def prefetch(self, pointer, write):
+        """Bring the line of this place near, to be written (1) or read (0): whatever the place, nothing fails."""
+        place = self.b.bitcast(pointer, ir.IntType(8).as_pointer())
+        function = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
+        self.b.call(cgutils.get_or_insert_function(self.b.module, function, "llvm.prefetch.p0"),
+                    [place, *(ir.Constant(I32, n) for n in (write, 3, 1))])
+
     def store_first(self, value, n, pointer):
         """Store the first n lanes of value, n known when the kernel is compiled."""
         if n >= self.lanes:
@@ -212,6 +219,24 @@ def _copy_vectors_intrinsic(typingctx, vectors, source, at, target, to):
         return context.get_dummy_value()
 
     return types.void(vectors, source, types.int64, target, types.int64), codegen
+
+
+def _fetch_vectors(vectors, source, at):
+    """Bring source[at:at + vectors * lanes] near, to be read soon: nothing changes, and nothing fails behind the end."""
+
+
+def _fetch_vectors_intrinsic(typingctx, vectors, source, at):
+    if not isinstance(vectors, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start = _pointer(context, builder, sig.args[1], args[1], args[2])
+        for j in range(sig.args[0].literal_value):
+            v.prefetch(builder.gep(start, [ir.Constant(I64, j * v.lanes)]), 0)
+        return context.get_dummy_value()
+
+    return types.void(vectors, source, types.int64), codegen
 
 
 def _copy_row(step, source, at, target, to, n):
@@ -490,18 +515,19 @@ def _fma_burst_intrinsic(typingctx, like, n):
     return like.dtype(like, types.int64), codegen
 
 
-_TWINS = (_gemm_tile, _copy_vectors, _copy_row, _copy_rows, _add_even, _max_pairs, _transpose_block, _fma_burst)
+_TWINS = (_gemm_tile, _copy_vectors, _fetch_vectors, _copy_row, _copy_rows, _add_even, _max_pairs, _transpose_block, _fma_burst)
 
 if config.DISABLE_JIT:
-    gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst = _TWINS
+    gemm_tile, copy_vectors, fetch_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst = _TWINS
 else:
     gemm_tile = intrinsic(prefer_literal=True)(_gemm_tile_intrinsic)
     copy_vectors = intrinsic(prefer_literal=True)(_copy_vectors_intrinsic)
+    fetch_vectors = intrinsic(prefer_literal=True)(_fetch_vectors_intrinsic)
     copy_row = intrinsic(prefer_literal=True)(_copy_row_intrinsic)
     copy_rows = intrinsic(prefer_literal=True)(_copy_rows_intrinsic)
     add_even = intrinsic(_add_even_intrinsic)
     max_pairs = intrinsic(_max_pairs_intrinsic)
     transpose_block = intrinsic(prefer_literal=True)(_transpose_block_intrinsic)
     fma_burst = intrinsic(_fma_burst_intrinsic)
-    for _compiled, _twin in zip((gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
+    for _compiled, _twin in zip((gemm_tile, copy_vectors, fetch_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
         _compiled.__doc__ = _twin.__doc__

@@ -200,6 +200,10 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
             for place in total[r]:
                 builder.store(value, place)
 
+        for r in range(R):
+            row = builder.gep(y0, [builder.mul(y_row, _const(r))])
+            for j in range(V):
+                v.prefetch(builder.gep(row, [_const(j * v.lanes)]), 1)
         with builder.if_then(builder.icmp_signed(">=", bias_at, _const(0))):
             each_row(add_bias)
         a_next, at = cgutils.alloca_once_value(builder, a0), cgutils.alloca_once_value(builder, x0)
@@ -212,12 +216,13 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
                 builder.store(builder.gep(a_here, [_const(R)]), a_next)
             builder.store(builder.gep(builder.load(at), [step]), at)
 
-        masks = [v.mask(builder.sub(columns, _const(j * v.lanes))) for j in range(V)]
+        def mask(j):                         # made where it is needed: whole tiles need none
+            return v.mask(builder.sub(columns, _const(j * v.lanes)))
 
         def add_from(base, r):
             row = builder.gep(base, [builder.mul(y_row, _const(r))])
             for j, place in enumerate(total[r]):
-                old = v.load_masked(builder.gep(row, [_const(j * v.lanes)]), masks[j])
+                old = v.load_masked(builder.gep(row, [_const(j * v.lanes)]), mask(j))
                 builder.store(builder.fadd(builder.load(place), old), place)
 
         def write(r, masked):
@@ -225,7 +230,7 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
             for j, place in enumerate(total[r]):
                 target = builder.gep(row, [_const(j * v.lanes)])
                 if masked:
-                    v.store_masked(builder.load(place), target, masks[j])
+                    v.store_masked(builder.load(place), target, mask(j))
                 else:
                     v.store(builder.load(place), target)
 
