@@ -180,6 +180,9 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         most_rows = max(1, min(most_rows, (WINDOW_BYTES // (chunk * w.reach(w.grid) * size) - h.extent) // h.step + 1))
     if padded * all_taps > h.grid * w.grid:  # more weights than pixels: each is fetched for as many pixels as there are
         rows = max(1, min(most_rows, MOST_PIXELS // w.grid))
+        loadable = (WHOLE_BYTES // (C * w.reach(w.grid) * size) - h.extent) // h.step + 1
+        if not in_place and loadable * w.grid >= LEAST_PIXELS:
+            rows = min(rows, loadable)       # so that one window serves every block of filters
         filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (phases * size * rows * w.grid)), width))
         rows = _fit(max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-rows // split(blocks(rows, filters), flops))), w.grid, h.grid)
     else:

@@ -17,6 +17,8 @@ from numba.extending import intrinsic
 from .simd import I64, Vector, _pointer
 from .tiles import VECTOR_BYTES
 
+STEPS_AHEAD = 64                             # of a tile's rows of b, from where they are fetched
+LINE = 64                                    # bytes of a line of the cache
 KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
 
 
@@ -72,6 +74,8 @@ def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, 
             with cgutils.for_range(builder, inner) as loop:
                 here, b_here = builder.add(builder.load(at), builder.load(builder.gep(tap, [loop.index]))), builder.load(b_next)
                 b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
+                for line in range(0, V * VECTOR_BYTES, LINE):            # of b some steps ahead: where b streams from afar, it arrives in time
+                    v.prefetch(builder.gep(b_here, [_const(STEPS_AHEAD * V * v.lanes + line // v.itemsize)]), 0)
                 _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [here])), b_v)
                 builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
             builder.store(builder.add(builder.load(at), step), at)
