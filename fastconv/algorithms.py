@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .blocking import depthwise
-from .blocking.direct import WeightStage
-from .kernels import conv_im2col, direct, direct_weight
+from .blocking.direct_weight import WeightStage
+from .kernels import conv_im2col, direct
 from .kernels.tasks import run_tasks
 from .plan import Plan
 
@@ -56,15 +56,14 @@ class Direct:
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         stage: WeightStage = plan.to_weight
-        image, turned = (dout, x) if stage.straight else (x, dout)
-        none, place, total = NONE[plan.dtype], np.empty(stage.turned, plan.dtype), None
-        for job, turns in zip(stage.jobs, stage.turn_tasks):
-            parts = int(job[19])
-            alone = parts == len(stage.jobs) == 1
+        image, other = (dout, x) if stage.straight else (x, dout)
+        none, place, total = NONE[plan.dtype], np.empty(stage.place, plan.dtype), None
+        for job, parts, ready_tasks in stage.rounds:
+            alone = parts == len(stage.rounds) == 1
             sums = dweight if alone else np.empty((parts, *dweight.shape), plan.dtype)
-            if turns:
-                run_tasks(direct_weight.turn_dout, turns, 8 * place.nbytes, turned.ravel(), none, place, none, none, job, stage.table)
-            run_tasks(direct_weight.weights, stage.tasks * parts, plan.flops / len(stage.jobs), image.ravel(), place if turns else turned.ravel(),
+            if ready_tasks:
+                run_tasks(stage.ready, ready_tasks, 8 * place.nbytes, other.ravel(), none, place, none, none, job, stage.table)
+            run_tasks(stage.kernel, stage.tasks * parts, plan.flops / len(stage.rounds), image.ravel(), place if ready_tasks else other.ravel(),
                       sums.ravel(), none, none, job, stage.table)
             if not alone:
                 part = sums.sum(0, dtype=np.float64)

@@ -10,7 +10,7 @@ from . import plan as planning
 from .algorithms import ALGORITHMS, NONE
 from .check import F32, F64
 from .kernels import sums
-from .runtime import run
+from .kernels.tasks import run_tasks
 
 X_SHAPE = "(N, C, H, W) or (C, H, W)"
 W_SHAPE = "(F, C / groups, KH, KW)"
@@ -113,9 +113,10 @@ def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: n
         dweight = check.deliver(dweight, None, call.dtype)
     if wanted[2] and bias is not None:
         N, F, OH, OW = plan.y_shape
-        total = np.empty(F, np.float64)
-        run(sums.sum_channels_serial, sums.sum_channels_parallel, 8 * douts.size, douts.reshape(N, F, OH * OW), total)
-        dbias = total.astype(call.dtype)
+        none, sizes = NONE[dtype], np.array([N, F, OH * OW], np.int64)
+        total = np.empty(F, dtype)
+        run_tasks(sums.sum_channels, F, 8 * douts.size, douts.ravel(), none, total, none, none, sizes, sizes)
+        dbias = check.deliver(total, None, call.dtype)
     return dx, dweight, dbias
 
 

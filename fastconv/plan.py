@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import check
-from .blocking import depthwise, direct, im2col
+from .blocking import depthwise, direct, direct_weight, im2col
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
@@ -20,6 +20,7 @@ from .instruction_set import isa
 ALGORITHMS = ("auto", "direct", "im2col", "depthwise")
 PRECISIONS = ("high", "highest")
 BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise}
+WEIGHT_BLOCKING = {**BLOCKING, "direct": direct_weight}
 
 FEW_FILTERS = 4                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
 
@@ -71,7 +72,7 @@ class Plan:
     @functools.cached_property
     def to_weight(self) -> Any:
         """The blocks of the gradient to the weights."""
-        return BLOCKING[self.weight_algorithm].to_weight(self.shape)
+        return WEIGHT_BLOCKING[self.weight_algorithm].to_weight(self.shape)
 
     @functools.cached_property
     def why(self) -> str:

@@ -71,8 +71,8 @@ def show_tiles():
     from numba import int64
 
     from fastconv import runtime
-    from fastconv.kernels import simd, simd_tiles, tiles
-    from fastconv.kernels.tiles import ROWS, VECTORS
+    from fastconv.kernels import simd, simd_tiles, simd_weight, tiles
+    from fastconv.kernels.tiles import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS
 
     @numba.njit
     def gemm_tile(K, a, b, b_row, c, c_row):
@@ -87,6 +87,10 @@ def show_tiles():
         simd_tiles.pixel_tile(ROWS, VECTORS, ROWS, columns, 0, outer, step, inner, a, 0, x, 0, taps, 0, a, -1, a, -1, y, 0, y_row)
 
     @numba.njit
+    def dot_tile(n, a, a_row, b, b_row, c):
+        simd_weight.dot_tile(DOT_ROWS, DOT_COLUMNS, DOT_ROWS, DOT_COLUMNS, 0, 1, n, a, 0, a_row, 0, b, 0, b_row, 0, 0, 0, c, 0)
+
+    @numba.njit
     def fma_burst(like, n):
         return simd.fma_burst(like, n)
 
@@ -94,8 +98,9 @@ def show_tiles():
     for dtype in ("float32", "float64"):
         floats, i, ints = getattr(numba, dtype)[::1], int64, int64[::1]
         for tile, kinds in ((gemm_tile, (i, floats, floats, i, floats, i)), (gather_tile, (i, i, i, floats, ints, ints, floats, floats, i)),
-                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (fma_burst, (floats, i))):
+                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (dot_tile, (i, floats, i, floats, i, floats)),
+                            (fma_burst, (floats, i))):
             tile.compile(kinds)
             found.setdefault(tile.__name__, {})[dtype] = tile.inspect_asm(kinds)
     print(json.dumps({"isa": runtime.isa(), "cpu": numba.config.CPU_NAME, "features": numba.config.CPU_FEATURES, "fma": tiles.FMA,
-                      "bytes": tiles.VECTOR_BYTES, "accumulators": ROWS * VECTORS, "chains": simd.CHAINS, "tiles": found}))
+                      "bytes": tiles.VECTOR_BYTES, "accumulators": ROWS * VECTORS, "dots": DOT_ROWS * DOT_COLUMNS, "chains": simd.CHAINS, "tiles": found}))

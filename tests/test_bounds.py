@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from fastconv.algorithms import NONE
-from fastconv.blocking import direct
+from fastconv.blocking import direct, direct_weight
 from fastconv.blocking.shape import Shape
-from fastconv.kernels import direct_weight
 from fastconv.kernels.tasks import run_tasks
 
 GUARD, MARK = 512, 7.5
@@ -51,13 +50,12 @@ def test_nothing_is_written_beside_the_result(C, F, options, dtype):
         for prepared in (False, True):
             run(direct.forward(s, False, prepared), x, weight, dout.size, room)
         run(direct.to_input(s), dout, weight, x.size, room)
-        stage, none = direct.to_weight(s), NONE[np.dtype(dtype)]
-        image, turned = (dout, x) if stage.straight else (x, dout)
-        place = room(stage.turned)
-        for job, turns in zip(stage.jobs, stage.turn_tasks):
-            parts = int(dict(zip(direct_weight.JOB, job))["parts"])
-            if turns:
-                run_tasks(direct_weight.turn_dout, turns, 1, turned.ravel(), none, place, none, none, job, stage.table)
-            run_tasks(direct_weight.weights, stage.tasks * parts, 1, image.ravel(), place if turns else turned.ravel(), room(parts * weight.size), none,
-                      none, job, stage.table)
+        for stage in (direct_weight.turned(s), direct_weight.dots(s)):
+            none, place = NONE[np.dtype(dtype)], room(stage.place)
+            image, other = (dout, x) if stage.straight else (x, dout)
+            for job, parts, ready_tasks in stage.rounds:
+                if ready_tasks:
+                    run_tasks(stage.ready, ready_tasks, 1, other.ravel(), none, place, none, none, job, stage.table)
+                run_tasks(stage.kernel, stage.tasks * parts, 1, image.ravel(), place if ready_tasks else other.ravel(), room(parts * weight.size), none, none,
+                          job, stage.table)
         assert room.whole(), (N, G, H, W)

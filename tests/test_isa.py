@@ -52,7 +52,7 @@ def test_without_a_word_the_machine_decides(word):
 
 @pytest.mark.parametrize("isa", [*HERE, pytest.param("neon", marks=ARM)] if "neon" not in HERE else HERE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tile", ["gemm_tile", "gather_tile", "pixel_tile", "fma_burst"])
+@pytest.mark.parametrize("tile", ["gemm_tile", "gather_tile", "pixel_tile", "dot_tile", "fma_burst"])
 def test_a_tile_is_vector_multiply_adds_on_registers(tile, dtype, isa):
     """Scalars, calls of the C library's fma, or accumulators that live on the stack would pass every test of a tile's values."""
     made = assembly_for(isa)
@@ -62,7 +62,7 @@ def test_a_tile_is_vector_multiply_adds_on_registers(tile, dtype, isa):
     assert not wide, f"{wide} under {isa}"
     if isa == "generic" and "sse" not in HERE:
         return                               # whatever LLVM makes of it there
-    wanted = made["chains" if tile == "fma_burst" else "accumulators"]
+    wanted = made[{"fma_burst": "chains", "dot_tile": "dots"}.get(tile, "accumulators")]
     inner = [lines for lines in loops(text) if count(FUSED, lines) or count(MULTIPLY, lines)]
     assert inner
     for lines in inner:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import fastconv
 import naive
 from fastconv import conv, plan
-from fastconv.blocking import direct, im2col, parts
+from fastconv.blocking import direct, direct_weight, im2col, parts
 from fastconv.testing import assert_same
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -210,7 +210,9 @@ def test_batch_norm_takes_its_own_statistics_back(case):
 SMALLEST = {
     parts: {"TASKS": 1000, "TASK_FLOPS": 1.0, "BAND_BYTES": 1},
     im2col: {"CHUNK_TERMS": {4: 5, 8: 3}, "BLOCK_BYTES": 512, "RESULT_BYTES": 512, "COLUMN_ROWS": 4, "PACK_INSIDE": 0, "PATCH_USES": 1},
-    direct: {"CHAIN": 5, "TOTAL_BYTES": 512, "WINDOW_BYTES": 512, "LEAST_PIXELS": 1, "UNIT_PIXELS": 5, "ROUND_BYTES": 512, "COLUMNS_BYTES": 512},
+    direct: {"CHAIN": 5, "TOTAL_BYTES": 512, "WINDOW_BYTES": 512, "LEAST_PIXELS": 1, "COLUMNS_BYTES": 512},
+    direct_weight: {"TOTAL_BYTES": 512, "WINDOW_BYTES": 512, "UNIT_PIXELS": 5, "ROW_BYTES": 64, "LINED_BYTES": 512, "ROUND_BYTES": 512, "PART_UNITS": 1,
+                    "PARTS_BYTES": 600},
 }
 
 
@@ -220,7 +222,9 @@ def blocks(request, monkeypatch):
     for module, thresholds in SMALLEST.items():
         for name, value in thresholds.items():
             monkeypatch.setattr(module, name, value)
-    if request.param != "smallest":
+    turned = request.param == "smallest"
+    monkeypatch.setattr(direct_weight, "to_weight", direct_weight.turned if turned else direct_weight.dots)
+    if not turned:
         monkeypatch.setattr(im2col, "FEW_PIXELS", 0)
     forget()
     yield
@@ -254,7 +258,7 @@ def test_blocks_of_the_direct_engine(blocks, dtype):
         assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, *arrays), kwargs, exact=True)
         made = fastconv.plan_conv2d(case.x, case.weight, dtype, **kwargs)
         tasks += made.forward.tasks > 8
-        rounds += len(made.to_weight.jobs) > 1
+        rounds += len(made.to_weight.rounds) > 1
         several += made.to_weight.parts > 1
     assert tasks > 20 and rounds > 5 and several > 5
 

@@ -3,13 +3,16 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastconv.kernels import simd, simd_tiles, tiles
+from fastconv.kernels import simd, simd_tiles, simd_weight, tiles
+from fastconv.kernels.direct_dots import load_tap
 from fastconv.kernels.simd_tiles import KEEP, RELU
 from fastconv.kernels.window import load_window
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
 FULL, HALF, SMALL, VECTORS = tiles.ROWS, tiles.ROWS_HALF, tiles.ROWS_SMALL, tiles.VECTORS
 HEIGHTS = [FULL, HALF, SMALL]
+DOTS = [(tiles.DOT_ROWS, tiles.DOT_COLUMNS), (tiles.DOT_ROWS_SMALL, tiles.DOT_COLUMNS), (tiles.DOT_ROWS, tiles.DOT_COLUMNS_SMALL)]
+(DOWN, ACROSS), (DOWN_SMALL, _), (_, ACROSS_SMALL) = DOTS
 
 
 @njit(error_model="numpy")
@@ -113,6 +116,52 @@ def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
         simd_tiles._pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, twin, 4,
                                y_row)
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
+
+
+@njit(error_model="numpy")
+def dot(rows, columns, valid_rows, valid_columns, flags, outer, n, a, b, c):
+    if rows == DOWN_SMALL:
+        simd_weight.dot_tile(DOWN_SMALL, ACROSS, valid_rows, valid_columns, flags, outer, n, a, 1, 70, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
+    elif columns == ACROSS_SMALL:
+        simd_weight.dot_tile(DOWN, ACROSS_SMALL, valid_rows, valid_columns, flags, outer, n, a, 1, 70, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
+    else:
+        simd_weight.dot_tile(DOWN, ACROSS, valid_rows, valid_columns, flags, outer, n, a, 1, 70, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("flags", [0, KEEP])
+@pytest.mark.parametrize("outer, n", [(1, 64), (1, 1), (2, 37), (3, 0), (2, 16)])
+@pytest.mark.parametrize("rows, columns", DOTS)
+def test_dot_tile(rows, columns, outer, n, flags, dtype):
+    rng = np.random.default_rng(rows)
+    a, b, c = (rng.integers(-4, 5, size).astype(dtype) for size in (1600, 1200, 3 + rows * columns + simd.lanes(dtype)))
+    for valid_rows, valid_columns in ((rows, columns), (1, columns), (rows, 1)):
+        result, twin, wanted = c.copy(), c.copy(), c.copy()
+        x, y = (np.array([[m[at + min(r, valid - 1) * row + o * step:][:n] for o in range(outer)] for r in range(count)]).reshape(count, -1)
+                for m, at, row, step, count, valid in ((a, 1, 70, 500, rows, valid_rows), (b, 2, 60, 400, columns, valid_columns)))
+        poisoned = [np.full_like(m, np.nan) for m in (a, b)]         # whatever stands outside the rows takes no part
+        for m, p, at, row, step, count in ((a, poisoned[0], 1, 70, 500, valid_rows), (b, poisoned[1], 2, 60, 400, valid_columns)):
+            for start in (at + r * row + o * step for r in range(count) for o in range(outer)):
+                p[start:start + n] = m[start:start + n]
+        sums = (y @ x.T).ravel()
+        wanted[3:3 + sums.size] = sums + (c[3:3 + sums.size] if flags else 0)
+        dot(rows, columns, valid_rows, valid_columns, flags, outer, n, *poisoned, result)
+        simd_weight._dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, poisoned[0], 1, 70, 500, poisoned[1], 2, 60, 400, 0, 4, twin, 3)
+        assert np.array_equal(result[:3 + sums.size], wanted[:3 + sums.size]) and np.array_equal(twin, wanted)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("row0, row_step", [(-2, 1), (0, 2), (4, 1), (-9, 3), (7, 1)])
+@pytest.mark.parametrize("column0, column_step", [(-4, 1), (0, 2), (-3, 2), (2, 3), (30, 1)])
+def test_load_tap(row0, row_step, column0, column_step, dtype):
+    H, W, rows, columns = 6, 11, 5, 7
+    src = np.arange(1, 100, dtype=dtype)
+    image = np.zeros((60, 100), dtype)                       # the plane in the middle of zeros
+    image[20:20 + H, 40:40 + W] = src[7:7 + H * W].reshape(H, W)
+    wanted = image[20 + row0:, 40 + column0:][:rows * row_step:row_step, :columns * column_step:column_step]
+    result = np.full(wanted.size + 6, -1, dtype)
+    load_tap(src, 7, H, W, row0, row_step, rows, column0, column_step, columns, result, 3)
+    assert np.array_equal(result[3:-3].reshape(wanted.shape), wanted) and (result[[0, 1, 2, -3, -2, -1]] == -1).all()
 
 
 @njit(error_model="numpy")

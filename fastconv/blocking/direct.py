@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kernels import direct, direct_weight, pack
+from ..kernels import direct, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
 from .parts import TASKS, even, round_up, split
 from .shape import Shape
@@ -21,11 +21,6 @@ WHOLE_BYTES = 512 * 1024                     # a window of all channels, where s
 FEW_USES = 2                                 # blocks of pixels up to which each task packs its weights by itself: they stay in L2
 MOST_PIXELS = 256                            # of a task, where there are more weights than pixels
 LEAST_PIXELS = 7 * ROWS                      # a task of fewer pixels spends its time fetching weights
-COMPACT_BYTES = 384 * 1024                   # sums of a gradient to the weights that one task keeps whole, in L2
-UNIT_PIXELS = 256                            # of dout that one chain sums: with a panel of filters as large as L1
-PART_UNITS = 32                              # units that one part adds up in the working dtype: parts and rounds are added in float64
-ROUND_BYTES = 16 * 1024 * 1024               # of dout turned at a time
-PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that parts of the batch keep for themselves
 
 Plane = tuple[int, int]
 
@@ -49,19 +44,6 @@ class Stage(NamedTuple):
     def across(self) -> str:
         """What lies along the vectors."""
         return str(self.kernel.__name__)
-
-
-class WeightStage(NamedTuple):
-    """The gradient to the weights: rounds of turning dout and multiplying it."""
-
-    jobs: list[np.ndarray]                   # one for each round
-    turn_tasks: list[int]                    # of each round; 0 where each task turns what it needs
-    table: np.ndarray
-    tasks: int                               # for each part of the round
-    parts: int
-    turned: int                              # elements of dout turned in a round
-    workspace: int
-    straight: bool                           # x and dout have changed places
 
 
 class Axis(NamedTuple):
@@ -166,7 +148,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         H, W, OH, OW = H * W, 1, OH * OW, 1  # one column of pixels: blocks of any size
         h, w = h._replace(grid=OH), w._replace(grid=1)
     chunk = even(C, max(1, CHAIN // most_taps))
-    padded = _padded(F, width, lanes)
+    padded = padded_filters(F, width, lanes)
     flops = 2.0 * N * G * C * F * h.grid * w.grid * all_taps
 
     def blocks(rows: int, filters: int) -> int:
@@ -297,80 +279,13 @@ def _packing(C: int, F: int, taps: int, group: int, forward: bool, header: list[
     return _job(channels, filters, taps, group, len(header) // direct.PHASE, panel), _job(*header, *numbers)
 
 
-def to_weight(s: Shape) -> WeightStage:
-    """The stage of the gradient to the weights."""
-    h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
-    C, F = s.C // s.G, s.F // s.G
-    if s.KH == s.KW == s.SH == s.SW == 1 and (s.H, s.W) == (s.OH, s.OW) and s.PT == s.PL == 0:
-        P = s.H * s.W                        # a product of two matrices: turn around the smaller one, and the result only if that is less
-        h, w = Axis.forward(1, 1, 1, 0, 1), Axis.forward(P, 1, 1, 0, 1)
-        straight = C * s.N * P <= F * s.N * P + C * F
-        return _weight(s.N, s.G, *((F, C) if straight else (C, F)), (1, P), (1, P), h, w, s.size, straight)
-    return _weight(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), h, w, s.size, False)
-
-
-def _weight(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool) -> WeightStage:
-    lanes = VECTOR_BYTES // size
-    width = VECTORS * lanes
-    (H, W), (OH, OW) = source, target
-    taps = h.kernel * w.kernel
-    flops = 2.0 * N * G * C * F * OH * OW * taps
-    compact = C * taps * round_up(F, width) * size <= COMPACT_BYTES and N * OH * OW >= TASKS * UNIT_PIXELS
-    unit = UNIT_PIXELS
-    if compact:                              # all sums of a group, and what they are sums of, in L2
-        unit = max(4 * lanes, min(unit, COMPACT_BYTES // 2 // ((C + F) * size)))
-    images, rows, columns = 1, OH, OW
-    if OH * OW <= unit:
-        images = even(N, unit // max(1, OH * OW))
-    elif OW <= unit:
-        rows = even(OH, unit // OW)
-    else:
-        rows, columns = 1, even(OW, unit)
-    units = -(-N // images) * -(-OH // rows) * -(-OW // columns)
-    segment = w.reach(columns)
-    plane = h.reach(rows) * segment
-    filters, packed_filters, room = round_up(F, width), _padded(F, width, lanes), images * rows * columns
-    compact = compact and images * C * plane * size <= 2 * COMPACT_BYTES
-    if compact:
-        channels = C
-    else:
-        whole = ROWS // int(np.gcd(ROWS, taps))      # so many channels fill tiles with their taps
-        channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
-        channels = min(C, channels // whole * whole or channels)
-    local = C <= channels                    # no two tasks would turn the same part of dout
-    if not compact:
-        each = (channels * taps + ROWS + (room if local else 0)) * size
-        if each * filters > TOTAL_BYTES:
-            filters = even(F, max(width, TOTAL_BYTES // each), width)
-        filters = even(F, max(width, -(-filters // split(G * -(-C // channels) * -(-F // filters), flops))), width)
-    tasks = G * -(-C // channels) * -(-F // filters)
-    most_parts = max(1, PARTS_BYTES // (G * F * C * taps * size))
-    parts = min(max(split(tasks, flops), -(-units // PART_UNITS)), most_parts)
-    per_round = max(1, min(units, PART_UNITS * parts))
-    if not local:
-        per_round = max(1, min(per_round, ROUND_BYTES // max(1, G * packed_filters * room * size)))
-    parts = max(1, min(parts, per_round))
-    offsets = np.array([(i - h.low) * segment + j - w.low for i, _ in h.phases[0] for j, _ in w.phases[0]])
-    grid = (np.arange(images)[:, None, None] * (channels * plane) + np.arange(rows)[:, None] * (h.step * segment) + np.arange(columns) * w.step)
-    tap_rows = np.arange(channels)[:, None] * plane + offsets
-    jobs, turns = [], []
-    for first in range(0, units, per_round):
-        count = min(per_round, units - first)
-        jobs.append(_job(N, G, C, F, H, W, OH, OW, h.step, w.step, h.low, w.low, h.extent, w.extent, images, rows, columns, first, count,
-                         min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight))
-        turns.append(0 if local else count * G)
-    workspace = (images * channels * plane + (channels * taps + ROWS + lanes + (room if local else 0)) * filters) * size
-    return WeightStage(jobs, turns, np.concatenate([grid.ravel(), tap_rows.ravel()]).astype(np.int64), tasks, parts,
-                       0 if local else per_round * G * packed_filters * room, workspace, straight)
-
-
 def tile_rows(rows: int, panel: int = ROWS) -> int:
     """Rows that tiles compute for so many: whole tiles of a panel's height, and a smaller one for what is left over."""
     tail = rows % panel
     return rows - tail + next((height for height in sorted(TILES.rows) if height >= tail), 0) if tail else rows
 
 
-def _padded(F: int, width: int, lanes: int) -> int:
+def padded_filters(F: int, width: int, lanes: int) -> int:
     """Filters in panels along the vectors: whole ones, and one of a single vector for a short rest."""
     rest = F % width
     return F - rest + (0 if rest == 0 else lanes if rest <= lanes else width)
@@ -385,5 +300,4 @@ def _fit(rows: int, across: int, most: int) -> int:
     return min(range(max(1, 2 * rows // 3), rows + 1), key=lambda n: (cost(n), -n))
 
 
-KERNELS = (direct.filters, direct.pixels, direct.columns, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned, direct_weight.turn_dout,
-           direct_weight.weights)
+KERNELS = (direct.filters, direct.pixels, direct.columns, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned)

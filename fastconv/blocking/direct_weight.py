@@ -1,0 +1,195 @@
+"""Blocks of the gradient to the weights, directly: which way its vectors lie, the units of pixels, and who sums them."""
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..kernels import direct_dots, direct_weight
+from ..kernels.tiles import DOT_COLUMNS, DOT_COLUMNS_SMALL, DOT_ROWS, DOT_ROWS_SMALL, ROWS, TILES, VECTOR_BYTES, VECTORS
+from .direct import TOTAL_BYTES, WINDOW_BYTES, Axis, Plane, padded_filters, tile_rows
+from .parts import TASKS, even, round_up, split
+from .shape import Shape
+
+COMPACT_BYTES = 384 * 1024                   # sums that one task keeps whole, in L2, filters along the vectors
+UNIT_PIXELS = 256                            # of dout that one chain sums, filters along the vectors: with a panel of them as large as L1
+ROW_BYTES = 8 * 1024                         # of a row of a unit, pixels along the vectors: adding up lanes costs as much as 500 bytes
+LINED_BYTES = 320 * 1024                     # rows of x that a task keeps in L2
+MOST_LINED_BYTES = 8 * 1024 * 1024          # the same, of one channel of a huge kernel
+LINE_UP = 5.0                                # vector operations to put one vector of pixels beside another
+PART_UNITS = 32                              # units that one part adds up in the working dtype: parts and rounds are added in float64
+ROUND_BYTES = 16 * 1024 * 1024               # of dout turned or lined up at a time
+PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that parts of the batch keep for themselves
+
+# What the two ways cost, in the time of a vector multiply-add, measured on the layer tables.
+TILES_TURNED, TILES_DOTS = 1.06, 1.06 if TILES.registers >= 32 else 1.35        # a multiply-add in a tile
+TURN, LOAD, WAIT = 6.0, 3.0, 10.0            # to turn a vector, to put one into a window, to wait for one from memory
+COPY, COPY_SECOND, COPY_ELEMENT = 3.0, 8.0, 1.2              # to put a vector beside another; every second element; an element
+COPY_RUN, COPY_ROW = 30.0, 6.0               # to begin with an image, and with a row of it
+ADD_LANES = 1.5                              # to begin and to end a tile's sums, for each of them
+
+
+class Round(NamedTuple):
+    """Some of the units: dout made ready for them, and their sums."""
+
+    job: np.ndarray
+    parts: int                               # of its units, each summed into a place of its own
+    ready_tasks: int                         # 0 where each task makes ready what it needs, or nothing need be
+
+
+class WeightStage(NamedTuple):
+    """The gradient to the weights: rounds of making dout ready and multiplying it."""
+
+    kernel: Any
+    ready: Any
+    rounds: list[Round]
+    table: np.ndarray
+    tasks: int                               # for each part of a round
+    parts: int
+    place: int                               # elements of dout made ready in a round
+    workspace: int
+    straight: bool                           # x and dout have changed places
+    share: float                             # of the multiply-adds computed that the result needs, overheads counted as multiply-adds
+
+
+def to_weight(s: Shape) -> WeightStage:
+    """The stage of the gradient to the weights, in the cheaper of two ways."""
+    stages = turned(s), dots(s)
+    return max(stages, key=lambda stage: stage.share)
+
+
+def _is_product(s: Shape) -> bool:
+    """Is it a product of two matrices, planes as they are?"""
+    return s.KH == s.KW == s.SH == s.SW == 1 and (s.H, s.W) == (s.OH, s.OW) and s.PT == s.PL == 0
+
+
+def turned(s: Shape) -> WeightStage:
+    """Filters along the vectors."""
+    C, F = s.C // s.G, s.F // s.G
+    if _is_product(s):
+        P = s.H * s.W                        # turn around the smaller one, and the result only if that is less
+        h, w = Axis.forward(1, 1, 1, 0, 1), Axis.forward(P, 1, 1, 0, 1)
+        straight = C * s.N * P <= F * s.N * P + C * F
+        return _gather(s.N, s.G, *((F, C) if straight else (C, F)), (1, P), (1, P), h, w, s.size, straight)
+    h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
+    return _gather(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), h, w, s.size, False)
+
+
+def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool) -> WeightStage:
+    lanes = VECTOR_BYTES // size
+    width = VECTORS * lanes
+    (H, W), (OH, OW) = source, target
+    taps = h.kernel * w.kernel
+    flops = 2.0 * N * G * C * F * OH * OW * taps
+    compact = C * taps * round_up(F, width) * size <= COMPACT_BYTES and N * OH * OW >= TASKS * UNIT_PIXELS
+    unit = UNIT_PIXELS
+    if compact:                              # all sums of a group, and what they are sums of, in L2
+        unit = max(4 * lanes, min(unit, COMPACT_BYTES // 2 // ((C + F) * size)))
+    images, rows, columns = 1, OH, OW
+    if OH * OW <= unit:
+        images = even(N, unit // max(1, OH * OW))
+    elif OW <= unit:
+        rows = even(OH, unit // OW)
+    else:
+        rows, columns = 1, even(OW, unit)
+    units = -(-N // images) * -(-OH // rows) * -(-OW // columns)
+    segment = w.reach(columns)
+    plane = h.reach(rows) * segment
+    filters, packed_filters, room = round_up(F, width), padded_filters(F, width, lanes), images * rows * columns
+    compact = compact and images * C * plane * size <= 2 * COMPACT_BYTES
+    if compact:
+        channels = C
+    else:
+        whole = ROWS // int(np.gcd(ROWS, taps))      # so many channels fill tiles with their taps
+        channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
+        channels = min(C, channels // whole * whole or channels)
+    local = C <= channels                    # no two tasks would turn the same part of dout
+    if not compact:
+        each = (channels * taps + ROWS + (room if local else 0)) * size
+        if each * filters > TOTAL_BYTES:
+            filters = even(F, max(width, TOTAL_BYTES // each), width)
+        filters = even(F, max(width, -(-filters // split(G * -(-C // channels) * -(-F // filters), flops))), width)
+    tasks = G * -(-C // channels) * -(-F // filters)
+    most_parts = max(1, PARTS_BYTES // (G * F * C * taps * size))
+    parts = min(max(split(tasks, flops), -(-units // PART_UNITS)), most_parts)
+    per_round = max(1, min(units, PART_UNITS * parts))
+    if not local:
+        per_round = max(1, min(per_round, ROUND_BYTES // max(1, G * packed_filters * room * size)))
+    parts = max(1, min(parts, per_round))
+    offsets = np.array([(i - h.low) * segment + j - w.low for i, _ in h.phases[0] for j, _ in w.phases[0]])
+    grid = (np.arange(images)[:, None, None] * (channels * plane) + np.arange(rows)[:, None] * (h.step * segment) + np.arange(columns) * w.step)
+    tap_rows = np.arange(channels)[:, None] * plane + offsets
+    rounds = []
+    for first in range(0, units, per_round):
+        count = min(per_round, units - first)
+        job = np.array([N, G, C, F, H, W, OH, OW, h.step, w.step, h.low, w.low, h.extent, w.extent, images, rows, columns, first, count,
+                        min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight], np.int64)
+        rounds.append(Round(job, min(parts, count), 0 if local else count * G))
+    workspace = (images * channels * plane + (channels * taps + ROWS + lanes + (room if local else 0)) * filters) * size
+    table = np.concatenate([grid.ravel(), tap_rows.ravel()]).astype(np.int64)
+    # The cost for one image, in vector multiply-adds: tiles, turning dout around, loading windows, waiting for memory.
+    P, read = OH * OW, C * H * W + F * OH * OW
+    cost = (TILES_TURNED * tile_rows(C * taps) * padded_filters(F, width, lanes) * P + TURN * F * P + LOAD * C * H * W * -(-F // filters) + WAIT * read) / lanes
+    share = C * F * taps * P / lanes / cost
+    return WeightStage(direct_weight.weights, direct_weight.turn_dout, rounds, table, tasks, parts, 0 if local else per_round * G * packed_filters * room,
+                       workspace, straight, share)
+
+
+def dots(s: Shape) -> WeightStage:
+    """Pixels along the vectors."""
+    lanes = VECTOR_BYTES // s.size
+    C, F, taps = s.C // s.G, s.F // s.G, s.KH * s.KW
+    H, W, OH, OW, SH, SW = s.H, s.W, s.OH, s.OW, s.SH, s.SW
+    product = _is_product(s)
+    if product:                              # one long row
+        H, W, OH, OW = 1, H * W, 1, OH * OW
+    whole = DOT_ROWS // math.gcd(DOT_ROWS, taps)             # so many channels fill tiles with their taps
+    least = min(C, whole) * taps
+    unit = max(lanes, min(max(ROW_BYTES // 2, min(ROW_BYTES, LINED_BYTES // least)), MOST_LINED_BYTES // taps) // s.size)
+    images, rows, columns = 1, OH, OW
+    if OH * OW <= unit:
+        images = even(s.N, unit // (OH * OW))
+    elif OW <= unit:
+        rows = even(OH, unit // OW)
+    else:
+        rows, columns = 1, even(OW, unit, lanes)
+    units = -(-s.N // images) * -(-OH // rows) * -(-OW // columns)
+    run = rows * columns                     # of one image
+    lining_up = LINE_UP * (product / F + 1 / (C * taps))     # as a share of the multiply-adds
+    in_place = images == 1 or round_up(run, lanes) <= (1 + lining_up) * run
+    pitch = round_up(images * rows * columns, lanes)
+    pitch += lanes * (pitch // lanes % 2 == 0)               # rows a power of two apart would meet in the same lines of the caches
+    channels = min(C, max(1, LINED_BYTES // (pitch * s.size * taps)))
+    if channels < C:
+        channels = channels // whole * whole or channels
+    lined = not (product and in_place)
+    downs = -(-channels * taps // DOT_ROWS)
+    slot = round_up(DOT_ROWS * DOT_COLUMNS, lanes)
+    filters = even(F, max(1, TOTAL_BYTES // (downs * slot * s.size)) * DOT_COLUMNS, DOT_COLUMNS)
+    blocks = s.G * -(-C // channels)
+    most_parts = max(1, min(units, PARTS_BYTES // (s.G * F * C * taps * s.size)))
+    parts = min(max(split(blocks * -(-F // filters), s.flops), -(-units // PART_UNITS)), most_parts)
+    filters = even(F, max(DOT_COLUMNS, -(-filters // split(blocks * -(-F // filters) * parts, s.flops))), DOT_COLUMNS)
+    per_round = max(1, min(units, PART_UNITS * parts))
+    if not in_place:
+        per_round = max(1, min(per_round, ROUND_BYTES // (s.G * F * pitch * s.size)))
+    rounds = []
+    for first in range(0, units, per_round):
+        count = min(per_round, units - first)
+        job = np.array([s.N, s.G, C, F, H, W, OH, OW, SH, SW, images, rows, columns, first, count, min(parts, count), channels, filters, taps, pitch,
+                        not lined, in_place], np.int64)
+        rounds.append(Round(job, min(parts, count), 0 if in_place else count * s.G))
+    f_blocks = -(-F // filters)
+    offsets = [(i * s.DH - s.PT, j * s.DW - s.PL) for i in range(s.KH) for j in range(s.KW)]
+    workspace = (channels * taps * pitch * lined + downs * -(-filters // DOT_COLUMNS) * slot) * s.size
+    # The cost of one unit, in vector multiply-adds: tiles, adding up their lanes, lining up x and dout.
+    pixels, height = images * rows * columns, DOT_ROWS_SMALL if 0 < C * taps % DOT_ROWS <= DOT_ROWS_SMALL else DOT_ROWS
+    steps = -(-pixels // lanes) if not in_place else images * -(-run // lanes)
+    tiled = (C * taps // DOT_ROWS * DOT_ROWS + (C * taps % DOT_ROWS > 0) * height) * round_up(F, DOT_COLUMNS_SMALL)
+    each = COPY * steps if SW == 1 else COPY_SECOND * steps if SW == 2 else COPY_ELEMENT * pixels
+    lining = images * (COPY_RUN + rows * COPY_ROW) + each
+    cost = TILES_DOTS * tiled * (steps + ADD_LANES) + lined * C * taps * f_blocks * lining + (not in_place) * F * (COPY_RUN * images + COPY * steps)
+    share = C * F * taps * pixels / lanes / cost
+    return WeightStage(direct_dots.dots, direct_dots.line_up_dout, rounds, np.array(offsets, np.int64).ravel(), blocks * f_blocks, min(parts, per_round),
+                       0 if in_place else s.G * F * pitch * per_round, workspace, False, share)
