@@ -21,7 +21,7 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import copy_row, copy_vectors, transpose_block
+from .simd import copy_row, copy_vectors, prefetch, transpose_block, turn_column, turn_columns
 from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
@@ -31,7 +31,10 @@ LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
        "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw")
-TRANSPOSED, COPIED = 1, 2                    # raw weights: the forward's, and one tap's in the gradient to the input
+TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
+TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
+AHEAD = 4                                    # rows of raw weights fetched before they are packed
+FEW_COLUMNS = 2                              # taps left over that are packed one by one
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
 
@@ -68,6 +71,73 @@ def pack_panel(weight, start, row, columns, filters, panel, dst, to):
             line, column = dst[to + v + k * panel:to + v + k * panel + lanes], weight[here + k:]
             for f in range(lanes):
                 line[f] = column[min(f, valid - 1) * row]
+
+
+@jit
+def turn_taps(weight, start, T, valid, dst, places):
+    """dst[places[k] + c] = weight[start + c * T + k] for k < T and c < lanes: one filter's taps of one vector of channels.
+
+    Only `valid` channels are read; the last of them stands for those that are missing.
+    """
+    lanes = VECTOR_BYTES // weight.itemsize
+    half, done = lanes // 2, 0
+    if valid < lanes:
+        for k in range(T):
+            line, column = dst[places[k]:places[k] + lanes], weight[start + k:]
+            for c in range(lanes):
+                line[c] = column[min(c, valid - 1) * T]
+        return
+    while done + FEW_COLUMNS < T and start + (lanes - 1) * T + done + half <= weight.size:
+        turn_columns(weight, start + done, T, min(half, T - done), dst, places, done)
+        done += half
+    for k in range(done, T):
+        turn_column(weight, start + k, T, dst, places[k])
+
+
+@jit
+def place_taps(table, numbers, phases, at, phase_step, offset, panel, places, steps):
+    """places[tap]: where the taps of a panel's first row go, at + their place in a panel of (rows * taps of the phase, panel); steps[tap]: and how
+    far the next row's are behind. Phases begin phase_step for each tap before them, and this panel `offset` for each of their taps behind that.
+
+    The numbers of the taps stand in table[numbers], phase by phase.
+    """
+    before = 0
+    for q in range(phases):
+        taps = table[PHASE * q + 1]
+        for t in range(taps):
+            tap = table[numbers + before + t]
+            places[tap], steps[tap] = at + before * phase_step + offset * taps + t * panel, taps * panel
+        before += taps
+
+
+@jit(inline=True)
+def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers, places, steps, packed):
+    """Weights as they are into the panels of `count` filters from f on, for a chunk of channels: all phases of one panel, or one tap of several.
+
+    places, steps: scratch for `place_taps`.
+    """
+    lanes = VECTOR_BYTES // weight.itemsize
+    panel = panel_width(count, lanes)
+    if raw == TRANSPOSED:
+        pack_panel(weight, (g * F + f) * C * T + c0 * T, C * T, nc * T, min(panel, count), panel, packed, 0)
+    elif raw == COPIED:
+        for k in range(nc):
+            to, start = 0, (g * C + c0 + k) * F + f
+            prefetch(weight, start + AHEAD * F, count)
+            for v in range(0, count, VECTORS * lanes):
+                panel = panel_width(count - v, lanes)
+                copy_row(1, weight, start + v, packed, to + k * panel, min(panel, count - v))
+                to += nc * panel
+    else:
+        for v in range(0, panel, lanes):
+            place_taps(table, numbers, phases, v, nc * panel, 0, panel, places, steps)
+            for k in range(nc):
+                start = ((g * C + c0 + k) * F + f + v) * T
+                if v == 0:
+                    prefetch(weight, start + AHEAD * F * T, count * T)
+                turn_taps(weight, start, T, min(lanes, count - v), packed, places)
+                for t in range(T):
+                    places[t] += steps[t]
 
 
 # ---------------------------------------------------------------- filters along the vectors
@@ -120,7 +190,12 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     segment = (grid_w - 1) * step_w + extent_w
     window_rows = (rows - 1) * step_h + extent_h
     window = aligned(0 if in_place else (C if whole else chunk) * window_rows * segment, src)
-    packed = aligned(chunk * most_taps * width if raw else 0, src)
+    all_taps = 0
+    for q in range(phases):
+        all_taps += table[PHASE * q + 1]
+    numbers = pixel_table + rows * grid_w
+    packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
+    places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(phases * room, src)
     turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
@@ -146,25 +221,21 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
             else:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
                 base, plane = 0, loaded * segment
-            for q in range(phases):
-                tap_at, taps, weights = table[PHASE * q], table[PHASE * q + 1], g * group_weights + table[PHASE * q + 2]
-                for t0 in range(0, taps, most_taps):
-                    nt = min(most_taps, taps - t0)
-                    flags = KEEP if c0 + t0 else 0
-                    to = q * room
-                    for f in range(f0, f1, width):
-                        panel = panel_width(F - f, lanes)
-                        at = weights + f * C * taps + (c0 * taps + t0) * panel
-                        if raw == TRANSPOSED:
-                            pack_panel(weight, (g * F + f) * C * taps + c0 * taps, C * taps, nc * taps, min(panel, F - f), panel, packed, 0)
-                            at = 0
-                        elif raw:
-                            for k in range(nc):
-                                copy_row(1, weight, (g * C + c0 + k) * F + f, packed, k * panel, min(panel, F - f))
-                            at = 0
-                        gather_pixels(pixels, panel, lanes, flags, nc, plane, nt, window if not in_place else src, base, table, pixel_table,
-                                      tap_at + t0, packed if raw else weight, at, total, to, panel, False, rest, packed)
-                        to += (rows * grid_w + ROWS + lanes) * panel
+            to, near, f_near = 0, 0, f0
+            for f in range(f0, f1, width):
+                panel = panel_width(F - f, lanes)
+                if raw and f == f_near:
+                    f_near, near = min(f1, f + (TOGETHER if raw == COPIED else 1) * width), 0
+                    pack_near(raw, weight, g, C, F, all_taps, c0, nc, f, min(F, f_near) - f, phases, table, numbers, places, steps, packed)
+                for q in range(phases):
+                    tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
+                    for t0 in range(0, taps, most_taps):
+                        nt = min(most_taps, taps - t0)
+                        at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
+                        gather_pixels(pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
+                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, q * room + to, panel, False, rest, packed)
+                    near += nc * taps * panel
+                to += (rows * grid_w + ROWS + lanes) * panel
         to = 0
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)

@@ -17,6 +17,7 @@ from .tiles import FMA, REGISTERS, VECTOR_BYTES
 I32, I64 = ir.IntType(32), ir.IntType(64)
 PIN_REGISTER = {"avx512": "v", "avx2": "v", "neon": "w"}        # LLVM's constraint letter for a vector register, where there is FMA
 CHAINS = 24 if REGISTERS >= 32 else 14         # independent accumulators of the burst: they hide the latency, and fit the registers
+LINE_BYTES = 64
 
 
 def lanes(dtype: np.dtype | type) -> int:
@@ -86,11 +87,20 @@ class Vector:
 
     def transpose(self, rows):
         """`lanes` vectors as the rows of a square matrix; its columns. One exchange of halves, quarters, ... a step."""
-        n, half = self.lanes, self.lanes // 2
+        return self._exchange(rows, self.lanes // 2)
+
+    def transpose_halves(self, halves):
+        """`lanes` rows of half a vector each; their columns."""
+        n = self.lanes // 2
+        both = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        return self._exchange([self.b.shuffle_vector(halves[r], halves[r + n], both) for r in range(n)], n // 2)
+
+    def _exchange(self, rows, half):
+        n = self.lanes
         while half:
             low = ir.Constant(ir.VectorType(I32, n), [i if not i & half else n + i - half for i in range(n)])
             high = ir.Constant(ir.VectorType(I32, n), [i + half if not i & half else n + i for i in range(n)])
-            for i in range(n):
+            for i in range(len(rows)):
                 if not i & half:
                     a, b = rows[i], rows[i + half]
                     rows[i], rows[i + half] = self.b.shuffle_vector(a, b, low), self.b.shuffle_vector(a, b, high)
@@ -459,6 +469,54 @@ def _transpose_block_intrinsic(typingctx, rows, valid, source, at, source_row, t
     return types.void(rows, i, source, i, i, target, i, i), codegen
 
 
+def _turn_columns(source, at, source_row, n, target, places, places_at):
+    """target[places[places_at + k] + r] = source[at + r * source_row + k] for r < lanes and k < n <= half a vector.
+
+    Half a vector of each row of the source is read. places: int64.
+    """
+    for k in range(n):
+        for r in range(VECTOR_BYTES // source.itemsize):
+            target[places[places_at + k] + r] = source[at + r * source_row + k]
+
+
+def _turn_columns_intrinsic(typingctx, source, at, source_row, n, target, places, places_at):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[0].dtype)
+        start, place = _pointer(context, builder, sig.args[0], args[0], args[1]), _pointer(context, builder, sig.args[5], args[5], args[6])
+        end = _pointer(context, builder, sig.args[4], args[4], ir.Constant(I64, 0))
+        halves = [v.load(builder.gep(start, [builder.mul(args[2], ir.Constant(I64, r))]), v.lanes // 2) for r in range(v.lanes)]
+        for k, column in enumerate(v.transpose_halves(halves)):
+            with builder.if_then(builder.icmp_signed("<", ir.Constant(I64, k), args[3]), likely=True):
+                v.store(column, builder.gep(end, [builder.load(builder.gep(place, [ir.Constant(I64, k)]))]))
+        return context.get_dummy_value()
+
+    return types.void(source, i, i, i, target, places, i), codegen
+
+
+def _turn_column(source, at, source_row, target, to):
+    """target[to + r] = source[at + r * source_row] for r < lanes."""
+    for r in range(VECTOR_BYTES // source.itemsize):
+        target[to + r] = source[at + r * source_row]
+
+
+def _turn_column_intrinsic(typingctx, source, at, source_row, target, to):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[0].dtype)
+        start, end = _pointer(context, builder, sig.args[0], *args[:2]), _pointer(context, builder, sig.args[3], *args[3:])
+        column = v.zero
+        for r in range(v.lanes):
+            element = builder.load(builder.gep(start, [builder.mul(args[2], ir.Constant(I64, r))]))
+            column = builder.insert_element(column, element, ir.Constant(I32, r))
+        v.store(column, end)
+        return context.get_dummy_value()
+
+    return types.void(source, i, i, target, i), codegen
+
+
 def _fma_burst(like, n):
     """Run n steps of CHAINS independent vector multiply-adds in the dtype of like, the core's peak. Returns a sum that depends on all.
 
@@ -490,10 +548,28 @@ def _fma_burst_intrinsic(typingctx, like, n):
     return like.dtype(like, types.int64), codegen
 
 
-_TWINS = (_gemm_tile, _copy_vectors, _copy_row, _copy_rows, _add_even, _max_pairs, _transpose_block, _fma_burst)
+def _prefetch(source, at, n):
+    """Bring the cache lines of source[at:at + n] near; they may lie outside."""
+
+
+def _prefetch_intrinsic(typingctx, source, at, n):
+    def codegen(context, builder, sig, args):
+        start = _pointer(context, builder, sig.args[0], *args[:2])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        line = ir.Constant(I64, LINE_BYTES // (sig.args[0].dtype.bitwidth // 8))
+        with cgutils.for_range_slice(builder, ir.Constant(I64, 0), args[2], line, I64) as (i, _):
+            place = builder.bitcast(builder.gep(start, [i]), ir.IntType(8).as_pointer())
+            builder.call(function, [place, *(ir.Constant(I32, k) for k in (0, 3, 1))])       # to read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64), codegen
+
+
+_TWINS = (_gemm_tile, _copy_vectors, _copy_row, _copy_rows, _add_even, _max_pairs, _transpose_block, _turn_columns, _turn_column, _fma_burst, _prefetch)
 
 if config.DISABLE_JIT:
-    gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst = _TWINS
+    gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, turn_columns, turn_column, fma_burst, prefetch = _TWINS
 else:
     gemm_tile = intrinsic(prefer_literal=True)(_gemm_tile_intrinsic)
     copy_vectors = intrinsic(prefer_literal=True)(_copy_vectors_intrinsic)
@@ -502,6 +578,10 @@ else:
     add_even = intrinsic(_add_even_intrinsic)
     max_pairs = intrinsic(_max_pairs_intrinsic)
     transpose_block = intrinsic(prefer_literal=True)(_transpose_block_intrinsic)
+    turn_columns = intrinsic(_turn_columns_intrinsic)
+    turn_column = intrinsic(_turn_column_intrinsic)
     fma_burst = intrinsic(_fma_burst_intrinsic)
-    for _compiled, _twin in zip((gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
+    prefetch = intrinsic(_prefetch_intrinsic)
+    for _compiled, _twin in zip((gemm_tile, copy_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, turn_columns, turn_column, fma_burst,
+                                 prefetch), _TWINS):
         _compiled.__doc__ = _twin.__doc__
