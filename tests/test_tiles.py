@@ -41,6 +41,27 @@ def test_gather_tile(rows, outer, inner, flags, dtype):
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
+@njit(error_model="numpy")
+def gather_ahead(ahead, ahead_step, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
+    simd_tiles.gather_tile_ahead(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row, ahead, ahead_step)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("beyond", [None, 0, 1 << 40])
+def test_fetching_ahead_changes_nothing(beyond, dtype):
+    """Whatever address is fetched, inside an array or nowhere."""
+    rng = np.random.default_rng(1)
+    width, outer, inner = VECTORS * simd.lanes(dtype), 3, 4
+    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + FULL * width))
+    offsets, taps = rng.integers(0, 300, FULL + 1), rng.integers(0, 90, inner + 2)
+    wanted, twin = c.copy(), c.copy()
+    gather(FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
+    ahead = 0 if beyond is None else x.ctypes.data + beyond
+    gather_ahead(ahead, 4096, KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
+    simd_tiles._gather_tile_ahead(FULL, VECTORS, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width, ahead, 4096)
+    assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
+
+
 def finished(value, bias, old, residual, flags):
     """What a tile does to its sums before it stores them."""
     value = value + (0 if bias is None else bias) + (old if flags & KEEP else 0) + (0 if residual is None else residual)
@@ -113,6 +134,41 @@ def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
         simd_tiles._pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, twin, 4,
                                y_row)
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
+
+
+@njit(error_model="numpy")
+def columns_of(source, source_row, n, target, places):
+    simd.prefetch(source, 5 * source.size, 100)
+    simd.turn_columns(source, 3, source_row, n, target, places, 1)
+
+
+@njit(error_model="numpy")
+def column_of(source, source_row, target):
+    simd.prefetch(source, 0, 100)
+    simd.turn_column(source, 3, source_row, target, 2)
+
+
+@EACH_DTYPE
+def test_columns_of_rows(dtype):
+    """Columns of as many rows as a vector has lanes: up to half a vector of them, each to a place of its own, or one."""
+    lanes, row = simd.lanes(dtype), 11
+    source = np.arange(3 + lanes * row, dtype=dtype)
+    rows = source[3:].reshape(lanes, row)
+    for n in range(lanes // 2 + 1):
+        places = np.random.default_rng(n).permutation(lanes // 2 + 1) * (lanes + 1)
+        target = np.full((lanes // 2 + 1) * (lanes + 1), -1, dtype)
+        twin, wanted = target.copy(), target.copy()
+        for k in range(n):
+            wanted[places[1 + k]:places[1 + k] + lanes] = rows[:, k]
+        columns_of(source, row, n, target, places)
+        simd._turn_columns(source, 3, row, n, twin, places, 1)
+        assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
+    target = np.full(lanes + 4, -1, dtype)
+    twin, wanted = target.copy(), target.copy()
+    wanted[2:2 + lanes] = rows[:, 0]
+    column_of(source, row, target)
+    simd._turn_column(source, 3, row, twin, 2)
+    assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
 
 
 @njit(error_model="numpy")

@@ -21,8 +21,8 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import copy_row, copy_vectors, prefetch, transpose_block, turn_column, turn_columns
-from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
+from .simd import LINE_BYTES, copy_row, copy_vectors, prefetch, transpose_block, turn_column, turn_columns
+from .simd_tiles import KEEP, RELU, gather_tile, gather_tile_ahead, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
 
@@ -143,15 +143,20 @@ def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers,
 # ---------------------------------------------------------------- filters along the vectors
 @jit
 def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, row, tight,
-                  rest, spare):
+                  rest, spare, ahead=0, ahead_step=0):
     """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in
     table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
+
+    ahead: the address of weights that come next, `channels` runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles
+    fetch them while they compute. 0 for none.
     """
     for p in range(0, pixels, ROWS):
         left, to = pixels - p, total_at + p * row
         if left >= ROWS:
             if width > lanes:
-                gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
+                part = ahead + p // ROWS * taps * LINE_BYTES if ahead and p < VECTORS * ROWS else 0
+                gather_tile_ahead(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to,
+                                  row, part, ahead_step)
             else:
                 gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
             continue
@@ -196,6 +201,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     numbers = pixel_table + rows * grid_w
     packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
     places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
+    ahead_step = F * all_taps * src.itemsize                 # from one channel of raw weights to the next
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(phases * room, src)
     turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
@@ -221,11 +227,16 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
             else:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
                 base, plane = 0, loaded * segment
-            to, near, f_near = 0, 0, f0
+            to, near, f_near, ahead = 0, 0, f0, 0
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
                 if raw and f == f_near:
                     f_near, near = min(f1, f + (TOGETHER if raw == COPIED else 1) * width), 0
+                    ahead = 0
+                    if raw == COPIED or raw == TURNED:       # what is packed next: here, or by the next task
+                        next_c, next_f = (c0, f_near) if f_near < f1 else (c0 + nc, f0) if c0 + nc < C else (0, f1)
+                        if next_f < F:
+                            ahead = weight.ctypes.data + ((g * C + next_c) * F + next_f) * all_taps * src.itemsize
                     pack_near(raw, weight, g, C, F, all_taps, c0, nc, f, min(F, f_near) - f, phases, table, numbers, places, steps, packed)
                 for q in range(phases):
                     tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
@@ -233,7 +244,10 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         nt = min(most_taps, taps - t0)
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
                         gather_pixels(pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
-                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, q * room + to, panel, False, rest, packed)
+                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, q * room + to, panel, False, rest, packed,
+                                      ahead, ahead_step)
+                        if ahead:
+                            ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel
                 to += (rows * grid_w + ROWS + lanes) * panel
         to = 0

@@ -18,6 +18,8 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 PIN_REGISTER = {"avx512": "v", "avx2": "v", "neon": "w"}        # LLVM's constraint letter for a vector register, where there is FMA
 CHAINS = 24 if REGISTERS >= 32 else 14         # independent accumulators of the burst: they hide the latency, and fit the registers
 LINE_BYTES = 64
+BYTES = ir.IntType(8).as_pointer()
+ALL_LEVELS, SECOND_LEVEL = 3, 2                # of the caches that a prefetched line goes into
 
 
 def lanes(dtype: np.dtype | type) -> int:
@@ -80,6 +82,12 @@ class Vector:
         """The lanes of the mask, and zeros: nothing else is touched."""
         place = self.b.bitcast(pointer, self.type.as_pointer())
         return self._masked("load", self.type, [place, ir.Constant(I32, self.itemsize), mask, self.zero])
+
+    def prefetch(self, place, locality=ALL_LEVELS):
+        """Ask for the cache line of this address, which may be any."""
+        kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        self.b.call(function, [place, *(ir.Constant(I32, n) for n in (0, locality, 1))])     # to read; data
 
     def relu(self, value):
         """0 where value < 0; NaN stays."""
@@ -554,13 +562,9 @@ def _prefetch(source, at, n):
 
 def _prefetch_intrinsic(typingctx, source, at, n):
     def codegen(context, builder, sig, args):
-        start = _pointer(context, builder, sig.args[0], *args[:2])
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        line = ir.Constant(I64, LINE_BYTES // (sig.args[0].dtype.bitwidth // 8))
-        with cgutils.for_range_slice(builder, ir.Constant(I64, 0), args[2], line, I64) as (i, _):
-            place = builder.bitcast(builder.gep(start, [i]), ir.IntType(8).as_pointer())
-            builder.call(function, [place, *(ir.Constant(I32, k) for k in (0, 3, 1))])       # to read, into all caches, data
+        v, start = Vector(context, builder, sig.args[0].dtype), _pointer(context, builder, sig.args[0], *args[:2])
+        with cgutils.for_range_slice(builder, ir.Constant(I64, 0), args[2], ir.Constant(I64, LINE_BYTES // v.itemsize), I64) as (i, _):
+            v.prefetch(builder.bitcast(builder.gep(start, [i]), BYTES))
         return context.get_dummy_value()
 
     return types.void(source, types.int64, types.int64), codegen

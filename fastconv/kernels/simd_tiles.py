@@ -14,7 +14,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import I64, Vector, _pointer
+from .simd import BYTES, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer
 from .tiles import VECTOR_BYTES
 
 KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
@@ -55,11 +55,16 @@ def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, off
             c[place] = c[place] + total if flags & KEEP else total
 
 
-def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+def _gather_tile_ahead(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step):
+    """The same, and of what comes next the cache line at address ahead + o * ahead_step + t * LINE_BYTES is fetched at each step. ahead: 0 for nothing."""
+    _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+
+
+def _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, *ahead):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i)
+    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i, *(i for _ in ahead))
 
     def codegen(context, builder, sig, args):
         flags, outer, step, inner = args[2:6]
@@ -68,13 +73,20 @@ def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, 
         starts = [builder.gep(x0, [builder.load(builder.gep(offset, [_const(r)]))]) for r in range(R)]
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         at, b_next = cgutils.alloca_once_value(builder, _const(0)), cgutils.alloca_once_value(builder, b0)
+        if ahead:
+            nothing = builder.icmp_signed("==", args[17], _const(0))
+            place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[17]))
         with cgutils.for_range(builder, outer):
             with cgutils.for_range(builder, inner) as loop:
+                if ahead:
+                    v.prefetch(builder.inttoptr(builder.add(builder.load(place), builder.mul(loop.index, _const(LINE_BYTES))), BYTES), SECOND_LEVEL)
                 here, b_here = builder.add(builder.load(at), builder.load(builder.gep(tap, [loop.index]))), builder.load(b_next)
                 b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
                 _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [here])), b_v)
                 builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
             builder.store(builder.add(builder.load(at), step), at)
+            if ahead:
+                builder.store(builder.add(builder.load(place), args[18]), place)
         lines = [builder.gep(c0, [builder.mul(args[16], _const(r))]) for r in range(R)]
         places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
         with builder.if_then(_flag(builder, flags, KEEP)):
@@ -247,11 +259,21 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
     return sig, codegen
 
 
+def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+    return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+
+
+def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row,
+                                 ahead, ahead_step):
+    return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step)
+
+
 if config.DISABLE_JIT:
-    gather_tile, turn_block, pixel_tile = _gather_tile, _turn_block, _pixel_tile
+    gather_tile, gather_tile_ahead, turn_block, pixel_tile = _gather_tile, _gather_tile_ahead, _turn_block, _pixel_tile
 else:
     gather_tile = intrinsic(prefer_literal=True)(_gather_tile_intrinsic)
+    gather_tile_ahead = intrinsic(prefer_literal=True)(_gather_tile_ahead_intrinsic)
     turn_block = intrinsic(_turn_block_intrinsic)
     pixel_tile = intrinsic(prefer_literal=True)(_pixel_tile_intrinsic)
-    for _compiled, _twin in ((gather_tile, _gather_tile), (turn_block, _turn_block), (pixel_tile, _pixel_tile)):
+    for _compiled, _twin in ((gather_tile, _gather_tile), (gather_tile_ahead, _gather_tile_ahead), (turn_block, _turn_block), (pixel_tile, _pixel_tile)):
         _compiled.__doc__ = _twin.__doc__
