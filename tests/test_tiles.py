@@ -172,6 +172,43 @@ def test_columns_of_rows(dtype):
 
 
 @njit(error_model="numpy")
+def taps_of(step, source, n, entries, target, width):
+    if step == 1:
+        simd_tiles.add_taps(1, source, n, entries, target, 3, width)
+    elif step == 2:
+        simd_tiles.add_taps(2, source, n, entries, target, 3, width)
+    else:
+        simd_tiles.add_taps(4, source, n, entries, target, 3, width)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_add_taps(step, n, dtype):
+    """Taps that read before, inside and behind their row, phases without any; beside the rows lies what must not be read."""
+    rng = np.random.default_rng(n)
+    shifts = [[rng.integers(-2, 3) for _ in range(b % 3)] for b in range(1, step + 1)]
+    rows = rng.integers(-9, 9, (5, n)).astype(dtype)
+    source = np.full((5, n + 2 * simd.lanes(dtype)), np.nan, dtype)
+    source[:, simd.lanes(dtype):simd.lanes(dtype) + n] = rows
+    entries = np.zeros(1 + step * 5, np.int64)
+    entries[0] = 5
+    for width in (1, n * step, n * step + 3, max(1, n * step - 1)):
+        target = rng.integers(-9, 9, width + 10).astype(dtype)
+        twin, wanted = target.copy(), target.copy()
+        for b, taps in enumerate(shifts):
+            entries[1 + 5 * b] = len(taps)
+            for t, shift in enumerate(taps):
+                entries[2 + 5 * b + 2 * t:][:2] = (b + t) % 5 * source.shape[1] + simd.lanes(dtype), shift
+                for j, w in enumerate(range(b, width, step)):
+                    if 0 <= j + shift < n:
+                        wanted[3 + w] += rows[(b + t) % 5, j + shift]
+        taps_of(step, source.ravel(), n, entries, target, width)
+        simd_tiles._add_taps(step, source.ravel(), n, entries, twin, 3, width)
+        assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
+
+
+@njit(error_model="numpy")
 def rows_one(source, source_row, target, target_row, rows, first, n, length):
     simd.copy_rows(1, source, 2, source_row, target, 3, target_row, rows, first, n, length)
 

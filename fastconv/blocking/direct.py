@@ -139,20 +139,22 @@ def _columns(s: Shape) -> Stage:
     rows = C * taps
     panel = ROWS_HALF if tile_rows(rows, ROWS_HALF) < tile_rows(rows) else ROWS
     chunk = even(F, CHAIN)
-    block = max(width, min(round_up(P, width), COLUMNS_BYTES // ((rows + chunk) * s.size) // width * width))
+    row_bytes = (rows + chunk) * s.OW * s.size
+    block = even(s.OH, max(1, COLUMNS_BYTES // row_bytes))
     bands = max(1, min(s.H // (4 * max(s.SH, s.KH)) or 1, split(s.N * s.G, s.flops)))
     group = tile_rows(rows, panel) * F
     job = _job(s.N, s.C, s.H, s.W, s.F, s.OH, s.OW, s.KH, s.KW, s.SH, s.SW, s.PT, s.PL, s.DH, s.DW, s.G, bands, block, chunk, panel, group)
-    add = 6 if s.SW <= 2 else 2 * lanes      # vector operations to add one vector of a column to dx
-    vectors = bands * round_up(-(-P // bands), width) / lanes
-    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 2 * F * vectors + rows * (P / lanes * add + s.OH * ROW_COST)
+    taps = 5 * P / lanes if s.SW in (1, 2, 4) else 2 * P + s.OH * ROW_COST         # vector operations to add one row of columns to dx
+    vectors = bands * -(-s.OH // (bands * block)) * round_up(min(block, -(-s.OH // bands)) * s.OW, width) / lanes
+    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 2 * F * vectors + rows * taps
     # One weight for each row: "channels" are rows here, each of one tap.
     return Stage(direct.columns, job, np.zeros(1, np.int64), s.N * s.G * bands, pack.pack_rows_turned, _job(rows, F, 1, group, 1, panel),
-                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, (rows * block + chunk * (block + lanes)) * s.size,
-                 UNALIGNED * rows * F * P / lanes / max(1.0, cost))
+                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, block * row_bytes + 2 * width * (rows + chunk) * s.size,
+                 0.0 if row_bytes > MOST_COLUMNS_BYTES else UNALIGNED * rows * F * P / lanes / max(1.0, cost))
 
 
 COLUMNS_BYTES = 256 * 1024                   # columns that a task keeps until they are added, and the dout that they are made of
+MOST_COLUMNS_BYTES = 16 * 1024 * 1024        # of one output row, up to which columns serve
 
 
 def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,

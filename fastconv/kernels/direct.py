@@ -22,7 +22,7 @@ from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
 from .simd import LINE_BYTES, copy_row, copy_vectors, prefetch, transpose_block, turn_column, turn_columns
-from .simd_tiles import KEEP, RELU, gather_tile, gather_tile_ahead, pixel_tile, turn_block
+from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
 
@@ -384,18 +384,18 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
 def columns(first, last, src, weight, dst, bias, residual, job, table):
     """The gradient to the input for few channels. Tasks: a band of rows of dx of one group of one image; bands go fastest.
 
-    A block of output pixels gives the columns, a row for each tap of each channel and a pixel along the vectors: dout, copied near,
-    times the weights as `pack_rows_turned` left them. Then each row is added to dx where its tap reads. The job begins with the
-    geometry; then bands, pixels of a block, filters of a chunk, rows of a panel, elements of one packed group. table: one 0.
+    A block of output rows gives the columns, a row for each tap of each channel and a pixel along the vectors: dout, copied near,
+    times the weights as `pack_rows_turned` left them. Then each row of dx takes what its taps left for it. The job begins with the
+    geometry; then bands, output rows of a block, filters of a chunk, rows of a panel, elements of one packed group. table: one 0.
     """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(job)
     bands, block, chunk, panel, group = job[16], job[17], job[18], job[19], job[20]
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     P, FG, rows = OH * OW, F // G, C // G * KH * KW
-    line = (block + width - 1) // width * width
-    pitch = line + lanes                     # rows of which no two begin at the same place of a page
-    sums, near = aligned(rows * line, src), np.zeros(chunk * pitch, src.dtype)
+    line = (block * OW + width - 1) // width * width + lanes         # rows of which no two begin at the same place of a page
+    sums, near = aligned(rows * line, src), np.zeros(chunk * line, src.dtype)
+    entries = np.empty(1 + SW * (1 + TAP * KH * KW), np.int64)
     for task in range(first, last):
         band, t = task % bands, task // bands
         g, n = t % G, t // G
@@ -408,12 +408,13 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
             one, other = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
             if one < other:
                 low, high = min(low, one), max(high, other)
-        for p0 in range(low * OW, high * OW, block):
-            pixels = min(block, high * OW - p0)
+        for i0 in range(low, high, block):
+            i1 = min(high, i0 + block)
+            p0, pixels = i0 * OW, (i1 - i0) * OW
             for f0 in range(0, FG, chunk):
                 nf = min(chunk, FG - f0)
                 for f in range(nf):
-                    copy_row(1, src, (n * F + g * FG + f0 + f) * P + p0, near, f * pitch, pixels)
+                    copy_row(1, src, (n * F + g * FG + f0 + f) * P + p0, near, f * line, pixels)
                 flags = KEEP if f0 else 0
                 for j in range(0, pixels, width):
                     left = min(width, pixels - j)
@@ -421,13 +422,48 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
                         height = panel_rows(min(panel, rows - r))
                         valid, a_at, to = min(height, rows - r), g * group + r * FG + f0 * height, r * line + j
                         if height == ROWS:
-                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to, line)
+                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to, line)
                         elif height == ROWS_HALF:
-                            pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                            pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
                                        line)
                         else:
-                            pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                            pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
                                        line)
+            if SW == 1 or SW == 2 or SW == 4:
+                gather_taps(sums, line, i0, i1, dst, plane, job, h0, h1, entries)
+                continue
             for r in range(rows):
                 c, kh, kw = r // (KH * KW), r // KW % KH, r % KW
                 add_patch_row(sums, r * line, p0, p0 + pixels, dst, plane + c * H * W, kh * DH - PT, kw * DW - PL, job, h0, h1)
+
+
+@jit
+def gather_taps(sums, line, i0, i1, dst, plane, geometry, h0, h1, entries):
+    """Each row h0 <= h < h1 of dx that output rows i0 .. i1 reach takes all their taps at once; sums: a row of `line` elements for each tap of each channel."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    apart = 1 + TAP * KH * KW
+    entries[0] = apart
+    for h in range(max(h0, i0 * SH - PT), min(h1, (i1 - 1) * SH + (KH - 1) * DH - PT + 1)):
+        for b in range(SW):
+            entries[1 + b * apart] = 0
+        for kh in range(KH):
+            i, rest = divmod(h + PT - kh * DH, SH)
+            if rest or i < i0 or i >= i1:
+                continue
+            for kw in range(KW):
+                b = (kw * DW - PL) % SW      # the phase whose columns this tap reaches, and how far along the output row it reads
+                at = 1 + b * apart
+                tap = at + 1 + TAP * entries[at]
+                entries[tap], entries[tap + 1] = (kh * KW + kw) * line + (i - i0) * OW, (b + PL - kw * DW) // SW
+                entries[at] += 1
+        for c in range(C // G):
+            to = plane + (c * H + h) * W
+            if SW == 1:
+                add_taps(1, sums, OW, entries, dst, to, W)
+            elif SW == 2:
+                add_taps(2, sums, OW, entries, dst, to, W)
+            else:
+                add_taps(4, sums, OW, entries, dst, to, W)
+            for b in range(SW):              # the next channel's rows
+                for t in range(entries[1 + b * apart]):
+                    entries[2 + b * apart + TAP * t] += KH * KW * line

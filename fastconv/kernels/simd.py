@@ -65,9 +65,13 @@ class Vector:
 
     def mask(self, n):
         """Which lanes are before lane n, an integer of the running kernel."""
-        indices = ir.VectorType(I32, self.lanes)
-        one = self.b.insert_element(ir.Constant(indices, ir.Undefined), self.b.trunc(n, I32), ir.Constant(I32, 0))
-        return self.b.icmp_signed("<", ir.Constant(indices, list(range(self.lanes))), self.b.shuffle_vector(one, one, self._splat))
+        every = self.broadcast_index(n)
+        return self.b.icmp_signed("<", ir.Constant(every.type, list(range(self.lanes))), every)
+
+    def broadcast_index(self, n):
+        """An integer of the running kernel in all lanes, 32 bits each."""
+        one = self.b.insert_element(ir.Constant(ir.VectorType(I32, self.lanes), ir.Undefined), self.b.trunc(n, I32), ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, one, self._splat)
 
     def _masked(self, what, kind, arguments):
         name = f"llvm.masked.{what}.v{self.lanes}f{8 * self.itemsize}.p0"

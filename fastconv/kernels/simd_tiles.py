@@ -14,9 +14,10 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import BYTES, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer
+from .simd import BYTES, I32, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer
 from .tiles import VECTOR_BYTES
 
+TAP = 2                                      # integers of a tap of `add_taps`
 KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
 
 
@@ -259,6 +260,68 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
     return sig, codegen
 
 
+# ---------------------------------------------------------------- rows of taps
+def _add_taps(step, source, n, entries, target, to, width):
+    """target[to + w] += sum over the taps of phase w % step of source[begin + w // step + shift], where 0 <= w // step + shift < n, for w < width.
+
+    entries (int64): for each of `step` phases the number of its taps, then room for all; TAP integers a tap: begin and shift. They begin
+    entries[0] integers apart, the first one at entries[1]. step: the literal 1, 2 or 4.
+    """
+    for w in range(width):
+        at = 1 + w % step * entries[0]
+        for t in range(entries[at]):
+            j = w // step + entries[at + 2 + TAP * t]
+            if 0 <= j < n:
+                target[to + w] += source[entries[at + 1 + TAP * t] + j]
+
+
+def _add_taps_intrinsic(typingctx, step, source, n, entries, target, to, width):
+    if not isinstance(step, types.IntegerLiteral):
+        return None
+    S, i = step.literal_value, types.int64
+
+    def interleave(v, phases):
+        """Vectors of every len(phases)-th element each; vectors of neighbours."""
+        if len(phases) == 1:
+            return phases
+        both = zip(interleave(v, phases[::2]), interleave(v, phases[1::2]))
+        orders = [ir.Constant(ir.VectorType(I32, v.lanes), [part * v.lanes // 2 + k // 2 + k % 2 * v.lanes for k in range(v.lanes)]) for part in range(2)]
+        return [v.b.shuffle_vector(even, odd, order) for even, odd in both for order in orders]
+
+    def codegen(context, builder, sig, args):
+        _, _, n, _, _, _, width = args
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, entry = (_pointer(context, builder, sig.args[k], args[k], _const(0)) for k in (1, 3))
+        end = _pointer(context, builder, sig.args[4], args[4], args[5])
+        indices = ir.VectorType(I32, v.lanes)
+        iota, limit = ir.Constant(indices, list(range(v.lanes))), v.broadcast_index(n)
+        apart = builder.load(entry)
+        sums = [cgutils.alloca_once(builder, v.type) for _ in range(S)]
+        with cgutils.for_range_slice(builder, _const(0), width, _const(S * v.lanes), I64) as (w, _):
+            j = builder.udiv(w, _const(S))
+            for b, total in enumerate(sums):
+                builder.store(v.zero, total)
+                here = builder.gep(entry, [builder.add(builder.mul(apart, _const(b)), _const(1))])
+                with cgutils.for_range(builder, builder.load(here)) as loop:
+                    tap = builder.gep(here, [builder.add(builder.mul(loop.index, _const(TAP)), _const(1))])
+                    k = builder.add(j, builder.load(builder.gep(tap, [_const(1)])))
+                    place = builder.gep(start, [builder.add(builder.load(tap), k)])
+                    inside = builder.and_(builder.icmp_signed(">=", k, _const(0)), builder.icmp_signed("<=", builder.add(k, _const(v.lanes)), n))
+                    with builder.if_else(inside, likely=True) as (whole, part):
+                        with whole:
+                            builder.store(builder.fadd(builder.load(total), v.load(place)), total)
+                        with part:
+                            mask = builder.icmp_unsigned("<", builder.add(iota, v.broadcast_index(k)), limit)
+                            builder.store(builder.fadd(builder.load(total), v.load_masked(place, mask)), total)
+            for part, value in enumerate(interleave(v, [builder.load(total) for total in sums])):
+                at = builder.add(w, _const(part * v.lanes))
+                place, mask = builder.gep(end, [at]), v.mask(builder.sub(width, at))
+                v.store_masked(builder.fadd(v.load_masked(place, mask), value), place, mask)
+        return context.get_dummy_value()
+
+    return types.void(step, source, i, entries, target, i, i), codegen
+
+
 def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
     return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
 
@@ -269,11 +332,13 @@ def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, flags, outer, step, i
 
 
 if config.DISABLE_JIT:
-    gather_tile, gather_tile_ahead, turn_block, pixel_tile = _gather_tile, _gather_tile_ahead, _turn_block, _pixel_tile
+    gather_tile, gather_tile_ahead, turn_block, pixel_tile, add_taps = _gather_tile, _gather_tile_ahead, _turn_block, _pixel_tile, _add_taps
 else:
     gather_tile = intrinsic(prefer_literal=True)(_gather_tile_intrinsic)
     gather_tile_ahead = intrinsic(prefer_literal=True)(_gather_tile_ahead_intrinsic)
     turn_block = intrinsic(_turn_block_intrinsic)
     pixel_tile = intrinsic(prefer_literal=True)(_pixel_tile_intrinsic)
-    for _compiled, _twin in ((gather_tile, _gather_tile), (gather_tile_ahead, _gather_tile_ahead), (turn_block, _turn_block), (pixel_tile, _pixel_tile)):
+    add_taps = intrinsic(prefer_literal=True)(_add_taps_intrinsic)
+    for _compiled, _twin in ((gather_tile, _gather_tile), (gather_tile_ahead, _gather_tile_ahead), (turn_block, _turn_block), (pixel_tile, _pixel_tile),
+                             (add_taps, _add_taps)):
         _compiled.__doc__ = _twin.__doc__
