@@ -73,15 +73,15 @@ def test_copy_vectors(dtype):
 
 @njit
 def fetch(source, at):
-    simd.fetch_vectors(VECTORS, source, at)
+    simd.prefetch(source, at, 100)
 
 
 @EACH_DTYPE
-def test_fetch_vectors_changes_nothing_and_never_fails(dtype):
+def test_prefetch_changes_nothing_and_never_fails(dtype):
     source = np.arange(5).astype(dtype)
     for at in (0, 3, 10**9, -10**9):
         fetch(source, at)
-        simd._fetch_vectors(VECTORS, source, at)
+        simd._prefetch(source, at, 100)
     assert np.array_equal(source, np.arange(5))
 
 

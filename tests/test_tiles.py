@@ -44,6 +44,27 @@ def test_gather_tile(rows, outer, inner, flags, dtype):
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
+@njit(error_model="numpy")
+def gather_ahead(ahead, ahead_step, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
+    simd_tiles.gather_tile_ahead(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row, ahead, ahead_step)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("beyond", [None, 0, 1 << 40])
+def test_fetching_ahead_changes_nothing(beyond, dtype):
+    """Whatever address is fetched, inside an array or nowhere."""
+    rng = np.random.default_rng(1)
+    width, outer, inner = VECTORS * simd.lanes(dtype), 3, 4
+    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + FULL * width))
+    offsets, taps = rng.integers(0, 300, FULL + 1), rng.integers(0, 90, inner + 2)
+    wanted, twin = c.copy(), c.copy()
+    gather(FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
+    ahead = 0 if beyond is None else x.ctypes.data + beyond
+    gather_ahead(ahead, 4096, KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
+    simd_tiles._gather_tile_ahead(FULL, VECTORS, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width, ahead, 4096)
+    assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
+
+
 def finished(value, bias, old, residual, flags):
     """What a tile does to its sums before it stores them."""
     value = value + (0 if bias is None else bias) + (old if flags & KEEP else 0) + (0 if residual is None else residual)
@@ -162,6 +183,78 @@ def test_load_tap(row0, row_step, column0, column_step, dtype):
     result = np.full(wanted.size + 6, -1, dtype)
     load_tap(src, 7, H, W, row0, row_step, rows, column0, column_step, columns, result, 3)
     assert np.array_equal(result[3:-3].reshape(wanted.shape), wanted) and (result[[0, 1, 2, -3, -2, -1]] == -1).all()
+
+
+@njit(error_model="numpy")
+def columns_of(source, source_row, n, target, places):
+    simd.prefetch(source, 5 * source.size, 100)
+    simd.turn_columns(source, 3, source_row, n, target, places, 1)
+
+
+@njit(error_model="numpy")
+def column_of(source, source_row, target):
+    simd.prefetch(source, 0, 100)
+    simd.turn_column(source, 3, source_row, target, 2)
+
+
+@EACH_DTYPE
+def test_columns_of_rows(dtype):
+    """Columns of as many rows as a vector has lanes: up to half a vector of them, each to a place of its own, or one."""
+    lanes, row = simd.lanes(dtype), 11
+    source = np.arange(3 + lanes * row, dtype=dtype)
+    rows = source[3:].reshape(lanes, row)
+    for n in range(lanes // 2 + 1):
+        places = np.random.default_rng(n).permutation(lanes // 2 + 1) * (lanes + 1)
+        target = np.full((lanes // 2 + 1) * (lanes + 1), -1, dtype)
+        twin, wanted = target.copy(), target.copy()
+        for k in range(n):
+            wanted[places[1 + k]:places[1 + k] + lanes] = rows[:, k]
+        columns_of(source, row, n, target, places)
+        simd._turn_columns(source, 3, row, n, twin, places, 1)
+        assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
+    target = np.full(lanes + 4, -1, dtype)
+    twin, wanted = target.copy(), target.copy()
+    wanted[2:2 + lanes] = rows[:, 0]
+    column_of(source, row, target)
+    simd._turn_column(source, 3, row, twin, 2)
+    assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
+
+
+@njit(error_model="numpy")
+def taps_of(step, source, n, entries, target, width):
+    if step == 1:
+        simd_tiles.add_taps(1, source, n, entries, target, 3, width)
+    elif step == 2:
+        simd_tiles.add_taps(2, source, n, entries, target, 3, width)
+    else:
+        simd_tiles.add_taps(4, source, n, entries, target, 3, width)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_add_taps(step, n, dtype):
+    """Taps that read before, inside and behind their row, phases without any; beside the rows lies what must not be read."""
+    rng = np.random.default_rng(n)
+    shifts = [[rng.integers(-2, 3) for _ in range(b % 3)] for b in range(1, step + 1)]
+    rows = rng.integers(-9, 9, (5, n)).astype(dtype)
+    source = np.full((5, n + 2 * simd.lanes(dtype)), np.nan, dtype)
+    source[:, simd.lanes(dtype):simd.lanes(dtype) + n] = rows
+    entries = np.zeros(1 + step * 5, np.int64)
+    entries[0] = 5
+    for width in (1, n * step, n * step + 3, max(1, n * step - 1)):
+        target = rng.integers(-9, 9, width + 10).astype(dtype)
+        twin, wanted = target.copy(), target.copy()
+        for b, taps in enumerate(shifts):
+            entries[1 + 5 * b] = len(taps)
+            for t, shift in enumerate(taps):
+                entries[2 + 5 * b + 2 * t:][:2] = (b + t) % 5 * source.shape[1] + simd.lanes(dtype), shift
+                for j, w in enumerate(range(b, width, step)):
+                    if 0 <= j + shift < n:
+                        wanted[3 + w] += rows[(b + t) % 5, j + shift]
+        taps_of(step, source.ravel(), n, entries, target, width)
+        simd_tiles._add_taps(step, source.ravel(), n, entries, twin, 3, width)
+        assert np.array_equal(target, wanted) and np.array_equal(twin, wanted)
 
 
 @njit(error_model="numpy")

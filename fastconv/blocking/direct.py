@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import direct, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
-from .parts import TASKS, even, round_up, split
+from .parts import even, round_up, split
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
@@ -121,19 +121,22 @@ def _columns(s: Shape) -> Stage:
     rows = C * taps
     panel = ROWS_HALF if tile_rows(rows, ROWS_HALF) < tile_rows(rows) else ROWS
     chunk = even(F, CHAIN)
-    block = max(width, min(round_up(P, width), COLUMNS_BYTES // ((rows + chunk) * s.size) // width * width))
+    row_bytes = (rows + chunk) * s.OW * s.size
+    block = even(s.OH, max(1, COLUMNS_BYTES // row_bytes))
     bands = max(1, min(s.H // (4 * max(s.SH, s.KH)) or 1, split(s.N * s.G, s.flops)))
     group = tile_rows(rows, panel) * F
     job = _job(s.N, s.C, s.H, s.W, s.F, s.OH, s.OW, s.KH, s.KW, s.SH, s.SW, s.PT, s.PL, s.DH, s.DW, s.G, bands, block, chunk, panel, group)
-    add = 6 if s.SW <= 2 else 2 * lanes      # vector operations to add one vector of a column to dx
-    cost = (F + TILE_COST) * tile_rows(rows, panel) * P / lanes + 2 * F * P / lanes + rows * (P / lanes * add + s.OH * ROW_COST)
+    taps = 5 * P / lanes if s.SW in (1, 2, 4) else 2 * P + s.OH * ROW_COST         # vector operations to add one row of columns to dx
+    vectors = bands * -(-s.OH // (bands * block)) * round_up(min(block, -(-s.OH // bands)) * s.OW, width) / lanes
+    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 2 * F * vectors + rows * taps
     # One weight for each row: "channels" are rows here, each of one tap.
     return Stage(direct.columns, job, np.zeros(1, np.int64), s.N * s.G * bands, pack.pack_rows_turned, _job(rows, F, 1, group, 1, panel),
-                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, (rows * block + chunk * (block + lanes)) * s.size,
-                 UNALIGNED * rows * F * P / lanes / max(1.0, cost))
+                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, block * row_bytes + 2 * width * (rows + chunk) * s.size,
+                 0.0 if row_bytes > MOST_COLUMNS_BYTES else UNALIGNED * rows * F * P / lanes / max(1.0, cost))
 
 
 COLUMNS_BYTES = 256 * 1024                   # columns that a task keeps until they are added, and the dout that they are made of
+MOST_COLUMNS_BYTES = 16 * 1024 * 1024        # of one output row, up to which columns serve
 
 
 def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,
@@ -180,7 +183,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     whole = not in_place and f_blocks > 1 and C * h.reach(rows) * pitch * size <= WHOLE_BYTES
     raw = 0
     if not prepared and N * row_blocks <= FEW_USES:
-        raw = (direct.TRANSPOSED if all_taps <= CHAIN else 0) if forward else direct.COPIED if h.kernel * w.kernel == 1 else 0
+        raw = 0 if all_taps > CHAIN else direct.TRANSPOSED if forward else direct.COPIED if all_taps == 1 else direct.TURNED
     header, offsets, numbers, at, begin = [], [], [], 0, direct.PHASE * phases
     for a, b in taps:
         header += [begin + len(offsets), len(a) * len(b), at]
@@ -188,7 +191,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         numbers += [i * w.kernel + j for _, i in a for _, j in b]
         at += len(a) * len(b) * C * padded
     grid = np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
-    table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel()])
+    table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel(), np.array(numbers, np.int64)])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
                rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
@@ -197,7 +200,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
             + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * phases * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
     cost *= IN_PLACE if in_place else GATHERED               # in place every channel is a stream of its own, and no prefetcher follows so many
-    room = (phases * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * most_taps * width if raw else 0)
+    room = (phases * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
     return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),

@@ -21,8 +21,8 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import copy_row, copy_vectors, fetch_vectors, transpose_block
-from .simd_tiles import KEEP, RELU, gather_tile, pixel_tile, turn_block
+from .simd import LINE_BYTES, copy_row, copy_vectors, prefetch, transpose_block, turn_column, turn_columns
+from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .window import load_window
 
@@ -31,7 +31,10 @@ LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
        "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw")
-TRANSPOSED, COPIED = 1, 2                    # raw weights: the forward's, and one tap's in the gradient to the input
+TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
+TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
+AHEAD = 4                                    # rows of raw weights fetched before they are packed
+FEW_COLUMNS = 2                              # taps left over that are packed one by one
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
 
@@ -70,18 +73,90 @@ def pack_panel(weight, start, row, columns, filters, panel, dst, to):
                 line[f] = column[min(f, valid - 1) * row]
 
 
+@jit
+def turn_taps(weight, start, T, valid, dst, places):
+    """dst[places[k] + c] = weight[start + c * T + k] for k < T and c < lanes: one filter's taps of one vector of channels.
+
+    Only `valid` channels are read; the last of them stands for those that are missing.
+    """
+    lanes = VECTOR_BYTES // weight.itemsize
+    half, done = lanes // 2, 0
+    if valid < lanes:
+        for k in range(T):
+            line, column = dst[places[k]:places[k] + lanes], weight[start + k:]
+            for c in range(lanes):
+                line[c] = column[min(c, valid - 1) * T]
+        return
+    while done + FEW_COLUMNS < T and start + (lanes - 1) * T + done + half <= weight.size:
+        turn_columns(weight, start + done, T, min(half, T - done), dst, places, done)
+        done += half
+    for k in range(done, T):
+        turn_column(weight, start + k, T, dst, places[k])
+
+
+@jit
+def place_taps(table, numbers, phases, at, phase_step, offset, panel, places, steps):
+    """places[tap]: where the taps of a panel's first row go, at + their place in a panel of (rows * taps of the phase, panel); steps[tap]: and how
+    far the next row's are behind. Phases begin phase_step for each tap before them, and this panel `offset` for each of their taps behind that.
+
+    The numbers of the taps stand in table[numbers], phase by phase.
+    """
+    before = 0
+    for q in range(phases):
+        taps = table[PHASE * q + 1]
+        for t in range(taps):
+            tap = table[numbers + before + t]
+            places[tap], steps[tap] = at + before * phase_step + offset * taps + t * panel, taps * panel
+        before += taps
+
+
+@jit(inline=True)
+def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers, places, steps, packed):
+    """Weights as they are into the panels of `count` filters from f on, for a chunk of channels: all phases of one panel, or one tap of several.
+
+    places, steps: scratch for `place_taps`.
+    """
+    lanes = VECTOR_BYTES // weight.itemsize
+    panel = panel_width(count, lanes)
+    if raw == TRANSPOSED:
+        pack_panel(weight, (g * F + f) * C * T + c0 * T, C * T, nc * T, min(panel, count), panel, packed, 0)
+    elif raw == COPIED:
+        for k in range(nc):
+            to, start = 0, (g * C + c0 + k) * F + f
+            prefetch(weight, start + AHEAD * F, count)
+            for v in range(0, count, VECTORS * lanes):
+                panel = panel_width(count - v, lanes)
+                copy_row(1, weight, start + v, packed, to + k * panel, min(panel, count - v))
+                to += nc * panel
+    else:
+        for v in range(0, panel, lanes):
+            place_taps(table, numbers, phases, v, nc * panel, 0, panel, places, steps)
+            for k in range(nc):
+                start = ((g * C + c0 + k) * F + f + v) * T
+                if v == 0:
+                    prefetch(weight, start + AHEAD * F * T, count * T)
+                turn_taps(weight, start, T, min(lanes, count - v), packed, places)
+                for t in range(T):
+                    places[t] += steps[t]
+
+
 # ---------------------------------------------------------------- filters along the vectors
 @jit
 def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, row, tight,
-                  rest, spare):
+                  rest, spare, ahead=0, ahead_step=0):
     """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in
     table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
+
+    ahead: the address of weights that come next, `channels` runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles
+    fetch them while they compute. 0 for none.
     """
     for p in range(0, pixels, ROWS):
         left, to = pixels - p, total_at + p * row
         if left >= ROWS:
             if width > lanes:
-                gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
+                part = ahead + p // ROWS * taps * LINE_BYTES if ahead and p < VECTORS * ROWS else 0
+                gather_tile_ahead(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to,
+                                  row, part, ahead_step)
             else:
                 gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
             continue
@@ -120,7 +195,13 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     segment = (grid_w - 1) * step_w + extent_w
     window_rows = (rows - 1) * step_h + extent_h
     window = aligned(0 if in_place else (C if whole else chunk) * window_rows * segment, src)
-    packed = aligned(chunk * most_taps * width if raw else 0, src)
+    all_taps = 0
+    for q in range(phases):
+        all_taps += table[PHASE * q + 1]
+    numbers = pixel_table + rows * grid_w
+    packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
+    places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
+    ahead_step = F * all_taps * src.itemsize                 # from one channel of raw weights to the next
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(phases * room, src)
     turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
@@ -146,25 +227,29 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
             else:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
                 base, plane = 0, loaded * segment
-            for q in range(phases):
-                tap_at, taps, weights = table[PHASE * q], table[PHASE * q + 1], g * group_weights + table[PHASE * q + 2]
-                for t0 in range(0, taps, most_taps):
-                    nt = min(most_taps, taps - t0)
-                    flags = KEEP if c0 + t0 else 0
-                    to = q * room
-                    for f in range(f0, f1, width):
-                        panel = panel_width(F - f, lanes)
-                        at = weights + f * C * taps + (c0 * taps + t0) * panel
-                        if raw == TRANSPOSED:
-                            pack_panel(weight, (g * F + f) * C * taps + c0 * taps, C * taps, nc * taps, min(panel, F - f), panel, packed, 0)
-                            at = 0
-                        elif raw:
-                            for k in range(nc):
-                                copy_row(1, weight, (g * C + c0 + k) * F + f, packed, k * panel, min(panel, F - f))
-                            at = 0
-                        gather_pixels(pixels, panel, lanes, flags, nc, plane, nt, window if not in_place else src, base, table, pixel_table,
-                                      tap_at + t0, packed if raw else weight, at, total, to, panel, False, rest, packed)
-                        to += (rows * grid_w + ROWS + lanes) * panel
+            to, near, f_near, ahead = 0, 0, f0, 0
+            for f in range(f0, f1, width):
+                panel = panel_width(F - f, lanes)
+                if raw and f == f_near:
+                    f_near, near = min(f1, f + (TOGETHER if raw == COPIED else 1) * width), 0
+                    ahead = 0
+                    if raw == COPIED or raw == TURNED:       # what is packed next: here, or by the next task
+                        next_c, next_f = (c0, f_near) if f_near < f1 else (c0 + nc, f0) if c0 + nc < C else (0, f1)
+                        if next_f < F:
+                            ahead = weight.ctypes.data + ((g * C + next_c) * F + next_f) * all_taps * src.itemsize
+                    pack_near(raw, weight, g, C, F, all_taps, c0, nc, f, min(F, f_near) - f, phases, table, numbers, places, steps, packed)
+                for q in range(phases):
+                    tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
+                    for t0 in range(0, taps, most_taps):
+                        nt = min(most_taps, taps - t0)
+                        at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
+                        gather_pixels(pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
+                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, q * room + to, panel, False, rest, packed,
+                                      ahead, ahead_step)
+                        if ahead:
+                            ahead += VECTORS * nt * LINE_BYTES
+                    near += nc * taps * panel
+                to += (rows * grid_w + ROWS + lanes) * panel
         to = 0
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)
@@ -252,7 +337,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                 for c in range(nc):
                     start = base + c * W + j0
                     for j in range(nj // width):
-                        fetch_vectors(VECTORS, src, start + j * width + 2 * W)        # of the next channel but one
+                        prefetch(src, start + j * width + 2 * W, width)        # of the next channel but one
                         copy_vectors(VECTORS, src, start + j * width, window, j * near + c * width)
                     if nj % width:
                         to = nj // width * near + c * width
@@ -300,18 +385,18 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
 def columns(first, last, src, weight, dst, bias, residual, job, table):
     """The gradient to the input for few channels. Tasks: a band of rows of dx of one group of one image; bands go fastest.
 
-    A block of output pixels gives the columns, a row for each tap of each channel and a pixel along the vectors: dout, copied near,
-    times the weights as `pack_rows_turned` left them. Then each row is added to dx where its tap reads. The job begins with the
-    geometry; then bands, pixels of a block, filters of a chunk, rows of a panel, elements of one packed group. table: one 0.
+    A block of output rows gives the columns, a row for each tap of each channel and a pixel along the vectors: dout, copied near,
+    times the weights as `pack_rows_turned` left them. Then each row of dx takes what its taps left for it. The job begins with the
+    geometry; then bands, output rows of a block, filters of a chunk, rows of a panel, elements of one packed group. table: one 0.
     """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(job)
     bands, block, chunk, panel, group = job[16], job[17], job[18], job[19], job[20]
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     P, FG, rows = OH * OW, F // G, C // G * KH * KW
-    line = (block + width - 1) // width * width
-    pitch = line + lanes                     # rows of which no two begin at the same place of a page
-    sums, near = aligned(rows * line, src), np.zeros(chunk * pitch, src.dtype)
+    line = (block * OW + width - 1) // width * width + lanes         # rows of which no two begin at the same place of a page
+    sums, near = aligned(rows * line, src), np.zeros(chunk * line, src.dtype)
+    entries = np.empty(1 + SW * (1 + TAP * KH * KW), np.int64)
     for task in range(first, last):
         band, t = task % bands, task // bands
         g, n = t % G, t // G
@@ -324,12 +409,13 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
             one, other = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
             if one < other:
                 low, high = min(low, one), max(high, other)
-        for p0 in range(low * OW, high * OW, block):
-            pixels = min(block, high * OW - p0)
+        for i0 in range(low, high, block):
+            i1 = min(high, i0 + block)
+            p0, pixels = i0 * OW, (i1 - i0) * OW
             for f0 in range(0, FG, chunk):
                 nf = min(chunk, FG - f0)
                 for f in range(nf):
-                    copy_row(1, src, (n * F + g * FG + f0 + f) * P + p0, near, f * pitch, pixels)
+                    copy_row(1, src, (n * F + g * FG + f0 + f) * P + p0, near, f * line, pixels)
                 flags = KEEP if f0 else 0
                 for j in range(0, pixels, width):
                     left = min(width, pixels - j)
@@ -337,13 +423,48 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
                         height = panel_rows(min(panel, rows - r))
                         valid, a_at, to = min(height, rows - r), g * group + r * FG + f0 * height, r * line + j
                         if height == ROWS:
-                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to, line)
+                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to, line)
                         elif height == ROWS_HALF:
-                            pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                            pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
                                        line)
                         else:
-                            pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, pitch, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                            pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
                                        line)
+            if SW == 1 or SW == 2 or SW == 4:
+                gather_taps(sums, line, i0, i1, dst, plane, job, h0, h1, entries)
+                continue
             for r in range(rows):
                 c, kh, kw = r // (KH * KW), r // KW % KH, r % KW
                 add_patch_row(sums, r * line, p0, p0 + pixels, dst, plane + c * H * W, kh * DH - PT, kw * DW - PL, job, h0, h1)
+
+
+@jit
+def gather_taps(sums, line, i0, i1, dst, plane, geometry, h0, h1, entries):
+    """Each row h0 <= h < h1 of dx that output rows i0 .. i1 reach takes all their taps at once; sums: a row of `line` elements for each tap of each channel."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
+    apart = 1 + TAP * KH * KW
+    entries[0] = apart
+    for h in range(max(h0, i0 * SH - PT), min(h1, (i1 - 1) * SH + (KH - 1) * DH - PT + 1)):
+        for b in range(SW):
+            entries[1 + b * apart] = 0
+        for kh in range(KH):
+            i, rest = divmod(h + PT - kh * DH, SH)
+            if rest or i < i0 or i >= i1:
+                continue
+            for kw in range(KW):
+                b = (kw * DW - PL) % SW      # the phase whose columns this tap reaches, and how far along the output row it reads
+                at = 1 + b * apart
+                tap = at + 1 + TAP * entries[at]
+                entries[tap], entries[tap + 1] = (kh * KW + kw) * line + (i - i0) * OW, (b + PL - kw * DW) // SW
+                entries[at] += 1
+        for c in range(C // G):
+            to = plane + (c * H + h) * W
+            if SW == 1:
+                add_taps(1, sums, OW, entries, dst, to, W)
+            elif SW == 2:
+                add_taps(2, sums, OW, entries, dst, to, W)
+            else:
+                add_taps(4, sums, OW, entries, dst, to, W)
+            for b in range(SW):              # the next channel's rows
+                for t in range(entries[1 + b * apart]):
+                    entries[2 + b * apart + TAP * t] += KH * KW * line

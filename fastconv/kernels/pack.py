@@ -6,10 +6,12 @@ convolution goes.
 """
 from __future__ import annotations
 
-from .direct import LANES_32, LANES_64, PHASE, pack_panel, panel_width
-from .gemm import aligned, pack_a, panel_rows
+import numpy as np
+
+from .direct import pack_panel, panel_width, place_taps, turn_taps
+from .gemm import pack_a, panel_rows
 from .jit import jit
-from .simd import copy_row, copy_vectors, transpose_block
+from .simd import copy_row, copy_vectors
 from .tiles import VECTOR_BYTES, VECTORS
 
 
@@ -36,44 +38,21 @@ def pack_channels(first, last, src, weight, dst, bias, residual, job, table):
     lanes = VECTOR_BYTES // weight.itemsize
     width = VECTORS * lanes
     panels = (C + width - 1) // width
-    turned = aligned((T + lanes) * lanes, weight)            # one filter's taps of one vector of channels
+    places, steps = np.empty(T, np.int64), np.empty(T, np.int64)
     for t in range(first, last):
         g, c0 = t // panels, t % panels * width
         panel = panel_width(C - c0, lanes)
         for v in range(0, panel, lanes):
             valid = min(lanes, C - c0 - v)
-            if T == 1 and valid == lanes:
-                for f in range(F):
-                    copy_vectors(1, weight, (g * F + f) * C + c0 + v, dst, g * group + (c0 * F + f * panel) + v)
-                continue
-            turned[:] = 0
-            for f in range(F if valid > 0 else 0):
+            place_taps(table, table[0], phases, g * group + v, group // T, c0 * F, panel, places, steps)
+            for f in range(F):
                 start = ((g * F + f) * C + c0 + v) * T
-                # Whole vectors of taps are read while they end inside the weights.
-                whole = (T + lanes - 1) // lanes * lanes
-                if valid < lanes or start + (lanes - 1) * T + whole > weight.size:
-                    whole = 0
-                for k in range(0, whole, lanes):
-                    if weight.itemsize == 4:
-                        transpose_block(LANES_32, LANES_32, weight, start + k, T, turned, k * lanes, lanes)
-                    else:
-                        transpose_block(LANES_64, LANES_64, weight, start + k, T, turned, k * lanes, lanes)
-                if whole == 0:
-                    for k in range(T):
-                        line, column = turned[k * lanes:(k + 1) * lanes], weight[start + k:]
-                        for c in range(valid):
-                            line[c] = column[c * T]
-                for q in range(phases):
-                    tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
-                    to = g * group + table[PHASE * q + 2] + (c0 * F + f * panel) * taps + v
-                    for k in range(taps):
-                        copy_vectors(1, turned, table[tap_at + k] * lanes, dst, to + k * panel)
-            if valid <= 0:
-                for q in range(phases):
-                    taps = table[PHASE * q + 1]
-                    to = g * group + table[PHASE * q + 2] + c0 * F * taps + v
-                    for k in range(F * taps):
-                        dst[to + k * panel:to + k * panel + lanes] = 0
+                if T == 1 and valid == lanes:
+                    copy_vectors(1, weight, start, dst, places[0])
+                else:
+                    turn_taps(weight, start, T, valid, dst, places)
+                for k in range(T):
+                    places[k] += steps[k]
 
 
 @jit

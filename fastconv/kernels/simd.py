@@ -17,6 +17,18 @@ from .tiles import FMA, REGISTERS, VECTOR_BYTES
 I32, I64 = ir.IntType(32), ir.IntType(64)
 PIN_REGISTER = {"avx512": "v", "avx2": "v", "neon": "w"}        # LLVM's constraint letter for a vector register, where there is FMA
 CHAINS = 24 if REGISTERS >= 32 else 14         # independent accumulators of the burst: they hide the latency, and fit the registers
+LINE_BYTES = 64
+BYTES = ir.IntType(8).as_pointer()
+ALL_LEVELS, SECOND_LEVEL = 3, 2                # of the caches that a prefetched line goes into
+
+
+def either(twin, code, literal=False):
+    """The intrinsic that `code` emits, or its plain-loop twin where nothing is compiled. literal: some arguments are known when it is emitted."""
+    if config.DISABLE_JIT:
+        return twin
+    made = intrinsic(prefer_literal=literal)(code)
+    made.__doc__ = twin.__doc__
+    return made
 
 
 def lanes(dtype: np.dtype | type) -> int:
@@ -54,13 +66,6 @@ class Vector:
     def store(self, value, pointer):
         self.b.store(value, self.b.bitcast(pointer, value.type.as_pointer())).align = self.itemsize
 
-    def prefetch(self, pointer, write):
-        """Bring the line of this place near, to be written (1) or read (0): whatever the place, nothing fails."""
-        place = self.b.bitcast(pointer, ir.IntType(8).as_pointer())
-        function = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
-        self.b.call(cgutils.get_or_insert_function(self.b.module, function, "llvm.prefetch.p0"),
-                    [place, *(ir.Constant(I32, n) for n in (write, 3, 1))])
-
     def store_first(self, value, n, pointer):
         """Store the first n lanes of value, n known when the kernel is compiled."""
         if n >= self.lanes:
@@ -69,9 +74,13 @@ class Vector:
 
     def mask(self, n):
         """Which lanes are before lane n, an integer of the running kernel."""
-        indices = ir.VectorType(I32, self.lanes)
-        one = self.b.insert_element(ir.Constant(indices, ir.Undefined), self.b.trunc(n, I32), ir.Constant(I32, 0))
-        return self.b.icmp_signed("<", ir.Constant(indices, list(range(self.lanes))), self.b.shuffle_vector(one, one, self._splat))
+        every = self.broadcast_index(n)
+        return self.b.icmp_signed("<", ir.Constant(every.type, list(range(self.lanes))), every)
+
+    def broadcast_index(self, n):
+        """An integer of the running kernel in all lanes, 32 bits each."""
+        one = self.b.insert_element(ir.Constant(ir.VectorType(I32, self.lanes), ir.Undefined), self.b.trunc(n, I32), ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, one, self._splat)
 
     def _masked(self, what, kind, arguments):
         name = f"llvm.masked.{what}.v{self.lanes}f{8 * self.itemsize}.p0"
@@ -87,17 +96,33 @@ class Vector:
         place = self.b.bitcast(pointer, self.type.as_pointer())
         return self._masked("load", self.type, [place, ir.Constant(I32, self.itemsize), mask, self.zero])
 
+    def prefetch(self, place, write=False, locality=ALL_LEVELS):
+        """Ask for the cache line of this address, which may be any: to read it, or to write there."""
+        place = self.b.bitcast(place, BYTES)
+        kind = ir.FunctionType(ir.VoidType(), [BYTES, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        self.b.call(function, [place, *(ir.Constant(I32, n) for n in (int(write), locality, 1))])       # the last: data
+
     def relu(self, value):
         """0 where value < 0; NaN stays."""
         return self.b.select(self.b.fcmp_ordered("<", value, self.zero), self.zero, value)
 
     def transpose(self, rows):
         """`lanes` vectors as the rows of a square matrix; its columns. One exchange of halves, quarters, ... a step."""
-        n, half = self.lanes, self.lanes // 2
+        return self._exchange(rows, self.lanes // 2)
+
+    def transpose_halves(self, halves):
+        """`lanes` rows of half a vector each; their columns."""
+        n = self.lanes // 2
+        both = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        return self._exchange([self.b.shuffle_vector(halves[r], halves[r + n], both) for r in range(n)], n // 2)
+
+    def _exchange(self, rows, half):
+        n = self.lanes
         while half:
             low = ir.Constant(ir.VectorType(I32, n), [i if not i & half else n + i - half for i in range(n)])
             high = ir.Constant(ir.VectorType(I32, n), [i + half if not i & half else n + i for i in range(n)])
-            for i in range(n):
+            for i in range(len(rows)):
                 if not i & half:
                     a, b = rows[i], rows[i + half]
                     rows[i], rows[i + half] = self.b.shuffle_vector(a, b, low), self.b.shuffle_vector(a, b, high)
@@ -219,24 +244,6 @@ def _copy_vectors_intrinsic(typingctx, vectors, source, at, target, to):
         return context.get_dummy_value()
 
     return types.void(vectors, source, types.int64, target, types.int64), codegen
-
-
-def _fetch_vectors(vectors, source, at):
-    """Bring source[at:at + vectors * lanes] near, to be read soon: nothing changes, and nothing fails behind the end."""
-
-
-def _fetch_vectors_intrinsic(typingctx, vectors, source, at):
-    if not isinstance(vectors, types.IntegerLiteral):
-        return None
-
-    def codegen(context, builder, sig, args):
-        v = Vector(context, builder, sig.args[1].dtype)
-        start = _pointer(context, builder, sig.args[1], args[1], args[2])
-        for j in range(sig.args[0].literal_value):
-            v.prefetch(builder.gep(start, [ir.Constant(I64, j * v.lanes)]), 0)
-        return context.get_dummy_value()
-
-    return types.void(vectors, source, types.int64), codegen
 
 
 def _copy_row(step, source, at, target, to, n):
@@ -484,6 +491,54 @@ def _transpose_block_intrinsic(typingctx, rows, valid, source, at, source_row, t
     return types.void(rows, i, source, i, i, target, i, i), codegen
 
 
+def _turn_columns(source, at, source_row, n, target, places, places_at):
+    """target[places[places_at + k] + r] = source[at + r * source_row + k] for r < lanes and k < n <= half a vector.
+
+    Half a vector of each row of the source is read. places: int64.
+    """
+    for k in range(n):
+        for r in range(VECTOR_BYTES // source.itemsize):
+            target[places[places_at + k] + r] = source[at + r * source_row + k]
+
+
+def _turn_columns_intrinsic(typingctx, source, at, source_row, n, target, places, places_at):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[0].dtype)
+        start, place = _pointer(context, builder, sig.args[0], args[0], args[1]), _pointer(context, builder, sig.args[5], args[5], args[6])
+        end = _pointer(context, builder, sig.args[4], args[4], ir.Constant(I64, 0))
+        halves = [v.load(builder.gep(start, [builder.mul(args[2], ir.Constant(I64, r))]), v.lanes // 2) for r in range(v.lanes)]
+        for k, column in enumerate(v.transpose_halves(halves)):
+            with builder.if_then(builder.icmp_signed("<", ir.Constant(I64, k), args[3]), likely=True):
+                v.store(column, builder.gep(end, [builder.load(builder.gep(place, [ir.Constant(I64, k)]))]))
+        return context.get_dummy_value()
+
+    return types.void(source, i, i, i, target, places, i), codegen
+
+
+def _turn_column(source, at, source_row, target, to):
+    """target[to + r] = source[at + r * source_row] for r < lanes."""
+    for r in range(VECTOR_BYTES // source.itemsize):
+        target[to + r] = source[at + r * source_row]
+
+
+def _turn_column_intrinsic(typingctx, source, at, source_row, target, to):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[0].dtype)
+        start, end = _pointer(context, builder, sig.args[0], *args[:2]), _pointer(context, builder, sig.args[3], *args[3:])
+        column = v.zero
+        for r in range(v.lanes):
+            element = builder.load(builder.gep(start, [builder.mul(args[2], ir.Constant(I64, r))]))
+            column = builder.insert_element(column, element, ir.Constant(I32, r))
+        v.store(column, end)
+        return context.get_dummy_value()
+
+    return types.void(source, i, i, target, i), codegen
+
+
 def _fma_burst(like, n):
     """Run n steps of CHAINS independent vector multiply-adds in the dtype of like, the core's peak. Returns a sum that depends on all.
 
@@ -515,19 +570,28 @@ def _fma_burst_intrinsic(typingctx, like, n):
     return like.dtype(like, types.int64), codegen
 
 
-_TWINS = (_gemm_tile, _copy_vectors, _fetch_vectors, _copy_row, _copy_rows, _add_even, _max_pairs, _transpose_block, _fma_burst)
+def _prefetch(source, at, n):
+    """Bring the cache lines of source[at:at + n] near; they may lie outside."""
 
-if config.DISABLE_JIT:
-    gemm_tile, copy_vectors, fetch_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst = _TWINS
-else:
-    gemm_tile = intrinsic(prefer_literal=True)(_gemm_tile_intrinsic)
-    copy_vectors = intrinsic(prefer_literal=True)(_copy_vectors_intrinsic)
-    fetch_vectors = intrinsic(prefer_literal=True)(_fetch_vectors_intrinsic)
-    copy_row = intrinsic(prefer_literal=True)(_copy_row_intrinsic)
-    copy_rows = intrinsic(prefer_literal=True)(_copy_rows_intrinsic)
-    add_even = intrinsic(_add_even_intrinsic)
-    max_pairs = intrinsic(_max_pairs_intrinsic)
-    transpose_block = intrinsic(prefer_literal=True)(_transpose_block_intrinsic)
-    fma_burst = intrinsic(_fma_burst_intrinsic)
-    for _compiled, _twin in zip((gemm_tile, copy_vectors, fetch_vectors, copy_row, copy_rows, add_even, max_pairs, transpose_block, fma_burst), _TWINS):
-        _compiled.__doc__ = _twin.__doc__
+
+def _prefetch_intrinsic(typingctx, source, at, n):
+    def codegen(context, builder, sig, args):
+        v, start = Vector(context, builder, sig.args[0].dtype), _pointer(context, builder, sig.args[0], *args[:2])
+        with cgutils.for_range_slice(builder, ir.Constant(I64, 0), args[2], ir.Constant(I64, LINE_BYTES // v.itemsize), I64) as (i, _):
+            v.prefetch(builder.gep(start, [i]))
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64), codegen
+
+
+gemm_tile = either(_gemm_tile, _gemm_tile_intrinsic, literal=True)
+copy_vectors = either(_copy_vectors, _copy_vectors_intrinsic, literal=True)
+copy_row = either(_copy_row, _copy_row_intrinsic, literal=True)
+copy_rows = either(_copy_rows, _copy_rows_intrinsic, literal=True)
+add_even = either(_add_even, _add_even_intrinsic)
+max_pairs = either(_max_pairs, _max_pairs_intrinsic)
+transpose_block = either(_transpose_block, _transpose_block_intrinsic, literal=True)
+turn_columns = either(_turn_columns, _turn_columns_intrinsic)
+turn_column = either(_turn_column, _turn_column_intrinsic)
+fma_burst = either(_fma_burst, _fma_burst_intrinsic)
+prefetch = either(_prefetch, _prefetch_intrinsic)

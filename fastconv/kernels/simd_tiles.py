@@ -14,11 +14,11 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import I64, Vector, _pointer
+from .simd import BYTES, I32, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer
 from .tiles import VECTOR_BYTES
 
 STEPS_AHEAD = 64                             # of a tile's rows of b, from where they are fetched
-LINE = 64                                    # bytes of a line of the cache
+TAP = 2                                      # integers of a tap of `add_taps`
 KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
 
 
@@ -57,11 +57,16 @@ def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, off
             c[place] = c[place] + total if flags & KEEP else total
 
 
-def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+def _gather_tile_ahead(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step):
+    """The same, and of what comes next the cache line at address ahead + o * ahead_step + t * LINE_BYTES is fetched at each step. ahead: 0 for nothing."""
+    _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+
+
+def _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, *ahead):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i)
+    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i, *(i for _ in ahead))
 
     def codegen(context, builder, sig, args):
         flags, outer, step, inner = args[2:6]
@@ -70,15 +75,22 @@ def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, 
         starts = [builder.gep(x0, [builder.load(builder.gep(offset, [_const(r)]))]) for r in range(R)]
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         at, b_next = cgutils.alloca_once_value(builder, _const(0)), cgutils.alloca_once_value(builder, b0)
+        if ahead:
+            nothing = builder.icmp_signed("==", args[17], _const(0))
+            place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[17]))
         with cgutils.for_range(builder, outer):
             with cgutils.for_range(builder, inner) as loop:
+                if ahead:
+                    v.prefetch(builder.inttoptr(builder.add(builder.load(place), builder.mul(loop.index, _const(LINE_BYTES))), BYTES), locality=SECOND_LEVEL)
                 here, b_here = builder.add(builder.load(at), builder.load(builder.gep(tap, [loop.index]))), builder.load(b_next)
                 b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
-                for line in range(0, V * VECTOR_BYTES, LINE):            # of b some steps ahead: where b streams from afar, it arrives in time
-                    v.prefetch(builder.gep(b_here, [_const(STEPS_AHEAD * V * v.lanes + line // v.itemsize)]), 0)
+                for line in range(0, V * VECTOR_BYTES, LINE_BYTES):            # of b some steps ahead: where b streams from afar, it arrives in time
+                    v.prefetch(builder.gep(b_here, [_const(STEPS_AHEAD * V * v.lanes + line // v.itemsize)]))
                 _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [here])), b_v)
                 builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
             builder.store(builder.add(builder.load(at), step), at)
+            if ahead:
+                builder.store(builder.add(builder.load(place), args[18]), place)
         lines = [builder.gep(c0, [builder.mul(args[16], _const(r))]) for r in range(R)]
         places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
         with builder.if_then(_flag(builder, flags, KEEP)):
@@ -207,7 +219,7 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
         for r in range(R):
             row = builder.gep(y0, [builder.mul(y_row, _const(r))])
             for j in range(V):
-                v.prefetch(builder.gep(row, [_const(j * v.lanes)]), 1)
+                v.prefetch(builder.gep(row, [_const(j * v.lanes)]), write=True)
         with builder.if_then(builder.icmp_signed(">=", bias_at, _const(0))):
             each_row(add_bias)
         a_next, at = cgutils.alloca_once_value(builder, a0), cgutils.alloca_once_value(builder, x0)
@@ -256,11 +268,85 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
     return sig, codegen
 
 
+# ---------------------------------------------------------------- rows of taps
+def _add_taps(step, source, n, entries, target, to, width):
+    """target[to + w] += sum over the taps of phase w % step of source[begin + w // step + shift], where 0 <= w // step + shift < n, for w < width.
+
+    entries (int64): for each of `step` phases the number of its taps, then room for all; TAP integers a tap: begin and shift. They begin
+    entries[0] integers apart, the first one at entries[1]. step: the literal 1, 2 or 4.
+    """
+    for w in range(width):
+        at = 1 + w % step * entries[0]
+        for t in range(entries[at]):
+            j = w // step + entries[at + 2 + TAP * t]
+            if 0 <= j < n:
+                target[to + w] += source[entries[at + 1 + TAP * t] + j]
+
+
+def _add_taps_intrinsic(typingctx, step, source, n, entries, target, to, width):
+    if not isinstance(step, types.IntegerLiteral):
+        return None
+    S, i = step.literal_value, types.int64
+
+    def interleave(v, phases):
+        """Vectors of every len(phases)-th element each; vectors of neighbours."""
+        if len(phases) == 1:
+            return phases
+        both = zip(interleave(v, phases[::2]), interleave(v, phases[1::2]))
+        orders = [ir.Constant(ir.VectorType(I32, v.lanes), [part * v.lanes // 2 + k // 2 + k % 2 * v.lanes for k in range(v.lanes)]) for part in range(2)]
+        return [v.b.shuffle_vector(even, odd, order) for even, odd in both for order in orders]
+
+    def codegen(context, builder, sig, args):
+        _, _, n, _, _, _, width = args
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, entry = (_pointer(context, builder, sig.args[k], args[k], _const(0)) for k in (1, 3))
+        end = _pointer(context, builder, sig.args[4], args[4], args[5])
+        indices = ir.VectorType(I32, v.lanes)
+        iota, limit = ir.Constant(indices, list(range(v.lanes))), v.broadcast_index(n)
+        apart = builder.load(entry)
+        sums = [cgutils.alloca_once(builder, v.type) for _ in range(S)]
+        with cgutils.for_range_slice(builder, _const(0), width, _const(S * v.lanes), I64) as (w, _):
+            j = builder.udiv(w, _const(S))
+            for b, total in enumerate(sums):
+                builder.store(v.zero, total)
+                here = builder.gep(entry, [builder.add(builder.mul(apart, _const(b)), _const(1))])
+                with cgutils.for_range(builder, builder.load(here)) as loop:
+                    tap = builder.gep(here, [builder.add(builder.mul(loop.index, _const(TAP)), _const(1))])
+                    k = builder.add(j, builder.load(builder.gep(tap, [_const(1)])))
+                    place = builder.gep(start, [builder.add(builder.load(tap), k)])
+                    inside = builder.and_(builder.icmp_signed(">=", k, _const(0)), builder.icmp_signed("<=", builder.add(k, _const(v.lanes)), n))
+                    with builder.if_else(inside, likely=True) as (whole, part):
+                        with whole:
+                            builder.store(builder.fadd(builder.load(total), v.load(place)), total)
+                        with part:
+                            mask = builder.icmp_unsigned("<", builder.add(iota, v.broadcast_index(k)), limit)
+                            builder.store(builder.fadd(builder.load(total), v.load_masked(place, mask)), total)
+            for part, value in enumerate(interleave(v, [builder.load(total) for total in sums])):
+                at = builder.add(w, _const(part * v.lanes))
+                place, mask = builder.gep(end, [at]), v.mask(builder.sub(width, at))
+                v.store_masked(builder.fadd(v.load_masked(place, mask), value), place, mask)
+        return context.get_dummy_value()
+
+    return types.void(step, source, i, entries, target, i, i), codegen
+
+
+def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+    return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+
+
+def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row,
+                                 ahead, ahead_step):
+    return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step)
+
+
 if config.DISABLE_JIT:
-    gather_tile, turn_block, pixel_tile = _gather_tile, _turn_block, _pixel_tile
+    gather_tile, gather_tile_ahead, turn_block, pixel_tile, add_taps = _gather_tile, _gather_tile_ahead, _turn_block, _pixel_tile, _add_taps
 else:
     gather_tile = intrinsic(prefer_literal=True)(_gather_tile_intrinsic)
+    gather_tile_ahead = intrinsic(prefer_literal=True)(_gather_tile_ahead_intrinsic)
     turn_block = intrinsic(_turn_block_intrinsic)
     pixel_tile = intrinsic(prefer_literal=True)(_pixel_tile_intrinsic)
-    for _compiled, _twin in ((gather_tile, _gather_tile), (turn_block, _turn_block), (pixel_tile, _pixel_tile)):
+    add_taps = intrinsic(prefer_literal=True)(_add_taps_intrinsic)
+    for _compiled, _twin in ((gather_tile, _gather_tile), (gather_tile_ahead, _gather_tile_ahead), (turn_block, _turn_block), (pixel_tile, _pixel_tile),
+                             (add_taps, _add_taps)):
         _compiled.__doc__ = _twin.__doc__
