@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from . import check
-from .blocking import depthwise, direct, im2col
+from .blocking import depthwise, direct, im2col, winograd
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
 
-ALGORITHMS = ("auto", "direct", "im2col", "depthwise")
+ALGORITHMS = ("auto", "direct", "im2col", "depthwise", "winograd")
 PRECISIONS = ("high", "highest")
-BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise}
+BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise, "winograd": winograd}
 
 FEW_FILTERS = 4                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
 
@@ -158,6 +158,9 @@ def _choose(algorithm: str, s: Shape) -> str:
     """The algorithm of the forward pass and of the gradient to the input."""
     if algorithm == "depthwise" and not depthwise.fits(s):
         raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
+    if algorithm == "winograd" and not winograd.fits(s):
+        raise ValueError(f"algorithm is 'winograd' and the kernel is {s.KH}x{s.KW}, the stride {(s.SH, s.SW)} and the dilation {(s.DH, s.DW)}; "
+                         f"wanted: a 3x3 kernel with stride 1 and dilation 1")
     if algorithm != "auto":
         return algorithm
     return "depthwise" if depthwise.fits(s) and s.F // s.G < FEW_FILTERS else "direct"
@@ -165,6 +168,8 @@ def _choose(algorithm: str, s: Shape) -> str:
 
 def _for_weight(algorithm: str, chosen: str, s: Shape) -> str:
     """The algorithm of the gradient to the weights: few filters do not fill a vector, the taps of a patch do."""
+    if chosen == "winograd":
+        chosen = "direct"
     if algorithm == "auto" and chosen == "direct" and 4 * (s.F // s.G) < direct.lanes(s.size) <= s.C // s.G * s.KH * s.KW:
         return "im2col"
     return chosen
