@@ -14,6 +14,7 @@ import numpy as np
 from .blocking import depthwise
 from .blocking.direct import WeightStage
 from .kernels import conv_im2col, direct, direct_weight
+from .kernels.gemm import ALIGNMENT
 from .kernels.tasks import run_tasks
 from .plan import Plan
 
@@ -149,7 +150,8 @@ class Winograd:
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
         """The transformed filters; behind them, where the stage keeps room for it, the weights as they are."""
-        none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
+        none, packed = NONE[weight.dtype], np.empty(stage.packed + ALIGNMENT, weight.dtype)
+        packed = packed[-packed.ctypes.data // packed.itemsize % (ALIGNMENT // packed.itemsize):][:stage.packed]      # vectors that cross no cache line
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.table)
         if stage.raw_at >= 0:
             packed[stage.raw_at:] = weight.ravel()

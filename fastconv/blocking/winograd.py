@@ -90,19 +90,19 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
         filters = even(F, max(min(F, LEAST_FILTERS), -(-F // parts)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes
-    v_step, m_step = _step(tiles * v_row, size), _step(tiles * m_row, size)
+    computed = max(tile_rows(tiles, height), round_up(tiles, ROWS) if 0 < F % width <= lanes else 0)
+    v_step, m_step = _step(tiles * v_row, size), _step(computed * m_row, size)
     chunk = even(C, CHAIN)
-    places = np.arange((OUTPUTS * rows + 2) * W)
-    places = (places // W * (OUTPUTS * columns + 2) + places % W) * lanes
-    table = np.concatenate([np.arange(tiles + ROWS) * v_row, np.arange(chunk), places]).astype(np.int64)
+    pixels = np.arange((OUTPUTS * rows + 2) * W)
+    places = (pixels // W * (OUTPUTS * columns + 2) + pixels % W) * lanes
     pad = lanes
     group = -(-F // width) * ELEMENTS * (C * width + pad)
     raw_at = G * group if prepared else -1
     job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, filters, height, chunk, relu, v_row, v_step,
-                    m_row, m_step, tiles + ROWS, tiles + ROWS + chunk, pad, raw_at, *raw, turned], np.int64)
+                    m_row, m_step, pad, raw_at, *raw, turned], np.int64)
     window = (OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes
-    room = window + ELEMENTS * (v_step + m_step) + ROWS * (v_row + m_row) + (OUTPUTS * OUTPUTS * columns + lanes) * lanes
-    return Stage(winograd.tiles, job, table, blocks * -(-F // filters), winograd.transform, np.array([C, F, pad, group, *raw, turned], np.int64),
+    room = window + ELEMENTS * (v_step + m_step) + ROWS * v_row + (OUTPUTS * OUTPUTS * columns + lanes) * lanes
+    return Stage(winograd.tiles, job, places, blocks * -(-F // filters), winograd.transform, np.array([C, F, pad, group, *raw, turned], np.int64),
                  G * -(-F // width), G * group + (G * C * F * 9 if prepared else 0), room * size, raw_at)
 
 

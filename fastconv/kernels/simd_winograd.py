@@ -7,15 +7,19 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import config, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import points
-from .simd import I64, Vector, _pointer
+from .simd import I32, I64, Vector, _pointer
+from .simd_tiles import _accumulate
 from .tiles import VECTOR_BYTES
 
 INPUT, FILTER, FORWARD = 0, 1, 2             # which transform
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one tile and axis
+LINE = 64                                    # bytes of a cache line
+AHEAD = 4096                                 # bytes: the processor's own prefetchers stop at each page, and filters come from afar
 MATRICES = {
     INPUT: points.source(points.SQUARES), FILTER: points.kernel(3, points.SQUARES), FORWARD: points.result(OUTPUTS, points.SQUARES),
 }
@@ -179,11 +183,63 @@ def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to
     return types.void(i, source, i, i, target, i, places, i), codegen
 
 
+def _product_tile(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+    """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * a_row + k] * b[b_at + k * width + j], for r < rows, j < width.
+
+    width = vectors * lanes; keep: add to what stands in c. rows and vectors: integer literals. Memory behind b is asked for, AHEAD bytes early.
+    """
+    width = vectors * VECTOR_BYTES // a.itemsize
+    for r in range(rows):
+        for j in range(width):
+            total = a.dtype.type(0)
+            for k in range(K):
+                total += a[a_at + r * a_row + k] * b[b_at + k * width + j]
+            place = c_at + r * c_row + j
+            c[place] = c[place] + total if keep else total
+
+
+def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+    if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+        return None
+    R, V, i = rows.literal_value, vectors.literal_value, types.int64
+    sig = types.void(rows, vectors, i, i, a, i, i, b, i, c, i, i)
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[4].dtype)
+        a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[m]) for n, m in ((4, 5), (7, 8), (9, 10)))
+        starts = [builder.gep(a0, [builder.mul(args[6], _const(r))]) for r in range(R)]
+        byte = ir.IntType(8).as_pointer()
+        prefetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0")
+        total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
+        b_next = cgutils.alloca_once_value(builder, b0)
+        with cgutils.for_range(builder, args[3]) as loop:
+            b_here = builder.load(b_next)
+            b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
+            early = builder.gep(builder.bitcast(b_here, byte), [_const(AHEAD)])
+            for line in range(0, V * VECTOR_BYTES, LINE):
+                builder.call(prefetch, [builder.gep(early, [_const(line)]), *(ir.Constant(I32, n) for n in (0, 3, 1))])      # to read, to L1, data
+            _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [loop.index])), b_v)
+            builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
+        lines = [builder.gep(c0, [builder.mul(args[11], _const(r))]) for r in range(R)]
+        places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
+        with builder.if_then(builder.icmp_signed("!=", args[2], _const(0))):
+            for line, sums in zip(places, total):
+                for place, value in zip(line, sums):
+                    builder.store(builder.fadd(v.load(place), builder.load(value)), value)
+        for line, sums in zip(places, total):
+            for place, value in zip(line, sums):
+                v.store(builder.load(value), place)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
 if config.DISABLE_JIT:
-    spread, collect, place_pixels = _spread, _collect, _place_pixels
+    spread, collect, place_pixels, product_tile = _spread, _collect, _place_pixels, _product_tile
 else:
+    product_tile = intrinsic(prefer_literal=True)(_product_tile_intrinsic)
     spread = intrinsic(prefer_literal=True)(_spread_intrinsic)
     collect = intrinsic(prefer_literal=True)(_collect_intrinsic)
     place_pixels = intrinsic(_place_pixels_intrinsic)
-    for _compiled, _twin in ((spread, _spread), (collect, _collect), (place_pixels, _place_pixels)):
+    for _compiled, _twin in ((spread, _spread), (collect, _collect), (place_pixels, _place_pixels), (product_tile, _product_tile)):
         _compiled.__doc__ = _twin.__doc__

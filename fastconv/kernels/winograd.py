@@ -18,8 +18,8 @@ from __future__ import annotations
 from .direct import pack_panel, panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd_tiles import KEEP, RELU, gather_tile, turn_block
-from .simd_winograd import FILTER, FORWARD, INPUT, OUTPUTS, POINTS, collect, place_pixels, spread
+from .simd_tiles import RELU, turn_block
+from .simd_winograd import FILTER, FORWARD, INPUT, OUTPUTS, POINTS, collect, place_pixels, product_tile, spread
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 
 TAPS = 9
@@ -28,14 +28,14 @@ FILTER_CHANNELS = 32                         # of filters that are brought into 
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "filters", "height", "chunk",
-       "relu", "v_row", "v_step", "m_row", "m_step", "tap_table", "place_table", "panel_pad", "raw_at", "raw_group", "raw_filter", "raw_channel", "turned")
+       "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "raw_at", "raw_group", "raw_filter", "raw_channel", "turned")
 
 
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; images, rows and columns of tiles, filters: the sizes of a block."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30])
+            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28])
 
 
 # ---------------------------------------------------------------- filters
@@ -75,37 +75,37 @@ def transform(first, last, src, weight, dst, bias, residual, job, table):
 
 # ---------------------------------------------------------------- pixels
 @jit
-def load_pixels(src, at, plane, pixels, valid, window, to, table, places):
-    """Pixels of `valid` planes to window[to + table[places + p]:], channels along the vector."""
+def load_pixels(src, at, plane, pixels, valid, window, to, places):
+    """Pixels of `valid` planes to window[to + places[p]:], channels along the vector."""
     lanes = VECTOR_BYTES // src.itemsize
     if pixels < lanes:
         for p in range(pixels):
-            place = to + table[places + p]
+            place = to + places[p]
             for c in range(lanes):
                 window[place + c] = src[at + min(c, valid - 1) * plane + p]
         return
     for p in range(0, pixels - lanes, lanes):
-        place_pixels(valid, src, at + p, plane, window, to, table, places + p)
-    place_pixels(valid, src, at + pixels - lanes, plane, window, to, table, places + pixels - lanes)
+        place_pixels(valid, src, at + p, plane, window, to, places, p)
+    place_pixels(valid, src, at + pixels - lanes, plane, window, to, places, pixels - lanes)
 
 
 @jit
-def multiply(tiles, height, vectors, flags, channels, V, at, table, tap_table, U, u_at, M, m_at, m_row):
-    """M[m_at + t * m_row:] (+)= the sum over the channels of V[at + table[t] + c] * U[u_at + c * panel:]; some rows too many are written."""
+def multiply(tiles, height, vectors, keep, channels, V, at, v_row, U, u_at, M, m_at, m_row):
+    """M[m_at + t * m_row:] (+)= the sum over the channels of V[at + t * v_row + c] * U[u_at + c * panel:]; some rows too many are written."""
     t = 0
     while t < tiles:
-        left, to = tiles - t, m_at + t * m_row
+        left, v_at, to = tiles - t, at + t * v_row, m_at + t * m_row
         if vectors == 1:
-            gather_tile(ROWS, 1, flags, 1, 0, channels, V, at, table, t, table, tap_table, U, u_at, M, to, m_row)
+            product_tile(ROWS, 1, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
             t += ROWS
         elif left > ROWS_HALF and height == ROWS:
-            gather_tile(ROWS, VECTORS, flags, 1, 0, channels, V, at, table, t, table, tap_table, U, u_at, M, to, m_row)
+            product_tile(ROWS, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
             t += ROWS
         elif left > ROWS_SMALL:
-            gather_tile(ROWS_HALF, VECTORS, flags, 1, 0, channels, V, at, table, t, table, tap_table, U, u_at, M, to, m_row)
+            product_tile(ROWS_HALF, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
             t += ROWS_HALF
         else:
-            gather_tile(ROWS_SMALL, VECTORS, flags, 1, 0, channels, V, at, table, t, table, tap_table, U, u_at, M, to, m_row)
+            product_tile(ROWS_SMALL, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
             t += ROWS_SMALL
 
 
@@ -132,18 +132,18 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters of a block of tiles of one group; the block of filters goes fastest.
 
     weight: U, and from raw_at on the weights as they are; raw_at negative: those are the residual, and no residual is added. raw_group,
-    raw_filter, raw_channel: their strides; turned: their taps are read backwards. table: the places of the tiles in V, from tap_table on
-    0, 1, 2, ..., from place_table on the places of the pixels in the window of a block of whole rows.
+    raw_filter, raw_channel: their strides; turned: their taps are read backwards. table: the places of the pixels in the window of a
+    block of whole rows.
     """
     (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, block, height, chunk, relu, v_row, v_step, m_row, m_step,
-     tap_table, place_table, panel_pad, raw_at, raw_group, raw_filter, raw_channel, turned) = unpack_job(job)
+     panel_pad, raw_at, raw_group, raw_filter, raw_channel, turned) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     group = ((F + width - 1) // width) * ELEMENTS * (C * width + panel_pad)
     f_blocks, row_blocks, column_blocks = (F + block - 1) // block, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     window = aligned((OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes, src)
     V = aligned(ELEMENTS * v_step + ROWS * v_row, src)
-    M = aligned(ELEMENTS * m_step + ROWS * m_row, src)
+    M = aligned(ELEMENTS * m_step, src)
     line = aligned((OUTPUTS * OUTPUTS * columns + lanes) * lanes, src)
     at_hand = -1
     for task in range(first, last):
@@ -167,23 +167,23 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                     plane = (((n0 + n) * G + g) * C + c) * H * W
                     if h0 < h1 and w0 < w1:
                         if whole:
-                            load_pixels(src, plane + h0 * W, H * W, (h1 - h0) * W, valid, window, start, table, place_table)
+                            load_pixels(src, plane + h0 * W, H * W, (h1 - h0) * W, valid, window, start, table)
                         else:
                             for h in range(h0, h1):
-                                load_pixels(src, plane + h * W + w0, H * W, w1 - w0, valid, window, start + (h - h0) * pitch * lanes, table, place_table)
+                                load_pixels(src, plane + h * W + w0, H * W, w1 - w0, valid, window, start + (h - h0) * pitch * lanes, table)
                     to = n * ni * nj * v_row + c
                     for i in range(ni):
                         for j in range(nj):
                             spread(INPUT, window, OUTPUTS * (i * pitch + j) * lanes, pitch, V, to, v_step)
                             to += v_row
         nf = min(block, F - f0)
-        for e in range(ELEMENTS):
-            for f in range(0, nf, width):
-                panel = panel_width(F - f0 - f, lanes)
-                u_at = g * group + (f0 + f) // width * ELEMENTS * (C * width + panel_pad) + e * (C * panel + panel_pad)
+        for f in range(0, nf, width):        # U in the order in which it stands in memory
+            panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * ELEMENTS * (C * width + panel_pad)
+            for e in range(ELEMENTS):
                 for c in range(0, C, chunk):
-                    multiply(count, height, panel // lanes, KEEP if c else 0, min(chunk, C - c), V, e * v_step + c, table, tap_table,
-                             weight, u_at + c * panel, M, e * m_step + f, m_row)
+                    multiply(count, height, panel // lanes, c, min(chunk, C - c), V, e * v_step + c, v_row, weight, u_at + c * panel,
+                             M, e * m_step + f, m_row)
+                u_at += C * panel + panel_pad
         pixels = min(OUTPUTS * nj, OW - OUTPUTS * j0)        # of one row
         for f in range(0, nf, lanes):
             valid, channel = min(lanes, nf - f), g * F + f0 + f
