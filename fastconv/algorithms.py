@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import recycling
 from .blocking import depthwise
 from .blocking.direct import WeightStage
 from .kernels import conv_im2col, direct, direct_weight
@@ -150,7 +151,7 @@ class Winograd:
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
         """The transformed filters; behind them, where the stage keeps room for it, the weights as they are."""
-        none, packed = NONE[weight.dtype], np.empty(stage.packed + ALIGNMENT, weight.dtype)
+        none, packed = NONE[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
         packed = packed[-packed.ctypes.data // packed.itemsize % (ALIGNMENT // packed.itemsize):][:stage.packed]      # vectors that cross no cache line
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.table)
         if stage.raw_at >= 0:

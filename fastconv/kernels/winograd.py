@@ -28,23 +28,23 @@ FILTER_CHANNELS = 32                         # of filters that are brought into 
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "filters", "height", "chunk",
-       "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "raw_at", "raw_group", "raw_filter", "raw_channel", "turned")
+       "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at", "raw_group", "raw_filter", "raw_channel", "turned")
 
 
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; images, rows and columns of tiles, filters: the sizes of a block."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28])
+            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29])
 
 
 # ---------------------------------------------------------------- filters
 @jit
 def transform(first, last, src, weight, dst, bias, residual, job, table):
-    """U, and behind it, unless dst ends there, the weights as they are. Tasks: panels of filters of one group, as `panel_width` cuts them.
+    """U. Tasks: panels of filters of one group, as `panel_width` cuts them.
 
-    job: C, F, panel_pad, elements of a group's U, then raw_group, raw_filter, raw_channel and turned of JOB. The panel that begins with
-    filter f stands from f * 36 * (C + panel_pad / width) on: 36 times (C, panel), each panel_pad elements apart from the next.
+    job: C, F, panel_pad, elements of a group's U, then raw_group, raw_filter, raw_channel and turned of JOB. A panel is 36 times
+    (C, panel), with panel_pad zeros behind each, or no two of the 36 streams that are written could stay in L1.
     """
     C, F, pad, group, raw_group, raw_filter, raw_channel, turned = job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7]
     lanes = VECTOR_BYTES // weight.itemsize
@@ -55,6 +55,8 @@ def transform(first, last, src, weight, dst, bias, residual, job, table):
         g, f0 = task // panels, task % panels * width
         panel = panel_width(F - f0, lanes)
         base = g * group + f0 // width * ELEMENTS * (C * width + pad)
+        for e in range(ELEMENTS):
+            dst[base + e * (C * panel + pad) + C * panel:base + (e + 1) * (C * panel + pad)] = 0
         for c0 in range(0, C, FILTER_CHANNELS):
             nc = min(FILTER_CHANNELS, C - c0)
             for v in range(0, panel, lanes):
@@ -136,10 +138,9 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     block of whole rows.
     """
     (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, block, height, chunk, relu, v_row, v_step, m_row, m_step,
-     panel_pad, raw_at, raw_group, raw_filter, raw_channel, turned) = unpack_job(job)
+     panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
-    group = ((F + width - 1) // width) * ELEMENTS * (C * width + panel_pad)
     f_blocks, row_blocks, column_blocks = (F + block - 1) // block, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     window = aligned((OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes, src)
     V = aligned(ELEMENTS * v_step + ROWS * v_row, src)
