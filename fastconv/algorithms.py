@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from . import recycling
 from .blocking import depthwise
 from .blocking.direct_weight import WeightStage
 from .kernels import conv_im2col, direct
+from .kernels.gemm import ALIGNMENT
 from .kernels.tasks import run_tasks
 from .plan import Plan
 
@@ -142,4 +144,40 @@ class Depthwise:
             depthwise.add_parts(parts, dweight)
 
 
-ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise}
+class Winograd:
+    """Tiles of 4x4 results with 36 multiplications."""
+
+    @staticmethod
+    def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
+        """The transformed filters; behind them, where the stage keeps room for it, the weights as they are."""
+        none, packed = NONE[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
+        packed = packed[-packed.ctypes.data // packed.itemsize % (ALIGNMENT // packed.itemsize):][:stage.packed]      # vectors that cross no cache line
+        run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.table)
+        if stage.raw_at >= 0:
+            packed[stage.raw_at:] = weight.ravel()
+        return packed
+
+    @staticmethod
+    def order(stage: Any) -> str:
+        """The transformed filters are the same for all images."""
+        return ""
+
+    @staticmethod
+    def over(stage: Any) -> bool:
+        """May the result be written over the residual? Each element is read before it is written, and once."""
+        return True
+
+    @staticmethod
+    def _run(stage: Any, plan: Plan, src: np.ndarray, weight: np.ndarray, bias: np.ndarray, dst: np.ndarray) -> None:
+        run_tasks(stage.kernel, stage.tasks, plan.flops, src.ravel(), Winograd.pack(stage, weight), dst.ravel(), bias, weight.ravel(), stage.job, stage.table)
+
+    @staticmethod
+    def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+        Winograd._run(plan.forward, plan, x, weight, bias, y)
+
+    @staticmethod
+    def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
+        Winograd._run(plan.to_input, plan, dout, weight, NONE[plan.dtype], dx)
+
+
+ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise, "winograd": Winograd}

@@ -129,7 +129,7 @@ class Conv2d:
             return known
         weight, relu = self._weight, self.activation == "relu"
         plan = planning.conv_plan(shape if len(shape) == 4 else (1, *shape), weight.shape, weight.dtype, self.stride, self.padding, self.dilation,
-                                  self.groups, "auto", key[1])
+                                  self.groups, "auto", key[1], True)
         stage, algorithm = planning.BLOCKING[plan.algorithm].forward(plan.shape, relu, prepared=True), ALGORITHMS[plan.algorithm]
         order = plan.algorithm, algorithm.order(stage)
         packed = self._packed.get(order)

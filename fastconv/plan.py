@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from . import check
-from .blocking import depthwise, direct, direct_weight, im2col
+from .blocking import depthwise, direct, direct_weight, im2col, winograd
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
 
-ALGORITHMS = ("auto", "direct", "im2col", "depthwise")
+ALGORITHMS = ("auto", "direct", "im2col", "depthwise", "winograd")
 PRECISIONS = ("high", "highest")
-BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise}
+BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise, "winograd": winograd}
 WEIGHT_BLOCKING = {**BLOCKING, "direct": direct_weight}
 
 FEW_FILTERS = 4                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
@@ -122,8 +122,8 @@ def normal_conv(kernel: Pair, stride: Any, padding: Any, dilation: Any) -> tuple
 
 @functools.lru_cache(maxsize=4096)
 def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, int, int], dtype: np.dtype, stride: Pair, padding: Pads,
-              dilation: Pair, groups: int, algorithm: str, precision: str) -> Plan:
-    """The plan for normalised arguments. ValueError where the shapes do not fit together."""
+              dilation: Pair, groups: int, algorithm: str, precision: str, prepared: bool = False) -> Plan:
+    """The plan for normalised arguments; prepared: the weights are packed beforehand. ValueError where the shapes do not fit together."""
     N, C, H, W = x_shape
     F, CG, KH, KW = weight_shape
     _conv_shapes(x_shape, weight_shape, groups)
@@ -131,11 +131,12 @@ def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, 
     OW = check.output_size("the width", W, KW, stride[1], padding[1], dilation[1], argument="weight")
     check.result_shape("x, weight and padding", N, F, OH, OW)
     shape = Shape(N, C, H, W, F, OH, OW, KH, KW, *stride, padding[0][0], padding[1][0], *dilation, groups, dtype.itemsize)
-    chosen = _choose(algorithm, shape)
+    chosen = _choose(algorithm, shape, precision, prepared)
     return Plan(
-        algorithm=chosen, asked=algorithm != "auto", input_algorithm=chosen, weight_algorithm=_for_weight(algorithm, chosen, shape), x_shape=x_shape,
-        weight_shape=weight_shape, y_shape=(N, F, OH, OW), stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(),
-        flops=shape.flops, bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape)
+        algorithm=chosen, asked=algorithm != "auto", input_algorithm=_for_input(algorithm, chosen, shape, precision),
+        weight_algorithm=_for_weight(algorithm, chosen, shape), x_shape=x_shape, weight_shape=weight_shape, y_shape=(N, F, OH, OW), stride=stride,
+        padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(), flops=shape.flops,
+        bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape)
 
 
 def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, int, int], groups: int) -> None:
@@ -155,17 +156,36 @@ def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, in
                          f"shape {x_shape}; wanted: {CG * groups} channels of x{hint}")
 
 
-def _choose(algorithm: str, s: Shape) -> str:
-    """The algorithm of the forward pass and of the gradient to the input."""
+def _choose(algorithm: str, s: Shape, precision: str, prepared: bool) -> str:
+    """The algorithm of the forward pass."""
     if algorithm == "depthwise" and not depthwise.fits(s):
         raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
+    if algorithm == "winograd" and not winograd.fits(s):
+        raise ValueError(f"algorithm is 'winograd', the kernel {s.KH}x{s.KW}, the stride {(s.SH, s.SW)} and the dilation {(s.DH, s.DW)}; "
+                         f"wanted: a 3x3 kernel, stride 1 and dilation 1")
+    if algorithm == "winograd" and precision == "highest":
+        raise ValueError('algorithm is \'winograd\' and the precision "highest"; wanted: precision "high", or another algorithm')
     if algorithm != "auto":
         return algorithm
-    return "depthwise" if depthwise.fits(s) and s.F // s.G < FEW_FILTERS else "direct"
+    if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:
+        return "depthwise"
+    if precision == "high" and winograd.fits(s) and winograd.pays(s, winograd.forward(s, prepared=prepared), direct.forward(s, prepared=prepared)):
+        return "winograd"
+    return "direct"
+
+
+def _for_input(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
+    """The algorithm of the gradient to the input."""
+    if algorithm != "auto" or chosen not in ("direct", "winograd"):
+        return chosen
+    if precision == "high" and winograd.fits(s) and winograd.pays(s, winograd.to_input(s), direct.to_input(s)):
+        return "winograd"
+    return "direct"
 
 
 def _for_weight(algorithm: str, chosen: str, s: Shape) -> str:
     """The algorithm of the gradient to the weights: few filters do not fill a vector, the taps of a patch do."""
+    chosen = "direct" if chosen == "winograd" else chosen
     if algorithm == "auto" and chosen == "direct" and 4 * (s.F // s.G) < direct.lanes(s.size) <= s.C // s.G * s.KH * s.KW:
         return "im2col"
     return chosen

@@ -1,0 +1,70 @@
+"""Winograd's transforms, made from their points.
+
+The 1-D convolution of `outputs` results from a filter of `kernel` taps d * g is a product of two polynomials. A polynomial of degree n - 1 is
+known by its values at n = outputs + kernel - 1 points, and at each point the product is one multiplication:
+
+    y = A^T [(G g) * (B^T d)]        g: (kernel,), d: (n,), y: (outputs,), * element by element; in 2-D each transform is applied along both axes.
+
+The points are 0, pairs +-sqrt(s) for each s of `squares`, and infinity, in this order. All coefficients but the powers of the points themselves
+are made from the squares, so small numbers stay exact. Which points decides on the error: 0, +-1/sqrt(2), +-sqrt(2) and infinity lose four
+times less than 0, +-1, +-2 and infinity, for powers and their reciprocals stay near 1.
+
+After: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016;
+Barabasz, Anderson, Soodhalter, Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+SQUARES = (0.5, 2.0)                         # of the points of F(4, 3) and F(3, 4), six with 0 and infinity
+
+
+def source(squares: Sequence[float]) -> np.ndarray:
+    """B^T (n, n): row i has the coefficients, lowest first, of the product of (x - q) over all finite points q but the i-th."""
+    n = 2 * len(squares) + 2
+    rows = np.zeros((n, n))
+    rows[0, :n - 1] = _product(squares)
+    for i, square in enumerate(squares):
+        others = _product([s for s in squares if s != square])
+        rows[2 * i + 1:2 * i + 3, 2:n - 1] = others
+        odd = math.sqrt(square) * others
+        rows[2 * i + 1, 1:n - 2] += odd
+        rows[2 * i + 2, 1:n - 2] -= odd
+    rows[n - 1, 1:] = _product(squares)
+    return rows
+
+
+def kernel(taps: int, squares: Sequence[float]) -> np.ndarray:
+    """G (n, taps): row i has the powers of point p, divided by the product of (p - q) over the other finite points q."""
+    rows = _powers(taps, squares)
+    rows[0] /= math.prod(-s for s in squares)
+    for i, square in enumerate(squares):
+        rows[2 * i + 1:2 * i + 3] /= 2 * square * math.prod(square - s for s in squares if s != square)
+    return rows
+
+
+def result(outputs: int, squares: Sequence[float]) -> np.ndarray:
+    """A^T (outputs, n): row j has the j-th powers of the points."""
+    return _powers(outputs, squares).T.copy()
+
+
+def _powers(count: int, squares: Sequence[float]) -> np.ndarray:
+    """(n, count): the powers of each point from the 0th on; of infinity, the last one alone."""
+    rows = np.zeros((2 * len(squares) + 2, count))
+    rows[0, 0] = rows[-1, -1] = 1
+    for i, square in enumerate(squares):
+        for j in range(count):
+            power = square ** (j // 2) * (math.sqrt(square) if j % 2 else 1)
+            rows[2 * i + 1, j], rows[2 * i + 2, j] = power, -power if j % 2 else power
+    return rows
+
+
+def _product(squares: Sequence[float]) -> np.ndarray:
+    """The coefficients, lowest first, of the product of (x^2 - s)."""
+    total = np.ones(1)
+    for square in squares:
+        total = np.convolve(total, [-square, 0, 1])
+    return total

@@ -1,0 +1,245 @@
+"""Winograd's transforms on vectors, each with a plain-loop twin: one tile of 16 channels (or as many as a vector has) at a time.
+
+The matrices come from `points`. Points come in pairs +p and -p, and so do the sums: the even and the odd terms are added up once for both.
+"""
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from . import points
+from .simd import I32, I64, Vector, _pointer
+from .simd_tiles import _accumulate
+from .tiles import VECTOR_BYTES
+
+INPUT, FILTER, FORWARD = 0, 1, 2             # which transform
+POINTS = 6                                   # of one axis, infinity included
+OUTPUTS = 4                                  # of one tile and axis
+LINE = 64                                    # bytes of a cache line
+AHEAD = 4096                                 # bytes: the processor's own prefetchers stop at each page, and filters come from afar
+MATRICES = {
+    INPUT: points.source(points.SQUARES), FILTER: points.kernel(3, points.SQUARES), FORWARD: points.result(OUTPUTS, points.SQUARES),
+}
+
+
+def _const(n):
+    return ir.Constant(I64, n)
+
+
+def _full(v, number):
+    return ir.Constant(v.type, [number] * v.lanes)
+
+
+def _sum(v, factors, values):
+    """The sum of factors[i] * values[i]; zeros cost nothing, ones no multiplication."""
+    terms = sorted(((f, x) for f, x in zip(factors, values) if f), key=lambda term: term[0] != 1)
+    factor, total = terms[0]
+    if factor != 1:
+        total = v.b.fmul(_full(v, factor), total)
+    for factor, value in terms[1:]:
+        if factor == 1:
+            total = v.b.fadd(total, value)
+        else:
+            total = v.multiply_add(_full(v, factor), value, total)
+    return total
+
+
+def _to_points(v, matrix, values):
+    """matrix @ values for a matrix whose rows belong to points: a row for +p and the next for -p differ in the sign of the odd terms."""
+    out = [_sum(v, matrix[0], values)]
+    for row in matrix[1:-1:2]:
+        even, scale = _sum(v, row[::2], values[::2]), next(f for f in row[1::2] if f)
+        odd = _sum(v, row[1::2] / scale, values[1::2])
+        out += [v.multiply_add(_full(v, scale), odd, even), v.multiply_add(_full(v, -scale), odd, even)]
+    return [*out, _sum(v, matrix[-1], values)]
+
+
+def _from_points(v, matrix, values):
+    """matrix @ values for a matrix whose columns belong to points."""
+    first, last = values[0], values[-1]
+    pairs = [(v.b.fadd(a, b), v.b.fsub(a, b)) for a, b in zip(values[1:-1:2], values[2:-1:2])]
+    return [_sum(v, [row[0], *row[1:-1:2], row[-1]], [first, *(pair[j % 2] for pair in pairs), last]) for j, row in enumerate(matrix)]
+
+
+def _spread(kind, source, at, pitch, target, to, step):
+    """target[to + (POINTS * i + j) * step + l] = (M d M^T)[i, j], d[r, s] = source[at + (r * pitch + s) * lanes + l], for every lane l.
+
+    kind: the integer literal INPUT or FILTER, M its matrix (POINTS, n). n x n vectors are read.
+    """
+    matrix, lanes = MATRICES[kind], VECTOR_BYTES // source.itemsize
+    n = matrix.shape[1]
+    for lane in range(lanes):
+        block = np.array([[source[at + (r * pitch + s) * lanes + lane] for s in range(n)] for r in range(n)])
+        for e, value in enumerate((matrix @ block @ matrix.T).ravel()):
+            target[to + e * step + lane] = value
+
+
+def _spread_intrinsic(typingctx, kind, source, at, pitch, target, to, step):
+    if not isinstance(kind, types.IntegerLiteral):
+        return None
+    matrix, i = MATRICES[kind.literal_value], types.int64
+    n = matrix.shape[1]
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
+        lines = [builder.gep(start, [builder.mul(args[3], _const(r * v.lanes))]) for r in range(n)]
+        columns = [_to_points(v, matrix, [v.load(builder.gep(line, [_const(s * v.lanes)])) for line in lines]) for s in range(n)]
+        for p in range(POINTS):
+            for q, value in enumerate(_to_points(v, matrix, [column[p] for column in columns])):
+                v.store(value, builder.gep(end, [builder.mul(args[6], _const(POINTS * p + q))]))
+        return context.get_dummy_value()
+
+    return types.void(kind, source, i, i, target, i, i), codegen
+
+
+def _collect(kind, source, at, step, target, to, pitch, rows, columns):
+    """target[to + (r * pitch + s) * lanes + l] = (M m M^T)[r, s], m[i, j] = source[at + (POINTS * i + j) * step + l], for r < rows, s < columns.
+
+    kind: the integer literal FORWARD, M its matrix (n, POINTS). Returns whether any of all n x n results, of any lane, is not finite.
+    """
+    matrix, lanes, finite = MATRICES[kind], VECTOR_BYTES // source.itemsize, True
+    for lane in range(lanes):
+        block = np.array([source[at + e * step + lane] for e in range(POINTS * POINTS)]).reshape(POINTS, POINTS)
+        with np.errstate(all="ignore"):
+            done = (matrix @ block @ matrix.T).astype(source.dtype)
+        finite = finite and bool(np.isfinite(done).all())
+        for r in range(rows):
+            for s in range(columns):
+                target[to + (r * pitch + s) * lanes + lane] = done[r, s]
+    return not finite
+
+
+def _collect_intrinsic(typingctx, kind, source, at, step, target, to, pitch, rows, columns):
+    if not isinstance(kind, types.IntegerLiteral):
+        return None
+    matrix, i = MATRICES[kind.literal_value], types.int64
+    n = matrix.shape[0]
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
+        step, pitch, rows, columns = args[3], args[6], args[7], args[8]
+
+        def load(e):
+            return v.load(builder.gep(start, [builder.mul(step, _const(e))]))
+
+        halves = [_from_points(v, matrix, [load(POINTS * p + q) for p in range(POINTS)]) for q in range(POINTS)]
+        done = [_from_points(v, matrix, [half[r] for half in halves]) for r in range(n)]
+        seen = v.zero                        # finite numbers times zero are zero
+        for line in done:
+            for value in line:
+                seen = v.multiply_add(value, v.zero, seen)
+        lines = [builder.gep(end, [builder.mul(pitch, _const(r * v.lanes))]) for r in range(n)]
+        whole = builder.and_(builder.icmp_signed(">=", rows, _const(n)), builder.icmp_signed(">=", columns, _const(n)))
+
+        def write(r, s):
+            v.store(done[r][s], builder.gep(lines[r], [_const(s * v.lanes)]))
+
+        with builder.if_else(whole, likely=True) as (inside, edge):
+            with inside:
+                for r in range(n):
+                    for s in range(n):
+                        write(r, s)
+            with edge:
+                for r in range(n):
+                    with builder.if_then(builder.icmp_signed("<", _const(r), rows)):
+                        for s in range(n):
+                            with builder.if_then(builder.icmp_signed("<", _const(s), columns)):
+                                write(r, s)
+        bits = ir.IntType(v.lanes)
+        return builder.icmp_unsigned("!=", builder.bitcast(builder.fcmp_unordered("uno", seen, seen), bits), ir.Constant(bits, 0))
+
+    return types.boolean(kind, source, i, i, target, i, i, i, i), codegen
+
+
+def _place_pixels(valid, source, at, source_row, target, to, places, places_at):
+    """target[to + places[places_at + k] + r] = source[at + r * source_row + k], for k < lanes and r < lanes.
+
+    Of the source only `valid` rows are read, at least one; the last of them stands for those that are missing. places: int64.
+    """
+    lanes = VECTOR_BYTES // source.itemsize
+    for k in range(lanes):
+        for r in range(lanes):
+            target[to + places[places_at + k] + r] = source[at + min(r, valid - 1) * source_row + k]
+
+
+def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to, places, places_at):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[1].dtype)
+        start, end, place = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (1, 4, 6))
+        last = builder.sub(args[0], _const(1))
+        rows = [builder.select(builder.icmp_signed("<", _const(r), last), _const(r), last) for r in range(v.lanes)]
+        square = [v.load(builder.gep(start, [builder.mul(args[3], row)])) for row in rows]
+        for k, column in enumerate(v.transpose(square)):
+            v.store(column, builder.gep(end, [builder.load(builder.gep(place, [_const(k)]))]))
+        return context.get_dummy_value()
+
+    return types.void(i, source, i, i, target, i, places, i), codegen
+
+
+def _product_tile(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+    """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * a_row + k] * b[b_at + k * width + j], for r < rows, j < width.
+
+    width = vectors * lanes; keep: add to what stands in c. rows and vectors: integer literals. Memory behind b is asked for, AHEAD bytes early.
+    """
+    width = vectors * VECTOR_BYTES // a.itemsize
+    for r in range(rows):
+        for j in range(width):
+            total = a.dtype.type(0)
+            for k in range(K):
+                total += a[a_at + r * a_row + k] * b[b_at + k * width + j]
+            place = c_at + r * c_row + j
+            c[place] = c[place] + total if keep else total
+
+
+def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+    if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+        return None
+    R, V, i = rows.literal_value, vectors.literal_value, types.int64
+    sig = types.void(rows, vectors, i, i, a, i, i, b, i, c, i, i)
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[4].dtype)
+        a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[m]) for n, m in ((4, 5), (7, 8), (9, 10)))
+        starts = [builder.gep(a0, [builder.mul(args[6], _const(r))]) for r in range(R)]
+        byte = ir.IntType(8).as_pointer()
+        prefetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0")
+        total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
+        b_next = cgutils.alloca_once_value(builder, b0)
+        with cgutils.for_range(builder, args[3]) as loop:
+            b_here = builder.load(b_next)
+            b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
+            early = builder.gep(builder.bitcast(b_here, byte), [_const(AHEAD)])
+            for line in range(0, V * VECTOR_BYTES, LINE):
+                builder.call(prefetch, [builder.gep(early, [_const(line)]), *(ir.Constant(I32, n) for n in (0, 3, 1))])      # to read, to L1, data
+            _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [loop.index])), b_v)
+            builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
+        lines = [builder.gep(c0, [builder.mul(args[11], _const(r))]) for r in range(R)]
+        places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
+        with builder.if_then(builder.icmp_signed("!=", args[2], _const(0))):
+            for line, sums in zip(places, total):
+                for place, value in zip(line, sums):
+                    builder.store(builder.fadd(v.load(place), builder.load(value)), value)
+        for line, sums in zip(places, total):
+            for place, value in zip(line, sums):
+                v.store(builder.load(value), place)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+if config.DISABLE_JIT:
+    spread, collect, place_pixels, product_tile = _spread, _collect, _place_pixels, _product_tile
+else:
+    product_tile = intrinsic(prefer_literal=True)(_product_tile_intrinsic)
+    spread = intrinsic(prefer_literal=True)(_spread_intrinsic)
+    collect = intrinsic(prefer_literal=True)(_collect_intrinsic)
+    place_pixels = intrinsic(_place_pixels_intrinsic)
+    for _compiled, _twin in ((spread, _spread), (collect, _collect), (place_pixels, _place_pixels), (product_tile, _product_tile)):
+        _compiled.__doc__ = _twin.__doc__

@@ -1,0 +1,392 @@
+"""Winograd's convolution: its transforms from their points, its errors, where NaN and inf end, and what its blocks do at their edges."""
+import numpy as np
+import pytest
+from isolated import run
+from numba import njit
+
+import fastconv
+import naive
+from fastconv import Conv2d, plan
+from fastconv.algorithms import Winograd
+from fastconv.blocking import winograd
+from fastconv.kernels import points, simd, simd_winograd
+from fastconv.kernels.simd_winograd import FILTER, FORWARD, INPUT, POINTS
+from fastconv.kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
+from fastconv.testing import assert_same
+
+EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+BOUND = {np.float32: 1e-5, np.float64: 1e-13}
+PADDINGS = [0, 1, 2, (0, 3), ((0, 2), (1, 0)), ((5, 0), (0, 4))]
+
+
+def normal(*shapes, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def check(x, weight, bias=None, seed=0, tolerance=None, **options):
+    """Forward and gradient to the input against float64 loops."""
+    dtype = x.dtype.type
+    options = {**options, "algorithm": "winograd"}
+    assert_same(fastconv.conv2d, naive.conv2d, (x, weight, bias), options, tolerance=tolerance or BOUND[dtype])
+    with np.errstate(all="ignore"):
+        shape = fastconv.conv2d(x, weight, bias, **options).shape
+    dout, = normal(shape, dtype=dtype, seed=seed + 1)
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight, bias), {**options, "need": (True, False, False)},
+                tolerance=tolerance or BOUND[dtype])
+
+
+# ---------------------------------------------------------------- transforms
+@pytest.mark.parametrize("outputs, kernel, squares", [(4, 3, (0.5, 2.0)), (3, 4, (0.5, 2.0)), (2, 3, (1.0,)), (6, 3, (0.25, 1.0, 4.0)), (4, 3, (1.0, 4.0))])
+def test_the_transforms_make_a_convolution(outputs, kernel, squares):
+    rng = np.random.default_rng(0)
+    d, g = rng.standard_normal(outputs + kernel - 1), rng.standard_normal(kernel)
+    y = points.result(outputs, squares) @ ((points.kernel(kernel, squares) @ g) * (points.source(squares) @ d))
+    assert np.abs(y - np.correlate(d, g)).max() < 1e-14
+
+
+def test_the_points_are_those_that_lose_least():
+    """Of three sets of six, in float32 with exact sums."""
+    def error(squares):
+        rng, most = np.random.default_rng(0), 0.0
+        B, G, A = points.source(squares), points.kernel(3, squares), points.result(4, squares)
+        for _ in range(200):
+            d, g = rng.standard_normal((6, 6)).astype("f4"), rng.standard_normal((3, 3)).astype("f4")
+            half = (B.astype("f4") @ d).astype("f4") @ B.T.astype("f4")
+            rounded = A @ (half.astype("f8") * ((G @ g.astype("f8") @ G.T).astype("f4"))).astype("f4") @ A.T
+            truth = A @ ((B @ d @ B.T) * (G @ g @ G.T)) @ A.T
+            most = max(most, np.abs(rounded - truth).max())
+        return most
+
+    assert simd_winograd.MATRICES[INPUT].tolist() == points.source((0.5, 2.0)).tolist()
+    assert error((0.5, 2.0)) < min(error((1.0, 4.0)), error((0.25, 1.0)))
+
+
+@njit(error_model="numpy")
+def spread_input(source, at, pitch, target, to, step):
+    simd_winograd.spread(INPUT, source, at, pitch, target, to, step)
+
+
+@njit(error_model="numpy")
+def spread_filter(source, at, pitch, target, to, step):
+    simd_winograd.spread(FILTER, source, at, pitch, target, to, step)
+
+
+@njit(error_model="numpy")
+def collect(source, at, step, target, to, pitch, rows, columns):
+    return simd_winograd.collect(FORWARD, source, at, step, target, to, pitch, rows, columns)
+
+
+@njit(error_model="numpy")
+def place(valid, source, at, source_row, target, to, places, places_at):
+    simd_winograd.place_pixels(valid, source, at, source_row, target, to, places, places_at)
+
+
+@njit(error_model="numpy")
+def product(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+    if rows == ROWS and vectors == 1:
+        simd_winograd.product_tile(ROWS, 1, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+    elif rows == ROWS:
+        simd_winograd.product_tile(ROWS, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+    elif rows == ROWS_HALF:
+        simd_winograd.product_tile(ROWS_HALF, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+    else:
+        simd_winograd.product_tile(ROWS_SMALL, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+
+
+def close(found, wanted):
+    assert np.allclose(found, wanted, rtol=0, atol=20 * np.finfo(found.dtype).eps * np.abs(wanted).max())
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("call, kind", [(spread_input, INPUT), (spread_filter, FILTER)])
+def test_spread(call, kind, dtype):
+    lanes = simd.lanes(dtype)
+    source, = normal((3 + 60 * lanes,), dtype=dtype)
+    step = lanes + 5
+    target = np.full(2 + POINTS * POINTS * step, 77, dtype)
+    twin = target.copy()
+    call(source, 3, 8, target, 2, step)
+    simd_winograd._spread(kind, source, 3, 8, twin, 2, step)
+    close(target, twin)
+    assert np.array_equal(target == 77, twin == 77)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("rows", [1, 3, 4])
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_collect(rows, columns, dtype):
+    lanes = simd.lanes(dtype)
+    source, = normal((5 + POINTS * POINTS * (lanes + 3),), dtype=dtype)
+    for value in (0, np.nan, np.inf):
+        source[5 + 7 * (lanes + 3) + lanes - 1] = value      # the last lane of one element
+        target = np.full(1 + 30 * lanes, 77, dtype)
+        twin = target.copy()
+        assert collect(source, 5, lanes + 3, target, 1, 6, rows, columns) == (value != 0)
+        assert simd_winograd._collect(FORWARD, source, 5, lanes + 3, twin, 1, 6, rows, columns) == (value != 0)
+        assert np.array_equal(target == 77, twin == 77)
+        if value == 0:
+            close(target, twin)
+
+
+@EACH_DTYPE
+def test_place_pixels(dtype):
+    lanes = simd.lanes(dtype)
+    for valid in (1, lanes - 1, lanes):
+        source, target = np.arange(4 + valid * 40, dtype=dtype), np.full(60 * lanes, -1, dtype)
+        twin, places = target.copy(), np.random.default_rng(0).permutation(50)[:lanes + 2] * lanes
+        place(valid, source, 4, 37, target, 3, places, 2)
+        simd_winograd._place_pixels(valid, source, 4, 37, twin, 3, places, 2)
+        assert np.array_equal(target, twin)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("rows, vectors", [(ROWS, 1), (ROWS, VECTORS), (ROWS_HALF, VECTORS), (ROWS_SMALL, VECTORS)])
+def test_product_tile(rows, vectors, dtype):
+    rng, width = np.random.default_rng(0), vectors * simd.lanes(dtype)
+    a, b = rng.integers(-4, 5, 400).astype(dtype), rng.integers(-4, 5, 1000).astype(dtype)
+    for keep in (0, 3):
+        c = np.full(4 + rows * (width + 1), 5, dtype)
+        twin = c.copy()
+        product(rows, vectors, keep, 9, a, 2, 11, b, 1, c, 4, width + 1)
+        simd_winograd._product_tile(rows, vectors, keep, 9, a, 2, 11, b, 1, twin, 4, width + 1)
+        assert np.array_equal(c, twin)
+
+
+# ---------------------------------------------------------------- shapes
+@EACH_DTYPE
+@pytest.mark.parametrize("width", range(1, 10))
+@pytest.mark.parametrize("padding", PADDINGS, ids=str)
+def test_edges_of_tiles(width, padding, dtype):
+    for height in (1, 3, 4, 8):
+        tall, wide = (2 * padding,) * 2 if isinstance(padding, int) else [sum(p) if isinstance(p, tuple) else 2 * p for p in padding]
+        if height + tall >= 3 and width + wide >= 3:
+            x, weight, bias = normal((2, 3, height, width), (5, 3, 3, 3), (5,), dtype=dtype)
+            check(x, weight, bias, padding=padding)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("N, C, H, W, F, groups", [
+    (1, 1, 5, 6, 1, 1), (3, 17, 7, 7, 33, 1), (2, 34, 14, 9, 50, 2), (9, 15, 6, 5, 16, 1), (1, 33, 18, 20, 65, 1), (2, 12, 6, 7, 12, 4), (5, 6, 4, 4, 6, 6),
+    (40, 5, 3, 3, 7, 1), (1, 530, 4, 5, 40, 1), (1, 2, 3, 620, 18, 1), (1, 2, 90, 3, 35, 1), (0, 3, 5, 5, 4, 1)])
+def test_channels_filters_groups_and_batches(N, C, H, W, F, groups, dtype):
+    x, weight, bias = normal((N, C, H, W), (F, C // groups, 3, 3), (F,), dtype=dtype)
+    check(x, weight, bias, padding=1, groups=groups)
+
+
+@EACH_DTYPE
+def test_several_blocks_of_every_kind(monkeypatch, dtype):
+    """Blocks of several images, of rows and of columns of tiles, and of filters, each with a smaller one at the end."""
+    monkeypatch.setattr(winograd, "LEAST_TILES", 3)
+    monkeypatch.setattr(winograd, "V_BYTES", 1)
+    monkeypatch.setattr(winograd, "M_BYTES", 1)
+    plan.conv_plan.cache_clear()
+    try:
+        for N, C, H, W, F in [(7, 3, 4, 4, 70), (5, 3, 4, 3, 3), (1, 3, 23, 4, 40), (2, 3, 17, 19, 70), (1, 20, 6, 30, 35)]:
+            x, weight, bias = normal((N, C, H, W), (F, C, 3, 3), (F,), dtype=dtype)
+            check(x, weight, bias, padding=1)
+    finally:
+        plan.conv_plan.cache_clear()
+
+
+def test_integers_come_near_themselves():
+    rng = np.random.default_rng(0)
+    x, weight = rng.integers(-4, 5, (2, 20, 11, 9)).astype(np.float32), rng.integers(-4, 5, (18, 20, 3, 3)).astype(np.float32)
+    y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+    assert np.array_equal(np.rint(y), naive.conv2d(x, weight, padding=1))
+
+
+# ---------------------------------------------------------------- errors
+KINDS = {
+    "normal": lambda rng, size: rng.standard_normal(size),
+    "uniform": lambda rng, size: rng.random(size),
+}
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("positive", [False, True], ids=["he", "positive"])
+@pytest.mark.parametrize("C", [1, 3, 16, 64, 256, 1024])
+def test_errors_stay_within_their_bound(C, positive, kind, dtype):
+    """max|y - truth| / max|truth| for weights around zero, scaled after He, and for weights above zero; the truth is one product in float64."""
+    rng = np.random.default_rng(C)
+    x = KINDS[kind](rng, (1, C, 12, 14)).astype(dtype)
+    weight = rng.standard_normal((24, C, 3, 3)) * np.sqrt(2 / (9 * C))
+    weight = (np.abs(weight) if positive else weight).astype(dtype)
+    y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+    truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), 3, padding=1)[0]
+    assert np.abs(y.reshape(truth.shape) - truth).max() <= BOUND[dtype] * np.abs(truth).max()
+
+
+# ---------------------------------------------------------------- NaN and inf
+@EACH_DTYPE
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_reach_their_windows_alone(value, dtype):
+    for seed, (h, w) in enumerate([(0, 0), (3, 4), (4, 3), (9, 10), (5, 8), (7, 0)]):
+        x, weight, bias = normal((2, 18, 10, 11), (19, 9, 3, 3), (19 + 1,), dtype=dtype, seed=seed)
+        weight = np.concatenate([weight, weight[:1]])
+        x[1, 10, h, w] = value
+        weight[12, 1, 2, 1] = 0              # 0 * inf is NaN
+        check(x, weight, bias, padding=1, groups=2)
+        dout, = normal((2, 20, 10, 11), dtype=dtype)
+        dout[0, 13, h, w] = value
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"padding": 1, "groups": 2, "algorithm": "winograd",
+                    "need": (True, False, False)}, tolerance=BOUND[dtype])
+
+
+@EACH_DTYPE
+def test_large_numbers_overflow_where_they_do_in_the_loops(dtype):
+    """The transforms multiply pixels by up to 6: what still fits the dtype must come out."""
+    most = np.finfo(dtype).max
+    x, weight = normal((1, 2, 9, 9), (3, 2, 3, 3), dtype=dtype)
+    x[0, 1, 4, 4], x[0, 0, 2, 6] = most / 2, -most / 2
+    weight[2] = 0
+    weight[0] /= np.abs(weight).max()
+    y, wanted = fastconv.conv2d(x, weight, padding=1, algorithm="winograd"), fastconv.conv2d(x, weight, padding=1, algorithm="direct")
+    assert np.isfinite(y[0, 0]).any() and np.isfinite(y[0, 2]).all()
+    assert np.array_equal(np.isnan(y), np.isnan(wanted)) and np.array_equal(np.isinf(y), np.isinf(wanted))
+
+
+def test_a_prepared_layer_sums_directly_from_its_own_weights():
+    x, weight, bias, residual = normal((2, 24, 9, 10), (40, 24, 3, 3), (40,), (2, 40, 9, 10))
+    x[0, 3, 4, 4], x[1, 20, 0, 9], residual[0, 0, 0, 0] = np.inf, np.nan, np.nan
+    layer = Conv2d(weight, bias, padding=1, activation="relu")
+    y = forced(layer, x, residual)
+    with np.errstate(all="ignore"):
+        assert_same(y, np.maximum(naive.conv2d(x, weight, bias, padding=1) + residual, 0), tolerance=1e-5)
+
+
+# ---------------------------------------------------------------- layers, threads, plans
+def forced(layer, x, residual=None, out=None):
+    """What the layer gives where its plan says winograd."""
+    def chosen(algorithm, *rest):
+        return "winograd"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "_choose", chosen)
+        plan.conv_plan.cache_clear()
+        layer._forget()
+        try:
+            y = layer(x, residual, out)
+            assert all(key[0] == "winograd" for key in layer._packed)
+            return y
+        finally:
+            plan.conv_plan.cache_clear()
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_layers_add_residuals_and_relu(activation, dtype):
+    for N, C, H, F, groups in [(2, 16, 14, 32, 1), (3, 20, 7, 33, 1), (1, 8, 30, 12, 2)]:
+        x, weight, bias, residual = normal((N, C, H, H), (F, C // groups, 3, 3), (F,), (N, F, H, H), dtype=dtype)
+        layer = Conv2d(weight, bias, padding=1, groups=groups, activation=activation)
+        for added in (None, residual):
+            wanted = naive.conv2d(*(a.astype("f8") for a in (x, weight, bias)), padding=1, groups=groups) + (0 if added is None else added)
+            wanted = np.maximum(wanted, 0) if activation else wanted
+            assert_same(forced(layer, x, added).astype("f8"), wanted, tolerance=BOUND[dtype])
+        out = residual.copy()
+        assert np.array_equal(forced(layer, x, out, out), forced(layer, x, residual))
+
+
+@EACH_DTYPE
+def test_a_layer_gives_the_bits_of_the_function(dtype):
+    x, weight, bias = normal((3, 40, 15, 13), (70, 40, 3, 3), (70,), dtype=dtype)
+    assert np.array_equal(forced(Conv2d(weight, bias, padding=1), x), fastconv.conv2d(x, weight, bias, padding=1, algorithm="winograd"))
+
+
+THREADS = """
+import numpy as np, fastconv
+rng = np.random.default_rng(0)
+for N, C, H, F in [(1, 64, 56, 64), (1, 256, 14, 256), (9, 130, 7, 130)]:
+    x, weight, dout = (rng.standard_normal(s, np.float32) for s in ((N, C, H, H), (F, C, 3, 3), (N, F, H, H)))
+    x[0, 5, 3, 3] = np.inf
+    results = []
+    for threads in (1, 2):
+        fastconv.set_num_threads(threads)
+        y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
+        dx, _, _ = fastconv.conv2d_backward(dout, x, weight, padding=1, algorithm="winograd", need=(True, False, False))
+        results.append((y.tobytes(), dx.tobytes()))
+    assert results[0] == results[1], (N, C, H, F)
+print("same")
+"""
+
+
+def test_the_bits_do_not_depend_on_the_threads():
+    assert run(THREADS) == "same"
+
+
+@pytest.mark.parametrize("F", [7, 40, 70])
+def test_transformed_filters_do_not_depend_on_the_image(F):
+    """A layer transforms them once; behind them stand the weights themselves."""
+    weight, = normal((F, 20, 3, 3))
+    found = []
+    for N, size in [(1, 7), (9, 7), (1, 30), (2, 231)]:
+        made = fastconv.plan_conv2d((N, 20, size, size), weight.shape, padding=1, algorithm="winograd")
+        found.append(Winograd.pack(winograd.forward(made.shape, False, prepared=True), weight))
+        assert np.array_equal(found[0], found[-1]) and np.array_equal(found[-1][-weight.size:], weight.ravel())
+    assert found[0].ctypes.data % 64 == 0
+
+
+def test_auto_takes_it_where_it_pays():
+    def chosen(x, weight, **options):
+        made = fastconv.plan_conv2d(x, weight, padding=1, **options)
+        return made.algorithm, made.input_algorithm
+
+    for shape, F in [((1, 64, 56, 56), 64), ((16, 512, 7, 7), 512), ((1, 64, 224, 224), 64), ((1, 256, 28, 28), 256)]:
+        assert chosen(shape, (F, shape[1], 3, 3)) == ("winograd", "winograd")
+        assert chosen(shape, (F, shape[1], 3, 3), algorithm="direct") == ("direct", "direct")
+        assert chosen(shape, (F, shape[1], 3, 3), stride=2) == ("direct", "direct")
+    assert chosen((1, 512, 7, 7), (512, 512, 3, 3)) == ("direct", "direct")        # the filters cost more than they spare
+    assert chosen((1, 3, 224, 224), (64, 3, 3, 3))[0] == "direct"
+    assert chosen((1, 64, 56, 56), (64, 64, 1, 1)) == ("direct", "direct")
+    assert "36 multiplications for 144" in str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1))
+
+
+def test_a_prepared_layer_takes_it_where_a_function_does_not():
+    assert plan.conv_plan((1, 512, 7, 7), (512, 512, 3, 3), np.dtype("f4"), (1, 1), ((1, 1), (1, 1)), (1, 1), 1, "auto", "high", True).algorithm == "winograd"
+
+
+def test_the_highest_precision_excludes_it():
+    x, weight = normal((1, 64, 20, 20), (64, 64, 3, 3))
+    fastconv.set_precision("highest")
+    try:
+        assert fastconv.plan_conv2d(x.shape, weight.shape, padding=1).algorithm == "direct"
+        with pytest.raises(ValueError, match="'winograd' and the precision \"highest\""):
+            fastconv.conv2d(x, weight, algorithm="winograd")
+    finally:
+        fastconv.set_precision("high")
+
+
+@pytest.mark.parametrize("options, kernel", [({"stride": 2}, 3), ({"dilation": 2}, 3), ({}, 5), ({}, 1)])
+def test_other_kernels_are_refused(options, kernel):
+    with pytest.raises(ValueError, match="algorithm is 'winograd'.*wanted: a 3x3 kernel, stride 1 and dilation 1"):
+        fastconv.conv2d(np.ones((1, 2, 9, 9)), np.ones((3, 2, kernel, kernel)), algorithm="winograd", **options)
+
+
+def test_the_workspace_is_bounded():
+    for shape, F in [((1, 64, 56, 56), 64), ((1, 60_000, 9, 9), 32), ((1, 3, 5000, 5000), 8), ((64, 512, 7, 7), 2048), ((1, 8, 40, 100_000), 4096)]:
+        made = fastconv.plan_conv2d(shape, (F, shape[1], 3, 3), padding=1, algorithm="winograd")
+        assert max(made.forward.workspace, made.to_input.workspace) <= 64 * 2 ** 20
+
+
+PROGRAM = """
+import numpy as np, fastconv, naive
+from fastconv.testing import assert_same
+rng = np.random.default_rng(0)
+for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
+    for N, C, H, F in ((1, 3, 9, 5), (2, 20, 7, 35), (1, 40, 13, 17)):
+        x, weight, dout = (rng.standard_normal(s).astype(dtype) for s in ((N, C, H, H), (F, C, 3, 3), (N, F, H, H)))
+        x[0, 0, 4, 4] = dout[0, 0, 4, 4] = np.nan
+        options = {"padding": 1, "algorithm": "winograd"}
+        assert_same(fastconv.conv2d, naive.conv2d, (x, weight), options, tolerance=tolerance)
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {**options, "need": (True, False, False)}, tolerance=tolerance)
+"""
+
+
+@pytest.mark.parametrize("setting", ["FASTCONV_ISA=avx2", "FASTCONV_ISA=sse", "NUMBA_DISABLE_JIT=1"])
+def test_smaller_vectors_and_plain_loops(setting):
+    name, value = setting.split("=")
+    if name == "FASTCONV_ISA" and value not in fastconv.instruction_set.available():
+        value = "generic"
+    program = PROGRAM.replace("((1, 3, 9, 5), (2, 20, 7, 35), (1, 40, 13, 17))", "((1, 3, 6, 4),)") if name == "NUMBA_DISABLE_JIT" else PROGRAM
+    run(program, **{name: value})
