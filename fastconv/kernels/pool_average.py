@@ -11,7 +11,7 @@ from .geometry import inside
 from .jit import jit
 from .pool_geometry import blocks, rows_of, touching, units_of, unpack
 from .rows import add_spread, add_strided, sum_strided
-from .simd_pool import MEAN, SUM, pool_row
+from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
 
 # The kernel of a row: by stride and taps along it, by way of a buffer, or window by window in float64.
 BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2, LONG = range(8)
@@ -36,32 +36,44 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
     row_blocks, column_blocks, units, tasks, variant = blocks(job)
     offsets = np.empty(KD * KH, np.int64)
     buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
+    square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant < LONG and variant != BUFFER
+    inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
+    wide = W * src.itemsize >= WIDE and SH > 1
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         column, block = unit % column_blocks, unit // column_blocks
         plane_od, block = block // row_blocks, block % row_blocks
-        at, od = plane_od // OD * D * H * W, plane_od % OD
+        plane, od = plane_od // OD * D * H * W, plane_od % OD
         ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
-        col, n, counts_at = ow0 * SW - PL, ow1 - ow0, OD + OH + ow0
+        col, n, counts_at, read = ow0 * SW - PL, ow1 - ow0, OD + OH + ow0, 0
+        lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
         for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            rows, to, count = rows_of(offsets, job, od, oh), (plane_od * OH + oh) * OW + ow0, weight[od] * weight[OD + oh]
-            if variant == TWO_2:
-                pool_row(MEAN, 2, 2, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == THREE_2:
-                pool_row(MEAN, 2, 3, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == THREE_1:
-                pool_row(MEAN, 1, 3, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == TWO_1:
-                pool_row(MEAN, 1, 2, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == FIVE_1:
-                pool_row(MEAN, 1, 5, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == ONE_1:
-                pool_row(MEAN, 1, 1, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == LONG:
-                long_row(src, at, offsets, rows, W, job, dst, to, ow0, ow1, count, weight, OD + OH)
+            to, count, inner = (plane_od * OH + oh) * OW + ow0, weight[od] * weight[OD + oh], inner0 <= oh < inner1
+            at, rows = plane, 0
+            if inner:
+                h0 = oh * SH - PT
+                at += h0 * W
+                if wide:                     # read in order, then used row beside row
+                    fresh, read = max(read, h0), h0 + KH
+                    any_nan(src, plane + fresh * W + lo, (read - 1 - fresh) * W + hi - lo)
             else:
-                lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
-                pool_row(SUM, 1, 1, src, at + lo, offsets, rows, hi - lo, 0, buffer, 0, hi - lo, count, weight, 0)
+                rows = rows_of(offsets, job, od, oh)
+            if variant == TWO_2:
+                pool_row(MEAN, 2, 2, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
+            elif variant == THREE_2:
+                pool_row(MEAN, 2, 3, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
+            elif variant == THREE_1:
+                pool_row(MEAN, 1, 3, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
+            elif variant == TWO_1:
+                pool_row(MEAN, 1, 2, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
+            elif variant == FIVE_1:
+                pool_row(MEAN, 1, 5, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
+            elif variant == ONE_1:
+                pool_row(MEAN, 1, 1, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
+            elif variant == LONG:
+                long_row(src, plane, offsets, rows, W, job, dst, to, ow0, ow1, count, weight, OD + OH)
+            else:
+                pool_row(SUM, 1, 1, False, src, at + lo, offsets, rows, hi - lo, 0, buffer, 0, hi - lo, count, weight, 0)
                 y = dst[to:to + n]
                 y[:] = 0
                 for kw in range(KW):

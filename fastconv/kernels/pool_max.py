@@ -9,7 +9,7 @@ import numpy as np
 from .geometry import inside
 from .jit import jit
 from .pool_geometry import blocks, first_tap, rows_of, touching, units_of, unpack
-from .simd_pool import MAX, any_nan, pool_row
+from .simd_pool import MAX, WIDE, any_nan, pool_row
 
 # The kernel of a row: by stride and taps along it, or by way of a buffer.
 BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2 = range(7)
@@ -101,69 +101,55 @@ def maximum_exact(first, last, src, weight, dst, bias, residual, job, table):
 
 # ---------------------------------------------------------------- floats without indices: vectors, and again tap by tap where there is a NaN
 @jit(exact=True)
-def has_nan(src, at, offsets, rows, lo, hi):
-    """Is there a NaN in columns lo .. hi - 1 of any of these rows?"""
-    for r in range(rows):
-        if any_nan(src, at + offsets[r] + lo, hi - lo):
-            return True
-    return False
-
-
-@jit(exact=True)
-def block_has_nan(src, at, job, od, oh0, oh1, lo, hi):
-    """Is there a NaN in columns lo .. hi - 1 of what the windows of rows oh0 .. oh1 - 1 lie over? It reads them in order, into the cache."""
-    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    h0, h1 = max(0, oh0 * SH - PT), min(H, (oh1 - 1) * SH - PT + (KH - 1) * DH + 1)
-    for kd in range(KD):
-        d = od * SD - PD + kd * DD
-        if 0 <= d < D and h0 < h1:
-            if lo == 0 and hi == W:
-                if any_nan(src, at + (d * H + h0) * W, (h1 - h0) * W):
-                    return True
-            else:
-                for h in range(h0, h1):
-                    if any_nan(src, at + (d * H + h) * W + lo, hi - lo):
-                        return True
-    return False
-
-
-@jit(exact=True)
 def maximum(first, last, src, weight, dst, bias, residual, job, table):
     """float32 and float64, without indices."""
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     row_blocks, column_blocks, units, tasks, variant = blocks(job)
     offsets, lowest = np.empty(KD * KH, np.int64), bias[0]
     buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
+    square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant != BUFFER
+    inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
+    wide = W * src.itemsize >= WIDE and SH > 1
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         column, block = unit % column_blocks, unit // column_blocks
         plane_od, block = block // row_blocks, block % row_blocks
-        at, od = plane_od // OD * D * H * W, plane_od % OD
+        plane, od = plane_od // OD * D * H * W, plane_od % OD
         ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
-        oh0, oh1 = block * OH // row_blocks, (block + 1) * OH // row_blocks
         col, n = ow0 * SW - PL, ow1 - ow0
         lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
-        nan = block_has_nan(src, at, job, od, oh0, oh1, lo, hi)
-        for oh in range(oh0, oh1):
-            rows, to = rows_of(offsets, job, od, oh), (plane_od * OH + oh) * OW + ow0
-            if nan and has_nan(src, at, offsets, rows, lo, hi):
-                max_rows(src, at, offsets, rows, W, job, dst, to, ow0, ow1, lowest)
-            elif variant == TWO_2:
-                pool_row(MAX, 2, 2, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
-            elif variant == THREE_2:
-                pool_row(MAX, 2, 3, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
-            elif variant == THREE_1:
-                pool_row(MAX, 1, 3, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
-            elif variant == TWO_1:
-                pool_row(MAX, 1, 2, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
-            elif variant == FIVE_1:
-                pool_row(MAX, 1, 5, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
-            elif variant == ONE_1:
-                pool_row(MAX, 1, 1, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+        tested, bad = 0, -1                  # rows of the plane above `tested` were looked at for NaN, and there is none below row `bad`
+        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
+            h0, to, inner = oh * SH - PT, (plane_od * OH + oh) * OW + ow0, inner0 <= oh < inner1
+            at, rows = plane, 0
+            if inner:
+                at += h0 * W
+                fresh, tested = max(tested, h0), h0 + KH
+                read = tested if wide else tested - SH               # of the last rows pool_row finds out itself
+                if fresh < read and any_nan(src, plane + fresh * W + lo, (read - 1 - fresh) * W + hi - lo):
+                    bad = read - 1
             else:
-                pool_row(MAX, 1, 1, src, at + lo, offsets, rows, hi - lo, 0, buffer, 0, hi - lo, lowest, dst, 0)
+                rows = rows_of(offsets, job, od, oh)
+            if variant == TWO_2:
+                nan = pool_row(MAX, 2, 2, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == THREE_2:
+                nan = pool_row(MAX, 2, 3, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == THREE_1:
+                nan = pool_row(MAX, 1, 3, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == TWO_1:
+                nan = pool_row(MAX, 1, 2, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == FIVE_1:
+                nan = pool_row(MAX, 1, 5, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == ONE_1:
+                nan = pool_row(MAX, 1, 1, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            else:
+                nan = pool_row(MAX, 1, 1, False, src, at + lo, offsets, rows, hi - lo, 0, buffer, 0, hi - lo, lowest, dst, 0)
                 dst[to:to + n] = lowest
                 max_along(buffer, 0, lo, hi, job, dst, to, ow0, ow1, lowest)
+            if inner and nan:
+                bad = tested - 1
+            if nan or (inner and bad >= h0):
+                max_rows(src, plane, offsets, rows_of(offsets, job, od, oh), W, job, dst, to, ow0, ow1, lowest)
 
 
 # ---------------------------------------------------------------- the gradient
