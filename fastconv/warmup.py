@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from . import compiling, fold, kernels, norm, pool, runtime
+from . import compiling, fold, kernels, norm, runtime
 from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
@@ -69,11 +69,6 @@ def _calls(dtype: np.dtype) -> list[tuple[str, Callable[[], Any]]]:
     """Small calls that run every kernel with a serial and a parallel driver."""
     x, C = np.ones((2, 3, 8, 8), dtype), np.ones(3, dtype)
     return [
-        ("max_pool2d 2x2", lambda: pool.max_pool2d(x, 2)),
-        ("max_pool2d", lambda: pool.max_pool2d(x, 3)),
-        ("max_pool2d_backward", lambda: pool.max_pool2d_backward(x[:, :, 1:-1, 1:-1].copy(), x, 3, 1)),
-        ("avg_pool2d", lambda: pool.avg_pool2d(x, 3, 1)),
-        ("avg_pool2d_backward", lambda: pool.avg_pool2d_backward(x[:, :, 1:-1, 1:-1].copy(), x, 3, 1)),
         ("batch_norm", lambda: norm.batch_norm(x, None, None, C, C, True)),
         ("batch_norm_backward", lambda: norm.batch_norm_backward(x, x, None, None, C, C, True)),
         ("im2col", lambda: fold.im2col(x, 3)),

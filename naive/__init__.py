@@ -5,17 +5,34 @@ Three things hold everywhere and are not repeated:
 
 - `algorithm=` is accepted and ignored, so that a twin can stand in for the other; `out=` is filled and returned.
 - dtypes promote as in NumPy, and integers go to float64; float16 is computed in float32 and rounded once.
-- x may come with or without its batch axis, (N, C, H, W) or (C, H, W); the results follow it.
+- x may come with or without its batch axis, (N, C, H, W) or (C, H, W), in other dimensions likewise; the results follow it.
 """
 
 from naive.conv import conv2d, conv2d_backward
 from naive.fold import col2im, col2im_backward, im2col, im2col_backward
 from naive.norm import batch_norm, batch_norm_backward
-from naive.pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from naive.pool import (
+    avg_pool1d,
+    avg_pool1d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    avg_pool3d,
+    avg_pool3d_backward,
+    max_pool1d,
+    max_pool1d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool3d,
+    max_pool3d_backward,
+)
 
 __all__ = [
+    "avg_pool1d",
+    "avg_pool1d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "avg_pool3d",
+    "avg_pool3d_backward",
     "batch_norm",
     "batch_norm_backward",
     "col2im",
@@ -24,6 +41,10 @@ __all__ = [
     "conv2d_backward",
     "im2col",
     "im2col_backward",
+    "max_pool1d",
+    "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "max_pool3d",
+    "max_pool3d_backward",
 ]

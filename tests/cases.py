@@ -59,13 +59,14 @@ class ConvCase:
 
 @dataclass(frozen=True)
 class PoolCase:
-    """kwargs: what both poolings take (stride, padding, dilation, ceil_mode). average: what only the average takes."""
+    """kwargs: what both poolings take (stride, padding, dilation, ceil_mode). average: what only the average takes. nd: axes of a window."""
 
     id: str
     x: Shape
-    kernel_size: int | tuple[int, int]
+    kernel_size: int | tuple[int, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     average: dict[str, Any] = field(default_factory=dict)
+    nd: int = 2
 
     def __str__(self) -> str:
         return self.id
@@ -82,8 +83,8 @@ class PoolCase:
     def out_shape(self) -> Shape:
         stride, padding, dilation = self.kwargs.get("stride"), self.kwargs.get("padding", 0), self.kwargs.get("dilation", 1)
         stride = self.kernel_size if stride is None else stride
-        size = _output_size(self.x[-2:], self.kernel_size, stride, padding, dilation, self.kwargs.get("ceil_mode", False))
-        return (*self.x[:-2], *size)
+        size = _output_size(self.x[-self.nd:], self.kernel_size, stride, padding, dilation, self.kwargs.get("ceil_mode", False))
+        return (*self.x[:-self.nd], *size)
 
     def arrays(self, dtype: Any = np.float64, integers: bool = False, seed: int = 0) -> tuple[np.ndarray]:
         """(x,); with integers nearly every window has ties."""
@@ -167,8 +168,9 @@ def conv_cases() -> list[ConvCase]:
     return _unique(_conv_cases())
 
 
-def pool_cases() -> list[PoolCase]:
-    return _unique(_pool_cases())
+def pool_cases(nd: int = 2) -> list[PoolCase]:
+    """The cases of poolings in one, two or three dimensions."""
+    return _unique({1: _pool_cases_1d, 2: _pool_cases, 3: _pool_cases_3d}[nd]())
 
 
 def norm_cases() -> list[NormCase]:
@@ -366,6 +368,57 @@ def _pool_cases() -> Iterator[PoolCase]:
         yield case(f"channels-{channels}", (1, channels, 4, 5), 2)
 
 
+def _pool_cases_1d() -> Iterator[PoolCase]:
+    def case(name, x, kernel_size, average=None, **kwargs):
+        return PoolCase(f"1d-{name}", x, kernel_size, kwargs, average or {}, 1)
+
+    yield case("1-of-1", (1, 1, 1), 1)
+    yield case("pairs", (2, 3, 8), 2)
+    yield case("pairs-leave-a-rest", (2, 3, 9), 2)
+    yield case("unbatched", (3, 9), (3,), stride=(2,))
+    yield case("padded", (2, 2, 9), 3, stride=2, padding=1)
+    yield case("pad-tuple", (2, 2, 9), 5, stride=1, padding=(2,))
+    yield case("pad-nested", (2, 2, 9), 4, stride=1, padding=((3, 1),))
+    yield case("dilation", (2, 2, 11), 3, stride=1, dilation=3, padding=2)
+    yield case("dilation-windows-miss-the-image", (1, 2, 2), 2, stride=1, dilation=5, padding=4)
+    yield case("stride3", (2, 2, 20), 4, stride=3)
+    yield case("stride-over-kernel", (2, 2, 20), 2, stride=5)
+    yield case("wide-window", (2, 2, 40), 33, stride=1, padding=16)
+    yield case("ceil", (2, 2, 10), 3, stride=2, padding=1, ceil_mode=True)
+    yield case("ceil-drops-window-in-padding", (1, 2, 5), 2, padding=1, ceil_mode=True)
+    yield case("exclude-pad", (2, 2, 9), 3, {"count_include_pad": False}, stride=2, padding=1, ceil_mode=True)
+    yield case("batch0", (0, 3, 6), 2)
+    yield case("several-blocks", (1, 1, 9001), 3, stride=2, padding=1)
+    yield case("several-blocks-of-7", (1, 1, 9001), 7, stride=3)
+    for size in (15, 16, 17, 31, 33):
+        yield case(f"stride1-width-{size}", (1, 1, size), 5, stride=1, padding=2)
+        yield case(f"stride2-width-{size}", (1, 1, size), 3, stride=2)
+
+
+def _pool_cases_3d() -> Iterator[PoolCase]:
+    def case(name, x, kernel_size, average=None, **kwargs):
+        return PoolCase(f"3d-{name}", x, kernel_size, kwargs, average or {}, 3)
+
+    yield case("1-of-1", (1, 1, 1, 1, 1), 1)
+    yield case("2x2x2", (2, 2, 4, 4, 6), 2)
+    yield case("2x2x2-leaves-a-rest", (1, 2, 5, 5, 7), 2)
+    yield case("unbatched", (2, 4, 5, 6), 3, stride=2, padding=1)
+    yield case("3x3x3-stride1-padded", (1, 2, 4, 5, 6), 3, stride=1, padding=1)
+    yield case("all-axes-differ", (1, 2, 6, 7, 9), (2, 3, 4), stride=(1, 2, 3), padding=(1, 0, 2), dilation=(2, 3, 1))
+    yield case("pad-nested", (1, 2, 4, 5, 6), 3, stride=2, padding=((2, 0), (0, 1), (1, 2)))
+    yield case("one-axis-at-a-time", (1, 2, 6, 5, 4), (3, 1, 1), stride=(2, 1, 1))
+    yield case("windows-miss-the-image", (1, 1, 1, 2, 3), 2, stride=1, dilation=3, padding=3)
+    yield case("ceil", (1, 2, 5, 6, 7), 2, ceil_mode=True)
+    yield case("ceil-padded", (1, 2, 4, 6, 7), 3, stride=2, padding=1, ceil_mode=True)
+    yield case("exclude-pad", (1, 2, 4, 5, 6), 3, {"count_include_pad": False}, stride=2, padding=1)
+    yield case("divisor", (1, 2, 4, 5, 6), 2, {"divisor_override": 3})
+    yield case("kernel-as-large-as-input", (1, 2, 3, 4, 5), (3, 4, 5))
+    yield case("many-elements", (1, 1, 9, 9, 9), 9, stride=1, padding=1)
+    yield case("batch0", (0, 2, 4, 4, 4), 2)
+    for size in (15, 17):
+        yield case(f"width-{size}", (1, 1, 3, 3, size), 3, stride=(1, 1, 2), padding=1)
+
+
 def _norm_cases() -> Iterator[NormCase]:
     def case(name, x, weight=True, bias=True, running=True, offset=0, **kwargs):
         return NormCase(name, x, weight, bias, running, offset, kwargs)
@@ -488,12 +541,17 @@ def _pair(value):
     return (value, value) if isinstance(value, int) else value
 
 
-def _output_size(size, kernel, stride, padding, dilation, ceil_mode=False) -> tuple[int, int]:
+def _each(value, nd):
+    return (value,) * nd if isinstance(value, int) else value * nd if len(value) == 1 and isinstance(value[0], int) else value
+
+
+def _output_size(size, kernel, stride, padding, dilation, ceil_mode=False) -> tuple[int, ...]:
     """The number of windows per axis, found by laying them down one after the other."""
-    kernel, stride, dilation = _pair(kernel), _pair(stride), _pair(dilation)
+    nd = len(size)
+    kernel, stride, dilation = _each(kernel, nd), _each(stride, nd), _each(dilation, nd)
     if padding == "same":
         return size
-    pads = [_pair(sides) for sides in _pair(0 if padding == "valid" else padding)]
+    pads = [_pair(sides) for sides in _each(0 if padding == "valid" else padding, nd)]
     counts = []
     for length, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads):
         count, start = 0, -before

@@ -26,7 +26,7 @@ import json, sys
 import numpy as np, fastconv
 from fastconv.kernels import pool_average
 y = fastconv.avg_pool2d(np.ones((1, 8, 8), DTYPE), 2)
-stats = pool_average.average_serial.stats
+stats = pool_average.average.stats
 print(json.dumps([float(y.sum()), sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
 """
 

@@ -122,29 +122,6 @@ def test_rows_of_any_length(n, dtype):
 
 
 @njit
-def max_pairs(rows, x, at, x_row, y, to, n):
-    return simd.max_pairs(rows, x, at, x_row, y, to, n)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint16, np.int32, np.uint64])
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 15, 16, 17, 40, 70])
-def test_max_pairs(n, dtype):
-    rng = np.random.default_rng(n)
-    x_row, rows = 2 * n + 3, 3
-    x = rng.integers(0 if np.dtype(dtype).kind == "u" else -100, 100, 1 + 2 * rows * x_row).astype(dtype)
-    y, twin = np.full(2 + rows * n + 2, 1).astype(dtype), np.full(2 + rows * n + 2, 1).astype(dtype)
-    wanted = y.copy()
-    wanted[2:-2] = x[1:].reshape(rows, 2, x_row)[:, :, :2 * n].reshape(rows, 2, n, 2).max((1, 3)).reshape(-1)
-    assert not max_pairs(rows, x, 1, x_row, y, 2, n) and not simd._max_pairs(rows, x, 1, x_row, twin, 2, n)
-    assert np.array_equal(y, wanted) and np.array_equal(twin, wanted)
-    if np.dtype(dtype).kind == "f":
-        for place in np.ndindex(rows, 2, 2 * n):
-            odd = x.copy()
-            odd[1:].reshape(rows, 2, x_row)[place] = np.nan
-            assert max_pairs(rows, odd, 1, x_row, y, 2, n) and simd._max_pairs(rows, odd, 1, x_row, twin, 2, n)
-
-
-@njit
 def transpose_full(valid, source, source_row, target, target_row):
     simd.transpose_block(FULL, valid, source, 1, source_row, target, 2, target_row)
 

@@ -6,10 +6,11 @@ from cases import conv_cases, fold_cases, norm_cases, pool_cases, random_array
 
 import naive
 from fastconv.testing import assert_same
-from naive.shared import pad_pairs, pair
+from naive.pool.window import each
 
 torch = pytest.importorskip("torch", reason="needs the extra `peers`: pip install fastconv[peers]")
 F = torch.nn.functional
+POOL_CASES = [case for nd in (1, 2, 3) for case in pool_cases(nd)]
 
 
 def tensor(x, requires_grad=True):
@@ -27,14 +28,19 @@ def nested(padding):
 
 def pad_first(x, padding, value=0.0):
     """x padded with F.pad by nested pairs, which wants the last axis first."""
-    (top, bottom), (left, right) = padding
-    return F.pad(x, (left, right, top, bottom), value=value)
+    return F.pad(x, [side for pads in padding[::-1] for side in pads], value=value)
 
 
 def supported(case):
     """PyTorch pads a pool by at most half its kernel, the same on both sides, and refuses a window that misses the image."""
     padding = case.kwargs.get("padding", 0)
-    return not nested(padding) and all(p <= k // 2 for p, k in zip(pair(padding), pair(case.kernel_size)))
+    return not nested(padding) and all(p <= k // 2 for p, k in zip(each(padding, case.nd), each(case.kernel_size, case.nd)))
+
+
+def pools(case, kind):
+    """PyTorch's pooling, the naive one, and its gradient."""
+    name = f"{kind}_pool{case.nd}d"
+    return getattr(F, name), getattr(naive, name), getattr(naive, f"{name}_backward")
 
 
 def same_gradients(y, dout, leaves, expected):
@@ -57,30 +63,30 @@ def test_conv2d(case):
 
 
 @pytest.mark.parametrize("integers", [False, True], ids=["", "ties"])
-@pytest.mark.parametrize("case", pool_cases(), ids=str)
-def test_max_pool2d(case, integers):
+@pytest.mark.parametrize("case", POOL_CASES, ids=str)
+def test_max_pool(case, integers):
     if not supported(case) and not case.kwargs.get("ceil_mode"):
-        return max_pool2d_padded_first(case, integers)
+        return max_pool_padded_first(case, integers)
     if not supported(case):
         pytest.skip("PyTorch cannot pad like this in ceil_mode")
     (x,), dout = case.arrays(integers=integers), case.dout()
-    t = tensor(x)
-    y, indices = F.max_pool2d(t, **case.max_kwargs, return_indices=True)
-    assert_same(naive.max_pool2d(x, **case.max_kwargs, return_indices=True), (array(y), array(indices)), exact=True)
-    same_gradients(y, dout, [t], (naive.max_pool2d_backward(dout, x, **case.max_kwargs),))
+    t, (peer, plain, backward) = tensor(x), pools(case, "max")
+    y, indices = peer(t, **case.max_kwargs, return_indices=True)
+    assert_same(plain(x, **case.max_kwargs, return_indices=True), (array(y), array(indices)), exact=True)
+    same_gradients(y, dout, [t], (backward(dout, x, **case.max_kwargs),))
 
 
-def max_pool2d_padded_first(case, integers):
+def max_pool_padded_first(case, integers):
     (x,), dout, kwargs = case.arrays(integers=integers), case.dout(), dict(case.max_kwargs)
-    pad = pad_pairs(kwargs.pop("padding"), pair(case.kernel_size), pair(kwargs.get("dilation", 1)))
-    t = tensor(x)
-    y = F.max_pool2d(pad_first(t, pad, -np.inf), **kwargs)
-    assert_same(naive.max_pool2d(x, **case.max_kwargs), array(y), exact=True)
-    same_gradients(y, dout, [t], (naive.max_pool2d_backward(dout, x, **case.max_kwargs),))
+    pad = [each(sides, 2) for sides in each(kwargs.pop("padding"), case.nd)]
+    t, (peer, plain, backward) = tensor(x), pools(case, "max")
+    y = peer(pad_first(t, pad, -np.inf), **kwargs)
+    assert_same(plain(x, **case.max_kwargs), array(y), exact=True)
+    same_gradients(y, dout, [t], (backward(dout, x, **case.max_kwargs),))
 
 
-@pytest.mark.parametrize("case", pool_cases(), ids=str)
-def test_avg_pool2d(case):
+@pytest.mark.parametrize("case", POOL_CASES, ids=str)
+def test_avg_pool(case):
     if np.any(np.array(case.kwargs.get("dilation", 1)) != 1):
         pytest.skip("PyTorch has no dilation here")
     (x,), dout, kwargs = case.arrays(), case.dout(), dict(case.avg_kwargs)
@@ -89,10 +95,11 @@ def test_avg_pool2d(case):
     if not supported(case):
         if kwargs.get("ceil_mode") or not kwargs.get("count_include_pad", True):
             pytest.skip("PyTorch cannot pad like this in ceil_mode or without counting the padding")
-        image = pad_first(t, pad_pairs(kwargs.pop("padding"), pair(case.kernel_size), (1, 1)))
-    y = F.avg_pool2d(image, **kwargs)
-    assert_same(naive.avg_pool2d(x, **case.avg_kwargs), array(y))
-    same_gradients(y, dout, [t], (naive.avg_pool2d_backward(dout, x, **case.avg_kwargs),))
+        image = pad_first(t, [each(sides, 2) for sides in each(kwargs.pop("padding"), case.nd)])
+    peer, plain, backward = pools(case, "avg")
+    y = peer(image, **kwargs)
+    assert_same(plain(x, **case.avg_kwargs), array(y))
+    same_gradients(y, dout, [t], (backward(dout, x, **case.avg_kwargs),))
 
 
 @pytest.mark.parametrize("case", norm_cases(), ids=str)

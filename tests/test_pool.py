@@ -8,16 +8,15 @@ import naive
 from fastconv.testing import assert_same
 
 DTYPES = [np.float16, np.float32, np.float64]
-CASES = pytest.mark.parametrize("case", pool_cases(), ids=str)
+ALL = [case for nd in (1, 2, 3) for case in pool_cases(nd)]
+CASES = pytest.mark.parametrize("case", ALL, ids=str)
 EACH_DTYPE = pytest.mark.parametrize("dtype", DTYPES, ids=["f2", "f4", "f8"])
-MAX = [(fastconv.max_pool2d, naive.max_pool2d, fastconv.max_pool2d_backward, naive.max_pool2d_backward)]
-AVERAGE = [(fastconv.avg_pool2d, naive.avg_pool2d, fastconv.avg_pool2d_backward, naive.avg_pool2d_backward)]
 
 
 def functions(case):
-    """The poolings this case is for: (fast, naive, fast backward, naive backward), kwargs."""
-    both = [(*MAX[0], case.max_kwargs)]
-    return both + [(*AVERAGE[0], case.avg_kwargs)]
+    """Both poolings of the case: (fast, naive, fast backward, naive backward, kwargs)."""
+    return [(*(getattr(house, f"{kind}_pool{case.nd}d{end}") for end in ("", "_backward") for house in (fastconv, naive)), kwargs)
+            for kind, kwargs in (("max", case.max_kwargs), ("avg", case.avg_kwargs))]
 
 
 @EACH_DTYPE
@@ -38,19 +37,24 @@ def test_backward(case, dtype):
 @CASES
 def test_max_pooling_is_exact_with_its_indices(case, dtype):
     (x,), kwargs = case.arrays(dtype, integers=True), {**case.max_kwargs, "return_indices": True}     # integers: many ties
-    assert_same(fastconv.max_pool2d, naive.max_pool2d, (x,), kwargs, exact=True)
-    indices = naive.max_pool2d(x, **kwargs)[1]
+    fast, plain, fast_back, plain_back, _ = functions(case)[0]
+    assert_same(fast, plain, (x,), kwargs, exact=True)
+    indices = plain(x, **kwargs)[1]
     dout = case.dout(dtype, integers=True)
-    assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (dout, x), {**case.max_kwargs, "indices": indices}, exact=True)
-    assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (dout, x), case.max_kwargs, exact=True)
+    assert_same(fast_back, plain_back, (dout, x), {**case.max_kwargs, "indices": indices}, exact=True)
+    assert_same(fast_back, plain_back, (dout, x), case.max_kwargs, exact=True)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32, np.int64, np.uint64])
-@pytest.mark.parametrize("case", pool_cases()[::9], ids=str)
+@pytest.mark.parametrize("case", ALL[::11], ids=str)
 def test_max_pooling_takes_integers(case, dtype):
     info = np.iinfo(dtype)
     x = np.random.default_rng(0).integers(info.min, info.max, case.x, dtype, endpoint=True)
-    assert_same(fastconv.max_pool2d, naive.max_pool2d, (x,), {**case.max_kwargs, "return_indices": True}, exact=True)
+    fast, plain, fast_back, plain_back, _ = functions(case)[0]
+    assert_same(fast, plain, (x,), case.max_kwargs, exact=True)
+    assert_same(fast, plain, (x,), {**case.max_kwargs, "return_indices": True}, exact=True)
+    dout = case.dout(np.float32, integers=True)
+    assert np.array_equal(fast_back(dout, x, **case.max_kwargs), plain_back(dout.astype(np.float64), x, **case.max_kwargs))
 
 
 @EACH_DTYPE
@@ -58,11 +62,14 @@ def test_max_pooling_takes_integers(case, dtype):
 def test_nan_and_inf(case, dtype):
     (x,) = case.arrays(dtype)
     for values in ((np.nan, np.inf, -np.inf), (-np.inf,)):
-        odd = inject(x, values)
-        assert_same(fastconv.max_pool2d, naive.max_pool2d, (odd,), {**case.max_kwargs, "return_indices": True}, exact=True)
-        assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (case.dout(dtype), odd), case.max_kwargs)
-        assert_same(fastconv.avg_pool2d, naive.avg_pool2d, (odd,), case.avg_kwargs)
-        assert_same(fastconv.avg_pool2d_backward, naive.avg_pool2d_backward, (inject(case.dout(dtype), values), x), case.avg_kwargs)
+        odd, odd_dout = inject(x, values), inject(case.dout(dtype), values)
+        (fast, plain, fast_back, plain_back, kwargs), (average, plain_average, average_back, plain_average_back, average_kwargs) = functions(case)
+        assert_same(fast, plain, (odd,), {**kwargs, "return_indices": True}, exact=True)
+        assert_same(fast, plain, (odd,), kwargs, exact=True)
+        assert_same(fast_back, plain_back, (case.dout(dtype), odd), kwargs)
+        assert_same(fast_back, plain_back, (odd_dout, x), kwargs)
+        assert_same(average, plain_average, (odd,), average_kwargs)
+        assert_same(average_back, plain_average_back, (odd_dout, x), average_kwargs)
 
 
 def test_nan_wins_wherever_it_stands_in_the_window():
@@ -122,3 +129,38 @@ def test_indices_outside_the_plane_are_refused():
     for bad in (-2, 16):
         with pytest.raises(ValueError, match="indices"):
             fastconv.max_pool2d_backward(dout, x, 2, indices=np.full((1, 1, 2, 2), bad))
+
+
+@pytest.mark.parametrize("nd, arguments, words", [
+    (1, {"kernel_size": (2, 2)}, "kernel_size is (2, 2)"), (1, {"padding": ((1, 1), (0, 0))}, "((before, after),)"),
+    (1, {"padding": 2}, "along the length"), (1, {"kernel_size": 8}, "the length of the kernel"),
+    (3, {"stride": (1, 1)}, "a triple (depth, height, width)"), (3, {"padding": ((1, 1), (0, 0))}, "(front, back)"),
+    (3, {"padding": (2, 0, 0)}, "along the depth"), (3, {"dilation": 7}, "the depth of the kernel"), (3, {"kernel_size": (2, True, 2)}, "bool"),
+    (3, {"stride": (1.0, 1, 1)}, "float")])
+def test_arguments_of_other_dimensions_are_named(nd, arguments, words):
+    x, dout = np.zeros((1, 1, *[7] * nd), np.float32), np.zeros((1, 1, *[6] * nd), np.float32)
+    for name in (f"max_pool{nd}d", f"avg_pool{nd}d"):
+        good = {"kernel_size": 2, "stride": 1}
+        getattr(fastconv, name)(x, **good)           # what it may remember does not let the next pass
+        for arrays, end in (((x,), ""), ((dout, x), "_backward")):
+            with pytest.raises((TypeError, ValueError)) as caught:
+                getattr(fastconv, name + end)(*arrays, **{**good, **arguments})
+            assert words in str(caught.value) and "wanted:" in str(caught.value)
+
+
+def test_what_is_equal_to_a_known_argument_is_still_refused():
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    fastconv.max_pool2d(x, 1, (1, 1), 0, 1, False)
+    for bad in ({"kernel_size": True}, {"kernel_size": 1.0}, {"stride": (True, 1)}, {"stride": (1, 1.0)}, {"ceil_mode": 0}, {"padding": False}):
+        with pytest.raises(TypeError):
+            fastconv.max_pool2d(x, **{"kernel_size": 1, "stride": (1, 1), "padding": 0, "dilation": 1, "ceil_mode": False, **bad})
+
+
+@pytest.mark.parametrize("nd, shape", [(1, (3, 4)), (1, (1, 1, 1, 4)), (2, (4, 4)), (3, (4, 4, 4)), (3, (1, 1, 1, 4, 4, 4))])
+def test_ranks_of_x(nd, shape):
+    for name in (f"max_pool{nd}d", f"avg_pool{nd}d"):
+        if len(shape) in (nd + 1, nd + 2):
+            assert getattr(fastconv, name)(np.zeros(shape), 2).shape == (3, 2)
+        else:
+            with pytest.raises(ValueError, match="x has"):
+                getattr(fastconv, name)(np.zeros(shape), 2)

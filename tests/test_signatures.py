@@ -8,7 +8,7 @@ import fastconv
 import naive
 from fastconv import functional
 
-OPERATIONS = ("avg_pool2d", "batch_norm", "col2im", "conv2d", "im2col", "max_pool2d")
+OPERATIONS = ("avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "col2im", "conv2d", "im2col", "max_pool1d", "max_pool2d", "max_pool3d")
 SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "plan_conv2d", "get_recycling", "set_num_threads", "set_precision", "set_recycling"}
 TORCH_NAMES = {"im2col": "unfold", "col2im": "fold"}
 BOTH = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))
@@ -18,8 +18,11 @@ FORWARD = {
     "conv2d": "x weight bias=None stride=1 padding=0 dilation=1 groups=1",
     "im2col": "x kernel_size dilation=1 padding=0 stride=1",
     "col2im": "cols output_size kernel_size dilation=1 padding=0 stride=1",
-    "max_pool2d": "x kernel_size stride=None padding=0 dilation=1 ceil_mode=False return_indices=False",
-    "avg_pool2d": "x kernel_size stride=None padding=0 ceil_mode=False count_include_pad=True divisor_override=None",
+    **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d"),
+                    "x kernel_size stride=None padding=0 dilation=1 ceil_mode=False return_indices=False"),
+    "avg_pool1d": "x kernel_size stride=None padding=0 ceil_mode=False count_include_pad=True",
+    **dict.fromkeys(("avg_pool2d", "avg_pool3d"),
+                    "x kernel_size stride=None padding=0 ceil_mode=False count_include_pad=True divisor_override=None"),
     "batch_norm": "x running_mean running_var weight=None bias=None training=False momentum=0.1 eps=1e-05",
 }
 

@@ -1,18 +1,21 @@
-"""Max pooling over planes, rows as the unit of work: memory is the limit, so a row is read tap by tap from L1.
+"""Max pooling. Windows are clipped to the image: padding is never the maximum. NaN wins, and of equal elements the first in row-major order.
 
-Windows are clipped to the image: padding is never the maximum. A task owns bands of rows of one plane of its result.
+src: x (planes, D, H, W), dst: y (planes, OD, OH, OW), bias: one element that is below all others. Kernels have the signature of `tasks`.
 """
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from .geometry import band_of, inside, outputs_of, unpack
+from .geometry import inside
 from .jit import jit
-from .rows import copy_strided
-from .simd import max_pairs
+from .pool_geometry import blocks, first_tap, rows_of, touching, units_of, unpack
+from .simd_pool import MAX, WIDE, any_nan, pool_row
+
+# The kernel of a row: by stride and taps along it, or by way of a buffer.
+BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2 = range(7)
 
 
+# ---------------------------------------------------------------- exact, for every dtype: tap by tap
 @jit(exact=True)
 def larger(value, best):
     """Does `value` replace `best`? NaN wins over every number and stays; of equal values the first stays."""
@@ -35,136 +38,146 @@ def max_strided(x, at, step, y, to, n):
 
 
 @jit(exact=True)
-def max_row(plane, oh, x, y, geometry, lowest):
-    """One row of y (N, C, OH, OW), tap by tap."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    xf, yf, to = x.reshape(-1), y.reshape(-1), (plane * OH + oh) * OW
-    yf[to:to + OW] = lowest[0]
-    for kh in range(KH):
-        h = oh * SH - PT + kh * DH
-        if 0 <= h < H:
-            row = (plane * H + h) * W
-            for kw in range(KW):
-                offset = kw * DW - PL
-                lo, hi = inside(offset, SW, W, OW)
-                max_strided(xf, row + lo * SW + offset, SW, yf, to + lo, hi - lo)
+def max_along(src, at, lo, hi, job, dst, to, ow0, ow1, lowest):
+    """dst[to + ow - ow0] for ow0 <= ow < ow1, from columns lo .. hi - 1 of one row: column c is src[at + c - lo]."""
+    SW, KW, PL, DW = job[12], job[9], job[15], job[18]
+    for kw in range(KW):
+        offset = kw * DW - PL + ow0 * SW - lo
+        first, last = inside(offset, SW, hi - lo, ow1 - ow0)
+        max_strided(src, at + first * SW + offset, SW, dst, to + first, last - first)
 
 
 @jit(exact=True)
-def max_band(t, x, y, indices, geometry, lowest, bands):
-    """Task t: a band of rows of one plane of y and, unless empty, of the indices."""
-    plane, oh0, oh1 = band_of(t, bands, geometry[5])
-    for oh in range(oh0, oh1):
-        if indices.size:
-            to = (plane * geometry[5] + oh) * geometry[6]
-            argmax_row(plane, oh, x, geometry, lowest, y.reshape(-1)[to:to + geometry[6]], indices.reshape(-1)[to:to + geometry[6]])
-        else:
-            max_row(plane, oh, x, y, geometry, lowest)
+def max_rows(src, at, offsets, rows, W, job, dst, to, ow0, ow1, lowest):
+    """A row of the result from its list of rows, tap by tap."""
+    dst[to:to + ow1 - ow0] = lowest
+    for r in range(rows):
+        max_along(src, at + offsets[r], 0, W, job, dst, to, ow0, ow1, lowest)
 
 
 @jit(exact=True)
-def first_tap(start, step):
-    """The first tap whose element start + tap * step is not negative."""
-    return 0 if start >= 0 else (-start + step - 1) // step
+def argmax_rows(src, at, offsets, rows, W, job, best, to, where, where_to, ow0, ow1, lowest):
+    """The same, and where[ow]: the place of the maximum in its volume; -1 where a window misses the image."""
+    SW, KW, PL, DW = job[12], job[9], job[15], job[18]
+    n = ow1 - ow0
+    y, places = best[to:to + n], where[where_to:where_to + n]
+    for i in range(n):                       # the window's first element inside the image: it stays where nothing is larger
+        w = (ow0 + i) * SW - PL
+        w += first_tap(w, DW) * DW
+        missed = rows == 0 or w >= W
+        places[i] = -1 if missed else offsets[0] + w
+        y[i] = lowest if missed else src[at + offsets[0] + w]
+    for r in range(rows):
+        for kw in range(KW):
+            offset = kw * DW - PL + ow0 * SW
+            first, last = inside(offset, SW, W, n)
+            row, place = src[at + offsets[r] + offset + first * SW:], offsets[r] + offset
+            for i in range(first, last):
+                v, m = row[(i - first) * SW], y[i]
+                take = larger(v, m)
+                y[i] = v if take else m
+                places[i] = place + i * SW if take else places[i]
 
 
 @jit(exact=True)
-def argmax_row(plane, oh, x, geometry, lowest, best, where):
-    """best[ow], where[ow]: the largest element of each window of row oh and its place h * W + w in the plane; -1 where it misses the image."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    xf = x.reshape(-1)
-    h0 = oh * SH - PT
-    h_first = h0 + first_tap(h0, DH) * DH
-    for ow in range(OW):                     # the window's first element inside the image: it stays where nothing is larger
-        w0 = ow * SW - PL
-        w_first = w0 + first_tap(w0, DW) * DW
-        missed = h_first >= H or w_first >= W
-        where[ow] = -1 if missed else h_first * W + w_first
-        best[ow] = lowest[0] if missed else xf[(plane * H + h_first) * W + w_first]
-    for kh in range(KH):
-        h = h0 + kh * DH
-        if 0 <= h < H:
-            row = (plane * H + h) * W
-            for kw in range(KW):
-                offset = kw * DW - PL
-                lo, hi = inside(offset, SW, W, OW)
-                for ow in range(lo, hi):
-                    w = ow * SW + offset
-                    v, m = xf[row + w], best[ow]
-                    take = larger(v, m)
-                    best[ow] = v if take else m
-                    where[ow] = h * W + w if take else where[ow]
+def maximum_exact(first, last, src, weight, dst, bias, residual, job, table):
+    """Any dtype. table: the indices, or empty."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    row_blocks, column_blocks, units, tasks, _ = blocks(job)
+    offsets = np.empty(KD * KH, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        column, block = unit % column_blocks, unit // column_blocks
+        plane_od, block = block // row_blocks, block % row_blocks
+        plane, od = plane_od // OD, plane_od % OD
+        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
+            rows, to = rows_of(offsets, job, od, oh), (plane_od * OH + oh) * OW + ow0
+            if table.size:
+                argmax_rows(src, plane * D * H * W, offsets, rows, W, job, dst, to, table, to, ow0, ow1, bias[0])
+            else:
+                max_rows(src, plane * D * H * W, offsets, rows, W, job, dst, to, ow0, ow1, bias[0])
 
 
+# ---------------------------------------------------------------- floats without indices: vectors, and again tap by tap where there is a NaN
 @jit(exact=True)
-def max_serial(x, y, indices, geometry, lowest, bands):
-    for t in range(y.shape[0] * y.shape[1] * bands):
-        max_band(t, x, y, indices, geometry, lowest, bands)
+def maximum(first, last, src, weight, dst, bias, residual, job, table):
+    """float32 and float64, without indices."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    row_blocks, column_blocks, units, tasks, variant = blocks(job)
+    offsets, lowest = np.empty(KD * KH, np.int64), bias[0]
+    buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
+    square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant != BUFFER
+    inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
+    wide = W * src.itemsize >= WIDE and SH > 1
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        column, block = unit % column_blocks, unit // column_blocks
+        plane_od, block = block // row_blocks, block % row_blocks
+        plane, od = plane_od // OD * D * H * W, plane_od % OD
+        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        col, n = ow0 * SW - PL, ow1 - ow0
+        lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
+        tested, bad = 0, -1                  # rows of the plane above `tested` were looked at for NaN, and there is none below row `bad`
+        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
+            h0, to, inner = oh * SH - PT, (plane_od * OH + oh) * OW + ow0, inner0 <= oh < inner1
+            at, rows = plane, 0
+            if inner:
+                at += h0 * W
+                fresh, tested = max(tested, h0), h0 + KH
+                read = tested if wide else tested - SH               # of the last rows pool_row finds out itself
+                if fresh < read and any_nan(src, plane + fresh * W + lo, (read - 1 - fresh) * W + hi - lo):
+                    bad = read - 1
+            else:
+                rows = rows_of(offsets, job, od, oh)
+            if variant == TWO_2:
+                nan = pool_row(MAX, 2, 2, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == THREE_2:
+                nan = pool_row(MAX, 2, 3, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == THREE_1:
+                nan = pool_row(MAX, 1, 3, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == TWO_1:
+                nan = pool_row(MAX, 1, 2, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == FIVE_1:
+                nan = pool_row(MAX, 1, 5, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            elif variant == ONE_1:
+                nan = pool_row(MAX, 1, 1, inner, src, at, offsets, rows, W, col, dst, to, n, lowest, dst, 0)
+            else:
+                nan = pool_row(MAX, 1, 1, False, src, at + lo, offsets, rows, hi - lo, 0, buffer, 0, hi - lo, lowest, dst, 0)
+                dst[to:to + n] = lowest
+                max_along(buffer, 0, lo, hi, job, dst, to, ow0, ow1, lowest)
+            if inner and nan:
+                bad = tested - 1
+            if nan or (inner and bad >= h0):
+                max_rows(src, plane, offsets, rows_of(offsets, job, od, oh), W, job, dst, to, ow0, ow1, lowest)
 
 
-@jit(parallel=True, exact=True)
-def max_parallel(x, y, indices, geometry, lowest, bands):
-    for t in prange(y.shape[0] * y.shape[1] * bands):
-        max_band(t, x, y, indices, geometry, lowest, bands)
+# ---------------------------------------------------------------- the gradient
+@jit
+def max_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx, weight: x; table: the forward's indices, or empty: then the maxima are found again.
 
-
-# ---------------------------------------------------------------- the commonest: maximum of 2 x 2, stride 2, no padding
-@jit(exact=True)
-def max_pairs_band(t, x, y, bands):
-    """Task t: a band of rows of one plane of y (1, planes, OH, OW), in vectors, and again one by one if a NaN is met."""
-    H, W, OH, OW = x.shape[2], x.shape[3], y.shape[2], y.shape[3]
-    plane, oh0, oh1 = band_of(t, bands, OH)
-    xf, yf = x.reshape(-1), y.reshape(-1)
-    if max_pairs(oh1 - oh0, xf, (plane * H + 2 * oh0) * W, W, yf, (plane * OH + oh0) * OW, OW):
-        for oh in range(oh0, oh1):
-            row = yf[(plane * OH + oh) * OW:(plane * OH + oh + 1) * OW]
-            copy_strided(xf, (plane * H + 2 * oh) * W, 2, row, 0, OW)
-            for other in (1, W, W + 1):
-                max_strided(xf, (plane * H + 2 * oh) * W + other, 2, row, 0, OW)
-
-
-@jit(exact=True)
-def max_pairs_serial(x, y, bands):
-    for t in range(x.shape[1] * bands):
-        max_pairs_band(t, x, y, bands)
-
-
-@jit(parallel=True, exact=True)
-def max_pairs_parallel(x, y, bands):
-    for t in prange(x.shape[1] * bands):
-        max_pairs_band(t, x, y, bands)
-
-
-@jit(exact=True)
-def max_backward_band(t, dout, x, indices, dx, geometry, lowest, bands):
-    """Task t: one band of rows of dx (N, C, H, W). indices: those of the forward, or empty: then they are found again."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    plane, h0, h1 = band_of(t, bands, H)
-    df, xf, known = dout.reshape(-1), dx.reshape(-1), indices.reshape(-1)
-    xf[(plane * H + h0) * W:(plane * H + h1) * W] = 0
-    best, where = np.empty(OW, x.dtype), np.empty(OW, np.int64)
-    first, last = outputs_of(h0, h1, KH, SH, PT, DH, OH)
-    for oh in range(first, last):
-        row = (plane * OH + oh) * OW
-        if known.size:
-            for ow in range(OW):
-                at = known[row + ow]
-                if h0 * W <= at < h1 * W:
-                    xf[plane * H * W + at] += df[row + ow]
-        else:
-            argmax_row(plane, oh, x, geometry, lowest, best, where)
-            for ow in range(OW):
-                if h0 * W <= where[ow] < h1 * W:
-                    xf[plane * H * W + where[ow]] += df[row + ow]
-
-
-@jit(exact=True)
-def max_backward_serial(dout, x, indices, dx, geometry, lowest, bands):
-    for t in range(dx.shape[0] * dx.shape[1] * bands):
-        max_backward_band(t, dout, x, indices, dx, geometry, lowest, bands)
-
-
-@jit(parallel=True, exact=True)
-def max_backward_parallel(dout, x, indices, dx, geometry, lowest, bands):
-    for t in prange(dx.shape[0] * dx.shape[1] * bands):
-        max_backward_band(t, dout, x, indices, dx, geometry, lowest, bands)
+    Units: bands of rows (d, h) of each volume of dx.
+    """
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, _ = blocks(job)
+    known = table.size > 0
+    offsets, best, where = np.empty(KD * KH, np.int64), np.empty(0 if known else OW, src.dtype), np.empty(0 if known else OW, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, band = unit // bands, unit % bands
+        at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
+        dx, lo, hi = dst[at:at + D * H * W], row0 * W, row1 * W
+        dx[lo:hi] = 0
+        od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
+        oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
+        for od in range(od0, od1):
+            for oh in range(oh0, oh1):
+                row = ((plane * OD + od) * OH + oh) * OW
+                if not known:
+                    argmax_rows(weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, 0, where, 0, 0, OW, bias[0])
+                dout, places = src[row:row + OW], table[row:row + OW] if known else where[:OW]
+                for ow in range(OW):
+                    place = places[ow]
+                    if lo <= place < hi:
+                        dx[place] += dout[ow]

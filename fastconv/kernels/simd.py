@@ -335,88 +335,6 @@ def _copy_rows_intrinsic(typingctx, step, source, at, source_row, target, to, ta
     return types.void(step, source, i, i, target, i, i, i, i, i, i), codegen
 
 
-def _max_pairs(rows, x, at, x_row, y, to, n):
-    """y[to + r * n + i] = the largest of the four x[at + 2 * r * x_row + 2 * i + (0, 1, x_row, x_row + 1)], for r < rows, i < n.
-
-    Returns whether there was a NaN among them: then y is right only where there was none.
-    """
-    unordered = False
-    for r in range(rows):
-        for i in range(n):
-            first = at + 2 * r * x_row + 2 * i
-            best = x[first]
-            for other in (x[first + 1], x[first + x_row], x[first + x_row + 1]):
-                unordered = unordered or best != best or other != other
-                best = other if other > best else best
-            y[to + r * n + i] = best
-    return unordered
-
-
-def _max_pairs_intrinsic(typingctx, rows, x, at, x_row, y, to, n):
-    def codegen(context, builder, sig, args):
-        v = Vector(context, builder, sig.args[1].dtype)
-        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
-        x_row, n = args[3], args[6]
-        bit = ir.IntType(1)
-        widths = [v.lanes >> halvings for halvings in range(v.lanes.bit_length())]
-        seen = {w: cgutils.alloca_once_value(builder, ir.Constant(ir.VectorType(bit, w), [0] * w)) for w in widths}     # NaN, a lane each
-
-        def load(w, row, i):
-            """2 * w elements of a row, for the w outputs from i on: two vectors."""
-            at = builder.mul(i, ir.Constant(I64, 2))
-            return [v.load(builder.gep(row, [builder.add(at, ir.Constant(I64, part * w))]), w) for part in range(2)]
-
-        def note_nan(w, a, b):
-            if v.float:
-                builder.store(builder.or_(builder.load(seen[w]), builder.fcmp_unordered("uno", a, b)), seen[w])
-
-        def neighbours(w, halves):
-            even, odd = (builder.shuffle_vector(*halves, ir.Constant(ir.VectorType(I32, w), [2 * j + k for j in range(w)])) for k in range(2))
-            return v.larger(even, odd)
-
-        def chunk(w, rows, target, i):
-            """w outputs from both rows at once, or from one, in the second pass (`None` above it) with what the first left in y."""
-            parts = [load(w, row, i) for row in rows if row is not None]
-            for part in (zip(*parts) if len(parts) == 2 else parts):
-                note_nan(w, *part)
-            halves = [v.larger(*pair) for pair in zip(*parts)] if len(parts) == 2 else parts[0]
-            best, place = neighbours(w, halves), builder.gep(target, [i])
-            v.store(v.larger(v.load(place, w), best) if rows[0] is None else best, place)
-
-        def line(w, rows, target):
-            if w < 2:
-                with cgutils.for_range(builder, n) as loop:
-                    chunk(1, rows, target, loop.index)
-                return
-            last = builder.sub(n, ir.Constant(I64, w))
-            with builder.if_else(builder.icmp_signed(">=", last, ir.Constant(I64, 0))) as (fits, short):
-                with fits:
-                    with cgutils.for_range_slice(builder, ir.Constant(I64, 0), last, ir.Constant(I64, w), I64) as (i, _):
-                        chunk(w, rows, target, i)
-                    chunk(w, rows, target, last)             # overlaps the one before where n is no multiple of w
-                with short:
-                    line(w // 2, rows, target)
-
-        with cgutils.for_range(builder, args[0]) as loop:
-            top = builder.gep(start, [builder.mul(loop.index, builder.mul(x_row, ir.Constant(I64, 2)))])
-            bottom, target = builder.gep(top, [x_row]), builder.gep(end, [builder.mul(loop.index, n)])
-            # Long rows one after the other: memory is read in order, which is twice as fast from DRAM. Short ones both at once.
-            with builder.if_else(builder.icmp_signed(">=", n, ir.Constant(I64, 256 // v.itemsize))) as (long, short):
-                with long:
-                    line(v.lanes, (top,), target)
-                    line(v.lanes, (None, bottom), target)
-                with short:
-                    line(v.lanes, (top, bottom), target)
-        any_seen = ir.Constant(bit, 0)
-        for w, lanes_seen in seen.items():
-            some = builder.bitcast(builder.load(lanes_seen), ir.IntType(w))
-            any_seen = builder.or_(any_seen, builder.icmp_unsigned("!=", some, ir.Constant(ir.IntType(w), 0)))
-        return any_seen
-
-    i64 = types.int64
-    return types.boolean(i64, x, i64, i64, y, i64, i64), codegen
-
-
 def _add_even(source, at, target, to, n):
     """target[to + 2 * i] += source[at + i] for i < n; the elements between them are loaded and stored again."""
     for i in range(n):
@@ -589,7 +507,6 @@ copy_vectors = either(_copy_vectors, _copy_vectors_intrinsic, literal=True)
 copy_row = either(_copy_row, _copy_row_intrinsic, literal=True)
 copy_rows = either(_copy_rows, _copy_rows_intrinsic, literal=True)
 add_even = either(_add_even, _add_even_intrinsic)
-max_pairs = either(_max_pairs, _max_pairs_intrinsic)
 transpose_block = either(_transpose_block, _transpose_block_intrinsic, literal=True)
 turn_columns = either(_turn_columns, _turn_columns_intrinsic)
 turn_column = either(_turn_column, _turn_column_intrinsic)

@@ -1,4 +1,4 @@
-"""Average pooling, and its gradient."""
+"""Average pooling in one, two and three dimensions, and its gradient."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,10 +6,24 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..blocking.parts import bands_of
 from ..kernels import pool_average as kernels
-from ..runtime import run
-from .window import Window
+from ..kernels.tasks import run_tasks
+from .window import EMPTY, NO_TABLE, Window, window_of
+
+WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
+MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
+# By stride and taps along a row.
+VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
+            (2, 3): kernels.THREE_2}
+
+
+def avg_pool1d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, *, dilation: Any = 1, out: np.ndarray | None = None) -> np.ndarray:
+    """The mean of each window of x (N, C, L) or (C, L), as torch.nn.functional.avg_pool1d.
+
+    As `avg_pool2d` along one axis: an int or (length,), padding also ((before, after),). Returns y: (N, C, OL) or (C, OL).
+    """
+    return _avg_pool(1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None, dilation, out)
 
 
 def avg_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -17,31 +31,81 @@ def avg_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any
                ) -> np.ndarray:
     """The mean of each window, as torch.nn.functional.avg_pool2d.
 
-    Arguments as for `max_pool2d`. count_include_pad: zeros of the padding count as elements (those that ceil_mode adds beyond it do
-    not). divisor_override: divide every sum by this instead of by the number of elements. Returns y: (N, C, OH, OW) or (C, OH, OW).
+    Arguments as for `max_pool2d`, no integers. count_include_pad: zeros of the padding count as elements (those that ceil_mode adds beyond
+    it do not). divisor_override: divide every sum by this instead of by the number of elements. Returns y: (N, C, OH, OW) or (C, OH, OW).
     """
-    window = Window(x, kernel_size, stride, padding, dilation, ceil_mode)
-    counts = window.counts(count_include_pad, divisor_override)
-    working, shape = check.working_dtype(window.dtype), window.shape_like(x)
-    given = check.output(out, shape, window.dtype, (x,))
-    y = check.target(given, shape, working)
-    run(kernels.average_serial, kernels.average_parallel, 8 * x.size * working.itemsize, check.native(x, working).reshape(window.x_shape),
-        y.reshape(window.y_shape), window.integers, *counts)
-    return check.deliver(y, given, window.dtype)
+    return _avg_pool(2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, out)
+
+
+def avg_pool3d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None, *, dilation: Any = 1, out: np.ndarray | None = None,
+               ) -> np.ndarray:
+    """The mean of each window of x (N, C, D, H, W) or (C, D, H, W), as torch.nn.functional.avg_pool3d.
+
+    As `avg_pool2d` along three axes: an int or (depth, height, width), padding also ((front, back), (top, bottom), (left, right)).
+    """
+    return _avg_pool(3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, out)
+
+
+def avg_pool1d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+                        count_include_pad: bool = True, *, dilation: Any = 1) -> np.ndarray:
+    """The gradient of `avg_pool1d`: dx, of the shape of x. See `avg_pool2d_backward`."""
+    return _avg_pool_backward(1, dout, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None, dilation)
 
 
 def avg_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
                         count_include_pad: bool = True, divisor_override: int | None = None, *, dilation: Any = 1) -> np.ndarray:
     """The gradient of `avg_pool2d`: dx, of the shape of x. Each window's dout is shared out among its elements."""
-    window = Window(x, kernel_size, stride, padding, dilation, ceil_mode)
-    counts = window.counts(count_include_pad, divisor_override)
-    check.array("dout", dout, "like the result of the forward", (3, 4))
+    return _avg_pool_backward(2, dout, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation)
+
+
+def avg_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+                        count_include_pad: bool = True, divisor_override: int | None = None, *, dilation: Any = 1) -> np.ndarray:
+    """The gradient of `avg_pool3d`: dx, of the shape of x. See `avg_pool2d_backward`."""
+    return _avg_pool_backward(3, dout, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation)
+
+
+def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, include_pad: Any, divisor: Any, dilation: Any,
+              out: Any) -> np.ndarray:
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
+    counts, shape = window.counts(include_pad, divisor), window.shape_like(x)
+    given = None if out is None else check.output(out, shape, window.dtype, (x,))
+    y = check.target(given, shape, window.working)
+    if y.size:
+        tasks, job = _plan(window)
+        none = EMPTY[window.working]
+        run_tasks(kernels.average, tasks, window.work, check.native(x, window.working).reshape(-1), counts, y.reshape(-1), none, none, job,
+                  NO_TABLE)
+    return check.deliver(y, given, window.dtype)
+
+
+def _plan(window: Window) -> tuple[int, np.ndarray]:
+    """The tasks of the forward and its job."""
+    found = window.plans.get("average")
+    if found is None:
+        K, S, D = window.kernel[-1], window.stride[-1], window.dilation[-1]
+        if K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER:
+            variant = kernels.LONG
+        else:
+            variant = VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
+        found = window.plans["average"] = window.job(*window.blocks, variant)
+    return found
+
+
+def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, include_pad: Any,
+                       divisor: Any, dilation: Any) -> np.ndarray:
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
+    counts = window.counts(include_pad, divisor)
+    check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
     check.common_dtype((("x", x), ("dout", dout)))
     check.shape_of("dout", dout, window.shape_like(x), "the shape of the forward's result")
-    working = check.working_dtype(window.dtype)
-    N, C, H, W = window.x_shape
-    dx = np.empty(window.x_shape, working)
-    run(kernels.average_backward_serial, kernels.average_backward_parallel, 8 * x.size * working.itemsize,
-        check.native(dout, working).reshape(window.y_shape), dx, window.integers, *counts,
-        bands_of(N * C, H, W * working.itemsize))
-    return check.deliver(dx.reshape(x.shape), None, window.dtype)
+    dx = np.empty(x.shape, window.working)
+    if not dout.size:
+        dx[...] = 0
+    elif dx.size:
+        bands, units = window.bands
+        tasks, job = window.job(bands, 1, units, 0)
+        none = EMPTY[window.working]
+        run_tasks(kernels.average_backward, tasks, window.work, check.native(dout, window.working).reshape(-1), counts, dx.reshape(-1), none,
+                  none, job, NO_TABLE)
+    return check.deliver(dx, None, window.dtype)

@@ -1,4 +1,4 @@
-"""Max pooling, and its gradient."""
+"""Max pooling in one, two and three dimensions, and its gradient."""
 from __future__ import annotations
 
 import functools
@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..blocking.parts import bands_of
 from ..kernels import pool_max as kernels
-from ..runtime import run
-from .window import Window
+from ..kernels.tasks import run_tasks
+from .window import NO_TABLE, Window, window_of
 
-NO_INDICES = np.empty((0, 0, 0, 0), np.int64)
+INDEX = np.dtype(np.int64)
+MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
+# By stride and taps along a row.
+VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
+            (2, 3): kernels.THREE_2}
+
+
+def max_pool1d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+               return_indices: bool = False, *, out: Any = None) -> Any:
+    """The largest element of each window of x (N, C, L) or (C, L), as torch.nn.functional.max_pool1d.
+
+    As `max_pool2d` along one axis: an int or (length,), padding also ((before, after),); indices are places in the unpadded line.
+    """
+    return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out)
 
 
 def max_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
@@ -27,28 +39,23 @@ def max_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any
     elements the first in row-major order; a window that lies in the padding alone gives -inf (the smallest integer) and index -1.
     out: an array to write y into, or a tuple (y, indices) with return_indices.
     """
-    window = Window(x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
-    dtype, working = window.dtype, check.working_dtype(window.dtype)
-    shape = window.shape_like(x)
-    given = given_indices = None
-    if check.flag("return_indices", return_indices):
-        if out is not None:
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(f"out is a {type(out).__name__}; wanted: a tuple (y, indices), as return_indices is True")
-            given = check.output(out[0], shape, dtype, (x,), "out[0]")
-            given_indices = check.output(out[1], shape, NO_INDICES.dtype, (x, given), "out[1]")
-        indices = check.target(given_indices, shape, NO_INDICES.dtype)
-    else:
-        given, indices = check.output(out, shape, dtype, (x,)), NO_INDICES
-    y = check.target(given, shape, working)
-    if window.pairs and not indices.size:
-        _max_pairs(check.native(x, working).reshape(window.x_shape), y.reshape(window.y_shape), window)
-    else:
-        bands = bands_of(window.y_shape[0] * window.y_shape[1], window.OH, x.shape[-1] * working.itemsize)
-        run(kernels.max_serial, kernels.max_parallel, 8 * x.size * working.itemsize, check.native(x, working).reshape(window.x_shape),
-            y.reshape(window.y_shape), indices.reshape(window.y_shape) if indices.size else NO_INDICES, window.integers, _lowest(working), bands)
-    y = check.deliver(y, given, dtype)
-    return (y, check.deliver(indices, given_indices, NO_INDICES.dtype)) if return_indices else y
+    return _max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out)
+
+
+def max_pool3d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+               return_indices: bool = False, *, out: Any = None) -> Any:
+    """The largest element of each window of x (N, C, D, H, W) or (C, D, H, W), as torch.nn.functional.max_pool3d.
+
+    As `max_pool2d` along three axes: an int or (depth, height, width), padding also ((front, back), (top, bottom), (left, right)); indices
+    are places (d * H + h) * W + w in the unpadded volume.
+    """
+    return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out)
+
+
+def max_pool1d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+                        ceil_mode: bool = False, return_indices: bool = False, *, indices: np.ndarray | None = None) -> np.ndarray:
+    """The gradient of `max_pool1d`: dx, of the shape of x. See `max_pool2d_backward`."""
+    return _max_pool_backward(1, dout, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices)
 
 
 def max_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
@@ -57,39 +64,95 @@ def max_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
 
     indices: those of the forward; without them the maxima are found again. The other arguments are the forward's.
     """
-    window = Window(x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
+    return _max_pool_backward(2, dout, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices)
+
+
+def max_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+                        ceil_mode: bool = False, return_indices: bool = False, *, indices: np.ndarray | None = None) -> np.ndarray:
+    """The gradient of `max_pool3d`: dx, of the shape of x. See `max_pool2d_backward`."""
+    return _max_pool_backward(3, dout, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices)
+
+
+def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any, out: Any) -> Any:
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
+    dtype, working, shape = window.dtype, window.working, window.shape_like(x)
+    given = given_indices = None
+    if check.flag("return_indices", return_indices):
+        if out is not None:
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise TypeError(f"out is a {type(out).__name__}; wanted: a tuple (y, indices), as return_indices is True")
+            given = check.output(out[0], shape, dtype, (x,), "out[0]")
+            given_indices = check.output(out[1], shape, INDEX, (x, given), "out[1]")
+        indices = check.target(given_indices, shape, INDEX)
+    elif out is not None:
+        given = check.output(out, shape, dtype, (x,))
+    y = check.target(given, shape, working)
+    _forward(window, check.native(x, working), y, indices if return_indices else NO_TABLE)
+    y = check.deliver(y, given, dtype)
+    return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
+
+
+def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> None:
+    """Fill y and, unless empty, the indices."""
+    if y.size:
+        kernel, tasks, job = _plan(window, bool(indices.size))
+        lowest = _lowest(window.working)
+        none = lowest[:0]
+        run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1))
+
+
+def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray]:
+    """The kernel of the forward, its tasks and its job."""
+    found = window.plans.get(indices)
+    if found is None:
+        K, S, D = window.kernel[-1], window.stride[-1], window.dilation[-1]
+        vectors = window.working.kind == "f" and not indices and D * (K - 1) < MOST_BUFFER
+        variant = VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
+        row_blocks, column_blocks, units = window.blocks
+        found = (kernels.maximum if vectors else kernels.maximum_exact, *window.job(row_blocks, column_blocks, units, variant))
+        window.plans[indices] = found
+    return found
+
+
+def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,
+                       return_indices: Any, indices: Any) -> np.ndarray:
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     check.flag("return_indices", return_indices)
-    check.array("dout", dout, "like the result of the forward", (3, 4))
-    check.shape_of("dout", dout, window.shape_like(x), "the shape of the forward's result")
+    check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
+    shape = window.shape_like(x)
+    check.shape_of("dout", dout, shape, "the shape of the forward's result")
     dtype = dout.dtype.newbyteorder("=")
     if window.dtype.kind == "f":
         check.common_dtype((("x", x), ("dout", dout)))
-    working, working_x = check.working_dtype(dtype), check.working_dtype(window.dtype)
-    N, C, H, W = window.x_shape
-    known = NO_INDICES
-    if indices is not None:
-        if not isinstance(indices, np.ndarray) or isinstance(indices, np.ma.MaskedArray) or indices.dtype.kind not in "iu":
-            came = f"has dtype {indices.dtype}" if isinstance(indices, np.ndarray) else f"is a {type(indices).__name__}"
-            raise TypeError(f"indices {came}; wanted: the integers that max_pool2d(..., return_indices=True) gave")
-        check.shape_of("indices", indices, window.shape_like(x), "the shape of the forward's result")
-        if indices.size and (indices.min() < -1 or indices.max() >= H * W):
-            raise ValueError(f"indices go from {indices.min()} to {indices.max()}; wanted: places h * W + w below H * W = {H * W}, or -1")
-        known = check.native(indices, NO_INDICES.dtype).reshape(window.y_shape) if indices.size else NO_INDICES
-    dx = np.empty(window.x_shape, working)
-    run(kernels.max_backward_serial, kernels.max_backward_parallel, 8 * x.size * working.itemsize,
-        check.native(dout, working).reshape(window.y_shape), check.native(x, working_x).reshape(window.x_shape), known, dx, window.integers,
-        _lowest(working_x), bands_of(N * C, H, W * working.itemsize))
-    return check.deliver(dx.reshape(x.shape), None, dtype)
+    working = check.working_dtype(dtype)
+    known = NO_TABLE if indices is None else _known(indices, shape, window)
+    dx = np.empty(x.shape, working)
+    if not dout.size:
+        dx[...] = 0
+    elif dx.size:
+        xs = check.native(x, window.working)
+        if indices is None and window.dtype.kind != "f":
+            known = np.empty(shape, INDEX)
+            _forward(window, xs, np.empty(shape, window.working), known)
+        lowest = _lowest(working)
+        bands, units = window.bands
+        tasks, job = window.job(bands, 1, units, 0)
+        run_tasks(kernels.max_backward, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
+                  dx.reshape(-1), lowest, lowest[:0], job, known.reshape(-1))
+    return check.deliver(dx, None, dtype)
 
 
-def _max_pairs(x: np.ndarray, y: np.ndarray, window: Window) -> None:
-    """Windows of 2 x 2 side by side. Where they cover every row, all planes are one tall one: small planes cost no more than large."""
-    if not x.size:
-        return
-    N, C, H, W = x.shape
-    planes, rows = (1, N * C * window.OH) if H == 2 * window.OH else (N * C, window.OH)
-    bands = bands_of(planes, rows, 2 * W * x.itemsize)
-    run(kernels.max_pairs_serial, kernels.max_pairs_parallel, 8 * x.nbytes, x.reshape(1, planes, -1, W), y.reshape(1, planes, rows, -1), bands)
+def _known(indices: Any, shape: tuple[int, ...], window: Window) -> np.ndarray:
+    """The indices of the forward, checked."""
+    if not isinstance(indices, np.ndarray) or isinstance(indices, np.ma.MaskedArray) or indices.dtype.kind not in "iu":
+        came = f"has dtype {indices.dtype}" if isinstance(indices, np.ndarray) else f"is a {type(indices).__name__}"
+        raise TypeError(f"indices {came}; wanted: the integers that max_pool{window.nd}d(..., return_indices=True) gave")
+    check.shape_of("indices", indices, shape, "the shape of the forward's result")
+    sizes = window.x_shape[2:]
+    if indices.size and (indices.min() < -1 or indices.max() >= np.prod(sizes)):
+        place = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[window.nd]
+        raise ValueError(f"indices go from {indices.min()} to {indices.max()}; wanted: places {place} = {np.prod(sizes)}, or -1")
+    return check.native(indices, INDEX)
 
 
 @functools.cache

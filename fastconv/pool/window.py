@@ -1,4 +1,4 @@
-"""The windows of a pooling: checked arguments, shapes, the integers the kernels take, and how many elements each window counts."""
+"""The windows of a pooling: checked arguments, shapes, the job the kernels take, and how many elements each window counts."""
 from __future__ import annotations
 
 import functools
@@ -7,62 +7,130 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..check import Pads, Pair
-from ..kernels import geometry as geometries
+from ..check import F32, F64, Pair
+from ..kernels import pool_geometry
+from ..kernels.tiles import VECTOR_BYTES
 
-X_SHAPE = "(N, C, H, W) or (C, H, W)"
+X_SHAPES = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)", 3: "(N, C, D, H, W) or (C, D, H, W)"}
+BLOCK_BYTES = 16 * 1024                      # of x, for a block of rows of the result: they stay in L1
+BAND_BYTES = 32 * 1024                       # of the gradient, for a band of its rows
+TASKS = 64                                   # of one call, at most: enough for any number of cores to share
+MOST_WINDOWS = 1024
+NO_TABLE = np.empty(0, np.int64)
+EMPTY = {dtype: np.empty(0, dtype) for dtype in (F32, F64)}
 
 
 class Window:
-    """The windows of one pooling, checked: shapes, the integers the kernels take, and how many elements each window counts."""
+    """The windows of one pooling over `nd` axes, checked.
 
-    def __init__(self, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False) -> None:
-        check.array("x", x, X_SHAPE, (3, 4), integers)
-        self.dtype = x.dtype.newbyteorder("=")
-        kernel = check.pair("kernel_size", kernel_size, 1)
-        self.kernel, self.stride = kernel, kernel if stride is None else check.pair("stride", stride, 1)
-        self.dilation, self.pads = check.pair("dilation", dilation, 1), check.padding("padding", padding)
-        self.x_shape = N, C, H, W = x.shape if x.ndim == 4 else (1, *x.shape)
-        self.OH, self.OW, self.integers = _geometry(self.x_shape, kernel, self.stride, self.pads, self.dilation,
-                                                    check.flag("ceil_mode", ceil_mode))
-        self.y_shape = (N, C, self.OH, self.OW)
-        self.pairs = (kernel == self.stride == (2, 2) and self.dilation == (1, 1) and self.pads == ((0, 0), (0, 0))
-                      and 2 * self.OH <= H and 2 * self.OW <= W)          # windows side by side, none sticks out
+    dtype of x and the one computed in (`working`); x_shape (N, C, sizes of x) and y_shape (N, C, sizes of the result); one integer an axis:
+    kernel, stride, dilation; pads: (before, after) an axis.
+    """
+
+    def __init__(self, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False,
+                 nd: int = 2) -> None:
+        check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2), integers)
+        self.nd, self.dtype = nd, x.dtype.newbyteorder("=")
+        self.working = check.working_dtype(self.dtype)
+        self.kernel = check.sizes("kernel_size", kernel_size, 1, nd)
+        self.stride = self.kernel if stride is None else check.sizes("stride", stride, 1, nd)
+        self.pads, self.dilation = check.paddings("padding", padding, nd), check.sizes("dilation", dilation, 1, nd)
+        ceil = check.flag("ceil_mode", ceil_mode)
+        self.x_shape = x.shape if x.ndim == nd + 2 else (1, *x.shape)
+        outputs = []
+        for name, *axis in zip(check.AXES[nd], self.x_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
+            size, k, s, pads, d = axis
+            reach = d * (k - 1) + 1
+            if max(pads) >= reach:
+                raise ValueError(f"padding is {pads} along the {name}, where the window reaches over {reach} elements; "
+                                 f"wanted: less than that on each side")
+            outputs.append(check.output_size(f"the {name}", size, k, s, pads, d, ceil))
+        self.y_shape = (*self.x_shape[:2], *outputs)
+        check.result_shape("x and padding", *self.y_shape)
+        self._counts: dict[Any, np.ndarray] = {}
+        self.plans: dict[Any, Any] = {}          # what the kinds of pooling remember with their windows
 
     def shape_like(self, x: np.ndarray) -> tuple[int, ...]:
         """The result's shape: without the batch axis where x has none."""
-        return self.y_shape if x.ndim == 4 else self.y_shape[1:]
+        return self.y_shape if x.ndim == self.nd + 2 else self.y_shape[1:]
 
-    def counts(self, include_pad: Any, divisor: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Counted elements of each window, as a factor for its row and one for its column."""
-        dtype, include = check.working_dtype(self.dtype), check.flag("count_include_pad", include_pad)
-        if divisor is not None:
-            return np.ones(self.OH, dtype), np.full(self.OW, check.nonzero("divisor_override", divisor), dtype)
-        return tuple(_counts(size, outputs, *axis, include, dtype) for size, outputs, *axis in zip(
-            self.x_shape[2:], (self.OH, self.OW), self.kernel, self.stride, self.pads, self.dilation))
+    @property
+    def work(self) -> float:
+        """Eight times the bytes of x, as `runtime` counts what is worth a thread."""
+        return 8.0 * self.working.itemsize * int(np.prod(self.x_shape))
+
+    def job(self, row_blocks: int, column_blocks: int, units: int, variant: int) -> tuple[int, np.ndarray]:
+        """How many tasks there are, and the integers of the kernels."""
+        def three(values: tuple[int, ...], missing: int) -> tuple[int, ...]:
+            return (missing,) * (3 - self.nd) + tuple(values)
+
+        names = pool_geometry.NAMES
+        sizes = (self.x_shape[0] * self.x_shape[1], *three(self.x_shape[2:], 1), *three(self.y_shape[2:], 1), *three(self.kernel, 1),
+                 *three(self.stride, 1), *three(tuple(before for before, _ in self.pads), 0), *three(self.dilation, 1))
+        tasks = min(units, TASKS)
+        return tasks, pool_geometry.pack(**dict(zip(names, (*sizes, row_blocks, column_blocks, units, tasks, variant))))
+
+    @functools.cached_property
+    def blocks(self) -> tuple[int, int, int]:
+        """Rows and columns of a plane of the result in blocks, and the units of work these make."""
+        W, OW, K, S, D = self.x_shape[-1], self.y_shape[-1], self.kernel[-1], self.stride[-1], self.dilation[-1]
+        OH, SH = (self.y_shape[-2], self.stride[-2]) if self.nd > 1 else (1, 1)
+        room = BLOCK_BYTES // self.working.itemsize
+        columns = OW if W <= room else min(OW, max(1, room // S, 4 * D * (K - 1) // S))
+        rows = min(OH, max(1, room // (min(W, columns * S) * SH))) if OW and W else 1
+        column_blocks, row_blocks = -(-OW // max(1, columns)), -(-OH // max(1, rows))
+        OD = self.y_shape[2] if self.nd == 3 else 1
+        return row_blocks, column_blocks, self.y_shape[0] * self.y_shape[1] * OD * row_blocks * column_blocks
+
+    @functools.cached_property
+    def bands(self) -> tuple[int, int]:
+        """Bands of rows of a volume of the gradient, and the units of work these make."""
+        rows = int(np.prod(self.x_shape[2:-1]))
+        bands = max(1, min(rows, rows * self.x_shape[-1] * self.working.itemsize // BAND_BYTES))
+        return bands, self.x_shape[0] * self.x_shape[1] * bands
+
+    def counts(self, include_pad: Any, divisor: Any) -> np.ndarray:
+        """Counted elements of each window as a product of factors: of each depth, each row and each column, and a vector of ones behind."""
+        key = check.flag("count_include_pad", include_pad), None if divisor is None else check.nonzero("divisor_override", divisor)
+        if key not in self._counts:
+            dtype = self.working
+            parts = [np.ones(1, dtype)] * (3 - self.nd)
+            for size, outputs, *axis in zip(self.x_shape[2:], self.y_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
+                parts.append(_counts(size, outputs, *axis, key[0]).astype(dtype) if divisor is None else np.ones(outputs, dtype))
+            if divisor is not None:
+                parts[0] = np.full(len(parts[0]), key[1], dtype)
+            self._counts[key] = np.concatenate([*parts, np.ones(VECTOR_BYTES // dtype.itemsize, dtype)])
+        return self._counts[key]
 
 
-@functools.lru_cache(maxsize=4096)
-def _geometry(x_shape: tuple[int, int, int, int], kernel: Pair, stride: Pair, pads: Pads, dilation: Pair, ceil_mode: bool,
-              ) -> tuple[int, int, np.ndarray]:
-    N, C, H, W = x_shape
-    for axis, name in ((0, "height"), (1, "width")):
-        reach = dilation[axis] * (kernel[axis] - 1) + 1
-        if max(pads[axis]) >= reach:
-            raise ValueError(f"padding is {pads[axis]} along the {name}, where the window reaches over {reach} elements; "
-                             f"wanted: less than that on each side")
-    OH = check.output_size("the height", H, kernel[0], stride[0], pads[0], dilation[0], ceil_mode)
-    OW = check.output_size("the width", W, kernel[1], stride[1], pads[1], dilation[1], ceil_mode)
-    check.result_shape("x and padding", N, C, OH, OW)
-    return OH, OW, geometries.pack(N=N, C=C, H=H, W=W, F=C, OH=OH, OW=OW, KH=kernel[0], KW=kernel[1], SH=stride[0], SW=stride[1],
-                                   PT=pads[0][0], PL=pads[1][0], DH=dilation[0], DW=dilation[1], G=1)
-
-
-@functools.lru_cache(maxsize=256)            # arrays as long as a row of the result
-def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool, dtype: np.dtype) -> np.ndarray:
+def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool) -> np.ndarray:
     """Elements of each window along one axis: inside the image, or inside the padded image. At least 1: an empty sum is 0."""
     first, end = (-pads[0], size + pads[1]) if include_pad else (0, size)
     start = np.arange(outputs, dtype=np.int64) * stride - pads[0]
     lo = np.maximum(0, -(-(first - start) // dilation))
     hi = np.minimum(kernel, -(-(end - start) // dilation))
-    return np.maximum(1, hi - lo).astype(dtype)
+    return np.maximum(1, hi - lo)
+
+
+# The windows of calls with plain arguments: what a small pooling asks for is checked once, not at every call.
+_windows: dict[Any, Window] = {}
+
+
+def window_of(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False) -> Window:
+    """The Window of these arguments, of an earlier call where one had the same."""
+    if type(x) is not np.ndarray or type(ceil_mode) is not bool or not all(map(_plain, (kernel_size, stride, padding, dilation))):
+        return Window(x, kernel_size, stride, padding, dilation, ceil_mode, integers, nd)
+    key = nd, x.shape, x.dtype, kernel_size, stride, padding, dilation, ceil_mode, integers
+    found = _windows.get(key)
+    if found is None:
+        found = Window(x, kernel_size, stride, padding, dilation, ceil_mode, integers, nd)
+        if len(_windows) >= MOST_WINDOWS:
+            _windows.clear()
+        _windows[key] = found
+    return found
+
+
+def _plain(value: Any) -> bool:
+    """An integer, a tuple of integers, or None: what is equal is the same (True and 1.0 are equal to 1 too)."""
+    kind = type(value)
+    return kind is int or value is None or (kind is tuple and all([type(element) is int for element in value]))

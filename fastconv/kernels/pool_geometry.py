@@ -1,0 +1,65 @@
+"""The integers of a pooling in three dimensions (one and two are three with axes of length 1), and where windows meet the image.
+
+A task does whole units: of a result, blocks of its rows, of a gradient, bands of rows. Rows of a volume (D, H, W) are counted through, d * H + h.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import jit
+
+NAMES = ("planes", "D", "H", "W", "OD", "OH", "OW", "KD", "KH", "KW", "SD", "SH", "SW", "PD", "PT", "PL", "DD", "DH", "DW",
+         "row_blocks", "column_blocks", "units", "tasks", "variant")
+
+
+def pack(**sizes: int) -> np.ndarray:
+    """The job that `unpack` takes apart: every name of NAMES, once."""
+    return np.array([sizes[name] for name in NAMES], np.int64)
+
+
+@jit
+def unpack(job):
+    """planes (N * C), sizes of an image and of its result, kernel, stride, padding before, dilation."""
+    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
+            job[15], job[16], job[17], job[18])
+
+
+@jit
+def blocks(job):
+    """Into how many blocks the rows and the columns of a plane are cut, the units there are, the tasks, and which kernel of a row."""
+    return job[19], job[20], job[21], job[22], job[23]
+
+
+@jit
+def units_of(first, last, units, tasks):
+    """The units of tasks first .. last."""
+    return first * units // tasks, last * units // tasks
+
+
+@jit
+def first_tap(start, step):
+    """The first tap whose element start + tap * step is not negative."""
+    return 0 if start >= 0 else (-start + step - 1) // step
+
+
+@jit
+def rows_of(offsets, job, od, oh):
+    """Write where the rows that the windows of row (od, oh) hold start in a volume, in order; how many there are."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    count, h0 = 0, oh * SH - PT
+    for kd in range(KD):
+        d = od * SD - PD + kd * DD
+        if 0 <= d < D:
+            for kh in range(KH):
+                h = h0 + kh * DH
+                if 0 <= h < H:
+                    offsets[count] = (d * H + h) * W
+                    count += 1
+    return count
+
+
+@jit
+def touching(lo, hi, K, S, P, D, outputs):
+    """The outputs first <= o < last whose windows may touch lo .. hi - 1 of an axis, and no others that could."""
+    first = max(0, -((D * (K - 1) - P - lo) // S))
+    return first, max(first, min(outputs, (hi - 1 + P) // S + 1))
