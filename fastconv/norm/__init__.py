@@ -1,4 +1,5 @@
 """Normalisation: one file a kind."""
 from .batch import batch_norm, batch_norm_backward
+from .response import local_response_norm, local_response_norm_backward
 
-__all__ = ["batch_norm", "batch_norm_backward"]
+__all__ = ["batch_norm", "batch_norm_backward", "local_response_norm", "local_response_norm_backward"]
