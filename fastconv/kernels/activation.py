@@ -71,7 +71,7 @@ def tanh(first, last, src, weight, dst, bias, residual, job, table):
     lo, hi = first * BLOCK, min(dst.size, last * BLOCK)
     x, y = src[lo:hi], dst[lo:hi]
     for i in range(x.size):
-        y[i] = hyperbolic_tangent(x[i])[0]
+        y[i] = hyperbolic_tangent(x[i])
 
 
 @jit(exact=True)
@@ -85,7 +85,7 @@ def tanh_backward(first, last, src, weight, dst, bias, residual, job, table):
             dx[i] = dout[i] * ((one - x[i]) * (one + x[i]))
     else:
         for i in range(x.size):
-            dx[i] = dout[i] * hyperbolic_tangent(x[i])[1]
+            dx[i] = dout[i] * (by_type(x[i], 4.0, 4.0) * logistic(by_type(x[i], 2.0, 2.0) * x[i])[1])
 
 
 @jit(exact=True)

@@ -190,13 +190,11 @@ def logistic(x):
 
 @jit(exact=True)
 def hyperbolic_tangent(x):
-    """tanh(x), and its derivative."""
-    two = by_type(x, 2.0, 2.0)
+    """tanh(x). Its derivative is four times that of the logistic function at 2 x."""
+    zero, two = by_type(x, 0.0, 0.0), by_type(x, 2.0, 2.0)
     e = expm1_negative(-two * abs(x))
-    share = by_type(x, 1.0, 1.0) / (two + e)
-    zero = by_type(x, 0.0, 0.0)
-    y = (zero - e) * share
-    return -y if x < zero else y, by_type(x, 4.0, 4.0) * (e + by_type(x, 1.0, 1.0)) * share * share
+    y = (zero - e) / (two + e)
+    return -y if x < zero else y
 
 
 @jit(exact=True)

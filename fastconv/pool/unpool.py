@@ -9,7 +9,7 @@ import numpy as np
 from .. import check
 from ..kernels import pool_unpool as kernels
 from ..kernels.tasks import run_tasks
-from .planes import NOTHING, checked, integers
+from .planes import NOTHING, checked, checked_dout, integers
 
 TASK = 16384                                 # elements of a task
 
@@ -75,9 +75,7 @@ def _unpool(x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, o
 
 def _unpool_backward(dout: Any, x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, nd: int) -> np.ndarray:
     dtype, working, shape, places = _checked(x, indices, kernel_size, stride, padding, output_size, nd)
-    check.array("dout", dout, "like the result of the forward", (x.ndim,))
-    check.common_dtype((("x", x), ("dout", dout)))
-    check.shape_of("dout", dout, shape, "the shape of the forward's result")
+    checked_dout(dout, x, shape)
     dx = np.empty(x.shape, working)
     if dx.size:
         job = np.array([math.prod(x.shape[-nd:]), math.prod(shape[-nd:]), TASK, 0, 1, 0], np.int64)
