@@ -1,30 +1,18 @@
 """Convolution, pooling and normalisation for NumPy arrays on the CPU, forward and backward."""
+from . import activation, norm, pool
+from .activation import *
 from .conv import conv2d, conv2d_backward
 from .fold import col2im, col2im_backward, im2col, im2col_backward
 from .layer import Conv2d
-from .norm import batch_norm, batch_norm_backward
+from .norm import *
 from .plan import Plan, get_precision, plan_conv2d, set_precision
-from .pool import (
-    avg_pool1d,
-    avg_pool1d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    avg_pool3d,
-    avg_pool3d_backward,
-    max_pool1d,
-    max_pool1d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool3d,
-    max_pool3d_backward,
-)
+from .pool import *
 from .runtime import get_num_threads, get_recycling, set_num_threads, set_recycling
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Conv2d", "Plan", "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward",
-    "batch_norm", "batch_norm_backward", "col2im", "col2im_backward", "conv2d", "conv2d_backward", "get_num_threads", "get_precision",
-    "get_recycling", "im2col", "im2col_backward", "max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d",
-    "max_pool3d_backward", "plan_conv2d", "set_num_threads", "set_precision", "set_recycling",
+    *activation.__all__, *norm.__all__, *pool.__all__, "Conv2d", "Plan", "col2im", "col2im_backward", "conv2d", "conv2d_backward",
+    "get_num_threads", "get_precision", "get_recycling", "im2col", "im2col_backward", "plan_conv2d", "set_num_threads", "set_precision",
+    "set_recycling",
 ]

@@ -8,43 +8,10 @@ Three things hold everywhere and are not repeated:
 - x may come with or without its batch axis, (N, C, H, W) or (C, H, W), in other dimensions likewise; the results follow it.
 """
 
+from naive import norm, pool
 from naive.conv import conv2d, conv2d_backward
 from naive.fold import col2im, col2im_backward, im2col, im2col_backward
-from naive.norm import batch_norm, batch_norm_backward
-from naive.pool import (
-    avg_pool1d,
-    avg_pool1d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    avg_pool3d,
-    avg_pool3d_backward,
-    max_pool1d,
-    max_pool1d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool3d,
-    max_pool3d_backward,
-)
+from naive.norm import *
+from naive.pool import *
 
-__all__ = [
-    "avg_pool1d",
-    "avg_pool1d_backward",
-    "avg_pool2d",
-    "avg_pool2d_backward",
-    "avg_pool3d",
-    "avg_pool3d_backward",
-    "batch_norm",
-    "batch_norm_backward",
-    "col2im",
-    "col2im_backward",
-    "conv2d",
-    "conv2d_backward",
-    "im2col",
-    "im2col_backward",
-    "max_pool1d",
-    "max_pool1d_backward",
-    "max_pool2d",
-    "max_pool2d_backward",
-    "max_pool3d",
-    "max_pool3d_backward",
-]
+__all__ = [*norm.__all__, *pool.__all__, "col2im", "col2im_backward", "conv2d", "conv2d_backward", "im2col", "im2col_backward"]

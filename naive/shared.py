@@ -2,6 +2,7 @@
 
 import numpy as np
 
+Size = int | tuple[int, ...]
 Pair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str
 

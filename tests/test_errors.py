@@ -25,6 +25,9 @@ POOL = {"x": ones(2, 4, 6, 7), "kernel_size": 2, "stride": 1, "padding": 0, "dil
 NORM = {"x": ones(2, 4, 6, 7), "running_mean": ones(4), "running_var": ones(4), "weight": ones(4), "bias": ones(4), "training": True,
         "momentum": 0.1, "eps": 1e-5}
 AVERAGE = {**POOL, "count_include_pad": True, "divisor_override": 2}
+POWER = {"x": ones(2, 4, 6, 7), "norm_type": 2, "kernel_size": 2, "stride": 1, "ceil_mode": False, "padding": 0, "dilation": 1}
+UNPOOL = {"x": ones(2, 4, 6, 7), "indices": ones(2, 4, 6, 7, dtype=np.int64), "kernel_size": 2, "stride": 2, "padding": 0, "output_size": (12, 14)}
+RESPONSE = {"x": ones(2, 4, 6, 7), "size": 3, "alpha": 0.1, "beta": 0.75, "k": 1.0}
 CALLS = {
     "conv2d": {**CONV, "out": ones(2, 6, 4, 5)},
     "conv2d_backward": {"dout": ones(2, 6, 4, 5), **CONV, "need": (True, True, True)},
@@ -38,18 +41,40 @@ CALLS = {
     "avg_pool2d_backward": {"dout": ones(2, 4, 5, 6), **AVERAGE},
     "batch_norm": {**NORM, "return_stats": False, "out": ones(2, 4, 6, 7)},
     "batch_norm_backward": {"dout": ones(2, 4, 6, 7), **NORM, "mean": ones(4), "invstd": ones(4), "need": (True, True, True)},
+    "adaptive_avg_pool2d": {"x": ones(2, 4, 6, 7), "output_size": 3, "out": ones(2, 4, 3, 3)},
+    "adaptive_avg_pool2d_backward": {"dout": ones(2, 4, 3, 3), "x": ones(2, 4, 6, 7), "output_size": 3},
+    "adaptive_max_pool2d": {"x": ones(2, 4, 6, 7), "output_size": 3, "return_indices": False, "out": ones(2, 4, 3, 3)},
+    "adaptive_max_pool2d_backward": {"dout": ones(2, 4, 3, 3), "x": ones(2, 4, 6, 7), "output_size": 3, "return_indices": False,
+                                     "indices": ones(2, 4, 3, 3, dtype=np.int64)},
+    "lp_pool2d": {**POWER, "out": ones(2, 4, 5, 6)},
+    "lp_pool2d_backward": {"dout": ones(2, 4, 5, 6), **POWER},
+    "max_unpool2d": {**UNPOOL, "out": ones(2, 4, 12, 14)},
+    "max_unpool2d_backward": {"dout": ones(2, 4, 12, 14), **UNPOOL},
+    "local_response_norm": {**RESPONSE, "out": ones(2, 4, 6, 7)},
+    "local_response_norm_backward": {"dout": ones(2, 4, 6, 7), **RESPONSE},
+    "leaky_relu": {"x": ones(2, 4, 6, 7), "negative_slope": 0.1, "out": ones(2, 4, 6, 7)},
+    "leaky_relu_backward": {"dout": ones(2, 4, 6, 7), "x": ones(2, 4, 6, 7), "negative_slope": 0.1},
+    "sigmoid": {"x": ones(2, 4, 6, 7), "out": ones(2, 4, 6, 7)},
+    "tanh_backward": {"dout": ones(2, 4, 6, 7), "x": ones(2, 4, 6, 7), "y": ones(2, 4, 6, 7)},
+    "gelu": {"x": ones(2, 4, 6, 7), "approximate": "none", "out": ones(2, 4, 6, 7)},
+    "softmax": {"x": ones(2, 4, 6, 7), "dim": 1, "out": ones(2, 4, 6, 7)},
+    "softmax_backward": {"dout": ones(2, 4, 6, 7), "x": ones(2, 4, 6, 7), "dim": 1, "y": ones(2, 4, 6, 7)},
+    "dropout": {"x": ones(2, 4, 6, 7), "p": 0.5, "training": True, "generator": np.random.default_rng(0), "return_mask": False,
+                "out": ones(2, 4, 6, 7)},
+    "dropout_backward": {"dout": ones(2, 4, 6, 7), "x": ones(2, 4, 6, 7), "p": 0.5, "training": True, "mask": ones(2, 4, 6, 7)},
     "plan_conv2d": {"x_shape": (2, 4, 6, 7), "weight_shape": (6, 2, 3, 3), "dtype": F4, "stride": 1, "padding": 0, "dilation": 1,
                     "groups": 2, "algorithm": "auto"},
     "set_num_threads": {"n": 1},
     "set_precision": {"precision": "high"},
     "set_recycling": {"mib": 256},
 }
-ARRAYS = {"x", "weight", "bias", "dout", "cols", "running_mean", "running_var", "mean", "invstd", "indices", "out"}
-OPTIONAL = {"bias", "running_mean", "running_var", "mean", "invstd", "indices", "out", "stride", "divisor_override"}
-INTEGERS = {"stride", "padding", "dilation", "groups", "kernel_size", "output_size", "divisor_override", "n", "mib"}
+ARRAYS = {"x", "weight", "bias", "dout", "cols", "running_mean", "running_var", "mean", "invstd", "indices", "out", "y", "mask"}
+OPTIONAL = {"bias", "running_mean", "running_var", "mean", "invstd", "indices", "out", "stride", "divisor_override", "output_size", "y"}
+INTEGERS = {"stride", "padding", "dilation", "groups", "kernel_size", "output_size", "divisor_override", "n", "size", "mib"}
 PAIRS = {"stride", "padding", "dilation", "kernel_size", "output_size"}
-FLAGS = {"ceil_mode", "count_include_pad", "return_indices", "training", "return_stats"}
+FLAGS = {"ceil_mode", "count_include_pad", "return_indices", "training", "return_stats", "return_mask"}
 NUMBERS = {"momentum", "eps"}
+ANY_RANK = ("local_response_norm", "leaky_relu", "sigmoid", "tanh", "gelu", "softmax", "dropout")
 
 
 class NoRepr:
@@ -95,6 +120,8 @@ def refuse(function, argument, value, *words, **others):
 def accept(function, **others):
     """The result of the function with some arguments replaced, in a new array unless they say otherwise."""
     arguments = {**CALLS[function], **({"out": None} if "out" in CALLS[function] else {}), **others}
+    if "generator" in arguments:
+        arguments["generator"] = np.random.default_rng(0)
     return getattr(fastconv, function)(**arguments)
 
 
@@ -144,7 +171,7 @@ def test_arrays_of_other_dtypes(function, argument, dtype):
 @places(ARRAYS, without={"indices"})
 def test_mixed_dtypes(function, argument):
     others = {} if argument == "out" or "out" not in CALLS[function] else {"out": None}
-    if len(ARRAYS & set(CALLS[function]) - set(others)) > 1:
+    if len((ARRAYS - {"indices"}) & set(CALLS[function]) - set(others)) > 1:
         refuse(function, argument, CALLS[function][argument].astype(np.float64), "float64", "float32", **others)
 
 
@@ -167,7 +194,8 @@ def test_masked_arrays(function, argument):
 def test_wrong_rank(function, argument):
     value = CALLS[function][argument]
     for wrong in (np.zeros((), value.dtype), value[..., None, None, None], np.zeros(0, value.dtype)):
-        if wrong.shape != value.shape and not (function.startswith("batch_norm") and argument in ("x", "dout") and wrong.ndim > 1):
+        any_rank = function.startswith("batch_norm") and argument in ("x", "dout") and wrong.ndim > 1
+        if wrong.shape != value.shape and not any_rank and not (function.startswith(ANY_RANK) and argument == "x"):
             refuse(function, argument, wrong)
 
 
@@ -197,7 +225,7 @@ def test_weight_that_does_not_fit():
 
 @places({"kernel_size"})
 def test_kernel_larger_than_the_padded_input(function, argument):
-    if not function.startswith("col2im"):
+    if not function.startswith(("col2im", "max_unpool")):
         refuse(function, argument, 9, "height", "at most 6")
         refuse(function, argument, (1, 8), "width", "at most 7")
         refuse(function, argument, (10, 1), "10", "at most 9", padding=((1, 2), (0, 0)))
@@ -265,7 +293,8 @@ def test_padding(function, argument):
 @places(PAIRS, without={"padding"})
 def test_pairs(function, argument):
     for value in ((), (1, 2, 3), [1, 2, 3], ((1, 2), 3), (1, 1.0), (None, 1), ("1", "1"), (True, 1)):
-        refuse(function, argument, value)
+        if value != (None, 1) or not function.startswith("adaptive"):
+            refuse(function, argument, value)
 
 
 def test_a_float_is_refused_after_the_equal_integer_was_cached():
@@ -468,6 +497,36 @@ def test_results_go_into_subclasses(tmp_path):
         out = np.zeros(wanted.shape, F4).view(Tagged)
         assert accept(function, out=out) is out
         assert np.array_equal(out, wanted)
+
+
+def test_numbers_of_poolings_and_activations():
+    bad = (float("nan"), float("inf"), -1e-9, 10 ** 400, None, "1", 1j, True, [0.1], np.array([0.1]), NoRepr())
+    for function, argument in (("lp_pool2d", "norm_type"), ("lp_pool2d_backward", "norm_type"), ("local_response_norm", "alpha"),
+                               ("local_response_norm", "beta"), ("local_response_norm_backward", "k"), ("leaky_relu", "negative_slope"),
+                               ("leaky_relu_backward", "negative_slope"), ("dropout", "p"), ("dropout_backward", "p")):
+        for value in bad:
+            refuse(function, argument, value)
+        accept(function, **{argument: np.float32(0.5)})
+    refuse("lp_pool2d", "norm_type", 0)
+    refuse("dropout", "p", 1.5)
+    for value in (4, -5, 1.0, None, "1", True, NoRepr(), 10 ** 30):
+        refuse("softmax", "dim", value)
+        refuse("softmax_backward", "dim", value)
+    for value in (None, 3, np.random, np.random.RandomState(0)):
+        refuse("dropout", "generator", value)
+    refuse("dropout_backward", "mask", None)
+    for value in ("", "NONE", None, 1, NoRepr()):
+        refuse("gelu", "approximate", value)
+
+
+def test_adaptive_pooling_of_nothing_and_unpooling_to_elsewhere():
+    for function in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
+        refuse(function, "x", ones(2, 4, 0, 7), "no elements", out=None)
+        assert accept(function, x=ones(2, 0, 6, 7)).shape == (2, 0, 3, 3)
+    refuse("max_unpool2d", "indices", np.full((2, 4, 6, 7), 168), "168", out=None)
+    refuse("max_unpool2d", "output_size", (12, 16), "width", "less than 16")
+    refuse("max_unpool2d", "output_size", (10, 14), "height", "more than 10")
+    refuse("adaptive_max_pool2d_backward", "indices", np.full((2, 4, 3, 3), 42), "42")
 
 
 def test_matrices():

@@ -136,3 +136,54 @@ def test_fold(case):
 def test_padding_same_is_for_stride_1():
     with pytest.raises(RuntimeError, match="strided"):
         F.conv2d(tensor(random_array((1, 1, 4, 4))), tensor(random_array((1, 1, 3, 3))), padding="same", stride=2)
+
+
+
+@pytest.mark.parametrize("nd, size", [(1, 3), (1, 1), (2, (3, None)), (2, 1), (2, (5, 9)), (3, (2, 1, 3)), (3, 4)], ids=str)
+def test_adaptive_pool(nd, size):
+    x = random_array((2, 3, 5, 7, 6)[: nd + 2], seed=1)
+    size = size[0] if nd == 1 and isinstance(size, tuple) else size
+    t = tensor(x)
+    y = getattr(F, f"adaptive_avg_pool{nd}d")(t, size)
+    dout = random_array(tuple(y.shape), seed=2)
+    assert_same(getattr(naive, f"adaptive_avg_pool{nd}d")(x, size), array(y))
+    same_gradients(y, dout, [t], (getattr(naive, f"adaptive_avg_pool{nd}d_backward")(dout, x, size),))
+    t = tensor(x)
+    y, indices = getattr(F, f"adaptive_max_pool{nd}d")(t, size, return_indices=True)
+    assert_same(getattr(naive, f"adaptive_max_pool{nd}d")(x, size, return_indices=True), (array(y), indices.numpy()), exact=True)
+    same_gradients(y, dout, [t], (getattr(naive, f"adaptive_max_pool{nd}d_backward")(dout, x, size),))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 1.5])
+@pytest.mark.parametrize("nd, kernel, stride, ceil", [(1, 3, 2, True), (1, 2, None, False), (2, 3, 2, True), (2, (2, 3), None, False), (3, 2, 1, False),
+                                                      (3, (1, 2, 2), 2, True)], ids=str)
+def test_lp_pool(nd, kernel, stride, ceil, p):
+    x = np.abs(random_array((2, 3, 5, 6, 7)[: nd + 2], seed=1)) + 0.1
+    t, arguments = tensor(x), (p, kernel, stride, ceil)
+    y = getattr(F, f"lp_pool{nd}d")(t, *arguments)
+    dout = random_array(tuple(y.shape), seed=2)
+    assert_same(getattr(naive, f"lp_pool{nd}d")(x, *arguments), array(y), tolerance=1e-12)
+    same_gradients(y, dout, [t], (getattr(naive, f"lp_pool{nd}d_backward")(dout, x, *arguments),))
+
+
+@pytest.mark.parametrize("nd, kernel, stride, padding, output_size", [(1, 2, None, 0, None), (1, 3, 2, 1, (7,)), (2, 2, None, 0, (9, 11)),
+                                                                      (2, 3, 2, 1, None), (3, 2, None, 0, (2, 3, 4, 9, 6))], ids=str)
+def test_max_unpool(nd, kernel, stride, padding, output_size):
+    x = random_array((2, 3, 4, 9, 6) if nd == 3 else (2, 3, 9, 11)[: nd + 2], seed=1)
+    y, indices = getattr(F, f"max_pool{nd}d")(tensor(x), kernel, stride, padding, return_indices=True)
+    if nd == 1:
+        output_size = None if output_size is None else (x.shape[-1],)
+    t, arguments = tensor(array(y)), (kernel, stride, padding, output_size)
+    back = getattr(F, f"max_unpool{nd}d")(t, indices, *arguments)
+    dout = random_array(tuple(back.shape), seed=2)
+    assert_same(getattr(naive, f"max_unpool{nd}d")(array(t), indices.numpy(), *arguments), array(back), exact=True)
+    same_gradients(back, dout, [t], (getattr(naive, f"max_unpool{nd}d_backward")(dout, array(t), indices.numpy(), *arguments),))
+
+
+@pytest.mark.parametrize("shape, size, others", [((2, 7, 5), 5, ()), ((2, 7, 5, 3), 4, (0.5, 0.6, 2.0)), ((1, 3, 2, 3, 4), 9, (0.3, 1.0))], ids=str)
+def test_local_response_norm(shape, size, others):
+    x, dout = random_array(shape, seed=1), random_array(shape, seed=2)
+    t = tensor(x)
+    y = F.local_response_norm(t, size, *others)
+    assert_same(naive.local_response_norm(x, size, *others), array(y))
+    same_gradients(y, dout, [t], (naive.local_response_norm_backward(dout, x, size, *others),))

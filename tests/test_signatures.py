@@ -8,10 +8,15 @@ import fastconv
 import naive
 from fastconv import functional
 
-OPERATIONS = ("avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "col2im", "conv2d", "im2col", "max_pool1d", "max_pool2d", "max_pool3d")
-SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "plan_conv2d", "get_recycling", "set_num_threads", "set_precision", "set_recycling"}
+AXES = ("1d", "2d", "3d")
+ACTIVATIONS = ("dropout", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "tanh")      # their twin is a formula, in their test
+WITH_TWINS = ("batch_norm", "col2im", "conv2d", "im2col", "local_response_norm",
+              *(kind + axes for kind in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "max_pool", "max_unpool") for axes in AXES))
+OPERATIONS = (*ACTIVATIONS, *WITH_TWINS)
+SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "get_recycling", "plan_conv2d", "set_num_threads", "set_precision", "set_recycling"}
 TORCH_NAMES = {"im2col": "unfold", "col2im": "fold"}
 BOTH = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))
+TWINS = sorted(name for operation in WITH_TWINS for name in (operation, f"{operation}_backward"))
 
 # As torch 2.13 has them, `input` called x (of fold: cols); what follows is keyword-only.
 FORWARD = {
@@ -24,6 +29,13 @@ FORWARD = {
     **dict.fromkeys(("avg_pool2d", "avg_pool3d"),
                     "x kernel_size stride=None padding=0 ceil_mode=False count_include_pad=True divisor_override=None"),
     "batch_norm": "x running_mean running_var weight=None bias=None training=False momentum=0.1 eps=1e-05",
+    "local_response_norm": "x size alpha=0.0001 beta=0.75 k=1.0",
+    **{f"adaptive_avg_pool{axes}": "x output_size" for axes in AXES},
+    **{f"adaptive_max_pool{axes}": "x output_size return_indices=False" for axes in AXES},
+    **{f"lp_pool{axes}": "x norm_type kernel_size stride=None ceil_mode=False" for axes in AXES},
+    **{f"max_unpool{axes}": "x indices kernel_size stride=None padding=0 output_size=None" for axes in AXES},
+    "relu": "x", "leaky_relu": "x negative_slope=0.01", "sigmoid": "x", "tanh": "x", "gelu": "x approximate='none'", "softmax": "x dim",
+    "log_softmax": "x dim", "dropout": "x p=0.5 training=True",
 }
 
 
@@ -36,14 +48,14 @@ def positional(function):
     return [(name, default) for name, kind, default in parameters(function) if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", TWINS)
 def test_naive_has_the_same_signature(name):
     assert parameters(getattr(naive, name)) == parameters(getattr(fastconv, name))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_backward_takes_dout_and_the_arguments_of_the_forward(operation):
-    for house in (fastconv, naive):
+    for house in (fastconv, naive) if operation in WITH_TWINS else (fastconv,):
         forward, backward = positional(getattr(house, operation)), positional(getattr(house, f"{operation}_backward"))
         assert backward == [("dout", inspect.Parameter.empty), *forward]
 
@@ -59,7 +71,8 @@ def test_nothing_is_variadic_and_extras_are_keyword_only(name):
     function, operation = getattr(fastconv, name), name.removesuffix("_backward")
     kinds = {kind for _, kind, _ in parameters(function)}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    allowed = {"out", "need", "algorithm", "indices", "return_stats", "mean", "invstd"} | ({"dilation"} if "avg" in name else set())
+    allowed = {"out", "need", "algorithm", "indices", "return_stats", "mean", "invstd", "y", "generator", "mask", "return_mask"}
+    allowed |= {"dilation"} if "avg" in name else {"dilation", "padding"} if name.startswith("lp_pool") else set()
     assert {n for n, kind, _ in parameters(function) if kind is inspect.Parameter.KEYWORD_ONLY} <= allowed
     assert ("out" in inspect.signature(function).parameters) == (name == operation)
 
@@ -68,7 +81,7 @@ def test_all_lists_are_complete():
     def functions(module):
         return {name for name, value in vars(module).items() if isinstance(value, (types.FunctionType, type)) and not name.startswith("_")}
 
-    assert set(naive.__all__) == functions(naive) == set(BOTH)
+    assert set(naive.__all__) == functions(naive) == set(TWINS)
     assert set(fastconv.__all__) == functions(fastconv) == {*BOTH, *SETTINGS}
     assert set(functional.__all__) == functions(functional)
     for module in (fastconv, naive, functional):

@@ -1,4 +1,6 @@
 """Normalisation: one file a kind."""
-from .batch import batch_norm, batch_norm_backward
+from . import batch, response
+from .batch import *
+from .response import *
 
-__all__ = ["batch_norm", "batch_norm_backward"]
+__all__ = [*batch.__all__, *response.__all__]

@@ -10,6 +10,8 @@ from .. import check
 from ..kernels import norm as kernels
 from ..runtime import run
 
+__all__ = ["batch_norm", "batch_norm_backward"]
+
 
 def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None, weight: np.ndarray | None = None,
                bias: np.ndarray | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *,

@@ -10,6 +10,8 @@ from ..kernels import pool_average as kernels
 from ..kernels.tasks import run_tasks
 from .window import EMPTY, NO_TABLE, Window, window_of
 
+__all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
+
 WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 # By stride and taps along a row.

@@ -11,6 +11,8 @@ from ..kernels import pool_max as kernels
 from ..kernels.tasks import run_tasks
 from .window import NO_TABLE, Window, window_of
 
+__all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
+
 INDEX = np.dtype(np.int64)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 # By stride and taps along a row.

@@ -1,5 +1,6 @@
 """Normalisation: one file a kind."""
+from naive.norm import batch, response
+from naive.norm.batch import *
+from naive.norm.response import *
 
-from naive.norm.batch import batch_norm, batch_norm_backward
-
-__all__ = ["batch_norm", "batch_norm_backward"]
+__all__ = [*batch.__all__, *response.__all__]

@@ -4,6 +4,8 @@ import numpy as np
 
 from naive.shared import deliver, dtypes
 
+__all__ = ["batch_norm", "batch_norm_backward"]
+
 
 def batch_norm(
     x: np.ndarray,

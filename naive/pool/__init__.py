@@ -1,33 +1,9 @@
 """Pooling: one file a kind."""
+from naive.pool import adaptive, average, maximum, power, unpool
+from naive.pool.adaptive import *
+from naive.pool.average import *
+from naive.pool.maximum import *
+from naive.pool.power import *
+from naive.pool.unpool import *
 
-from naive.pool.average import (
-    avg_pool1d,
-    avg_pool1d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    avg_pool3d,
-    avg_pool3d_backward,
-)
-from naive.pool.maximum import (
-    max_pool1d,
-    max_pool1d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool3d,
-    max_pool3d_backward,
-)
-
-__all__ = [
-    "avg_pool1d",
-    "avg_pool1d_backward",
-    "avg_pool2d",
-    "avg_pool2d_backward",
-    "avg_pool3d",
-    "avg_pool3d_backward",
-    "max_pool1d",
-    "max_pool1d_backward",
-    "max_pool2d",
-    "max_pool2d_backward",
-    "max_pool3d",
-    "max_pool3d_backward",
-]
+__all__ = [*adaptive.__all__, *average.__all__, *maximum.__all__, *power.__all__, *unpool.__all__]

@@ -5,6 +5,8 @@ import numpy as np
 from naive.pool.window import Each, Padding, Windows
 from naive.shared import batched, deliver, dtypes
 
+__all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
+
 
 def _avg_pool(nd, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, out):
     """x (N, C, *sizes) -> y (N, C, *sizes of the result).

@@ -5,6 +5,8 @@ import numpy as np
 from naive.pool.window import Each, Padding, Windows
 from naive.shared import batched, deliver, dtypes
 
+__all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
+
 
 def _max_pool(nd, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out):
     """x (N, C, *sizes) -> y (N, C, *sizes of the result), in x's own dtype, and with return_indices also indices, int64.

@@ -1,0 +1,271 @@
+"""Adaptive pooling over (planes, D, H, W): windows of uneven sizes that touch or overlap, window o of S elements and O windows from o * S // O on.
+
+Kernels of the shared signature (kernels/tasks.py). job: the sizes that `unpack` names, then where the windows of each axis begin and end. A
+task does `count` units, each a run of outputs of one row (forward) or a block of one plane of dx (backward).
+
+Narrow windows: the rows of a window are combined over the whole width first, in vectors, then its columns. Wide ones row by row. The
+maximum is the first in row-major order, and the first NaN if there is one.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import jit
+from .rows import sum_strided
+
+HEAD = 12                                    # sizes before the windows in job
+NARROW = 32                                  # columns of a window up to which its rows are combined first
+DEEP = 256                                   # rows added in one chain
+LANES = 64                                   # chains of the maximum of a wide window
+
+
+@jit
+def unpack(job):
+    """units, count, D, H, W, OD, OH, OW, size, blocks: of forwards, outputs of a unit and units of a row; of backwards see there.
+
+    job[10] of forwards: the columns of the widest window.
+    """
+    return job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9]
+
+
+@jit
+def windows_of(job):
+    """First element and end of the windows of D, H and W, one after the other: six views."""
+    OD, OH, OW = job[5], job[6], job[7]
+    d, h = HEAD, HEAD + 2 * OD
+    w = h + 2 * OH
+    return job[d:d + OD], job[d + OD:h], job[h:h + OH], job[h + OH:w], job[w:w + OW], job[w + OW:w + 2 * OW]
+
+
+# ---------------------------------------------------------------- average
+@jit
+def adaptive_average(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, dst: y."""
+    units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    line = np.empty(min(W, NARROW * size), src.dtype)
+    for u in range(first * count, min(units, last * count)):
+        row, ow0 = u // blocks, u % blocks * size
+        ow1 = min(OW, ow0 + size)
+        od, oh, plane = row // OH % OD, row % OH, row // OH // OD
+        d0, d1, h0, h1 = d_from[od], d_to[od], h_from[oh], h_to[oh]
+        deep, high = (d1 - d0) * (h1 - h0), h1 - h0
+        if job[10] <= NARROW:
+            c0, n, y = w_from[ow0], w_to[ow1 - 1] - w_from[ow0], dst[row * OW + ow0:row * OW + ow1]
+            y[:] = 0
+            for r0 in range(0, deep, DEEP):
+                at = ((plane * D + d0) * H + h0) * W + c0
+                sums = src[at:at + n] if deep == 1 else line[:n]
+                if deep > 1:
+                    sums[:] = 0
+                for r in range(r0, min(deep, r0 + DEEP) if deep > 1 else 0):
+                    at = ((plane * D + d0 + r // high) * H + h0 + r % high) * W + c0
+                    x = src[at:at + n]
+                    for i in range(n):
+                        sums[i] += x[i]
+                for ow in range(ow0, ow1):
+                    part, total = sums[w_from[ow] - c0:w_to[ow] - c0], src.dtype.type(0)
+                    for i in range(part.size):
+                        total += part[i]
+                    y[ow - ow0] += total
+            for ow in range(ow0, ow1):
+                y[ow - ow0] /= deep * (w_to[ow] - w_from[ow])
+        else:
+            for ow in range(ow0, ow1):
+                wide, total = w_to[ow] - w_from[ow], np.float64(0)
+                for d in range(d0, d1):
+                    for h in range(h0, h1):
+                        total += sum_strided(src, ((plane * D + d) * H + h) * W + w_from[ow], 1, wide)
+                dst[row * OW + ow] = total / (deep * wide)
+
+
+@jit
+def count_to(ordered, i):
+    """How many elements of an ordered array are at most i."""
+    lo, hi = 0, ordered.size
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if ordered[middle] <= i:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
+
+
+@jit
+def holding(starts, ends, i):
+    """The windows lo <= o < hi that hold element i."""
+    return count_to(ends, i), count_to(starts, i)
+
+
+@jit
+def adaptive_average_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx. size: rows of a unit, blocks: units of a plane's rows, job[10]: columns of a unit, job[11]: units of a row."""
+    units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    columns, c_blocks = job[10], job[11]
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    for u in range(first * count, min(units, last * count)):
+        c0, band, plane = u % c_blocks * columns, u // c_blocks % blocks, u // c_blocks // blocks
+        c1 = min(W, c0 + columns)
+        ow0, ow1 = holding(w_from, w_to, c0)[0], holding(w_from, w_to, c1 - 1)[1]
+        before = (-1, -1, -1, -1)
+        for r in range(band * size, min(D * H, (band + 1) * size)):
+            od0, od1 = holding(d_from, d_to, r // H)
+            oh0, oh1 = holding(h_from, h_to, r % H)
+            at = (plane * D * H + r) * W
+            if before == (od0, od1, oh0, oh1):           # a row like the one above
+                dst[at + c0:at + c1] = dst[at - W + c0:at - W + c1]
+                continue
+            before = (od0, od1, oh0, oh1)
+            for od in range(od0, od1):
+                for oh in range(oh0, oh1):
+                    douts = src[((plane * OD + od) * OH + oh) * OW:]
+                    deep = (d_to[od] - d_from[od]) * (h_to[oh] - h_from[oh])
+                    done = c0 if od == od0 and oh == oh0 else c1         # columns behind it are still to be written for the first time
+                    for ow in range(ow0, ow1):
+                        share = douts[ow] / src.dtype.type(deep * (w_to[ow] - w_from[ow]))
+                        begin, end = max(c0, w_from[ow]), min(c1, w_to[ow])
+                        middle = max(begin, min(end, done))
+                        old, new = dst[at + begin:at + middle], dst[at + middle:at + end]
+                        for i in range(old.size):
+                            old[i] += share
+                        for i in range(new.size):
+                            new[i] = share
+                        done = max(done, end)
+
+
+# ---------------------------------------------------------------- maximum
+@jit(exact=True)
+def larger(value, best):
+    """Does `value` replace `best`? NaN wins over every number; of equal values the first stays."""
+    return (value > best) | (value != value)
+
+
+@jit(exact=True)
+def largest(x, best, chains):
+    """The largest of best and the elements of x; NaN if there is one. chains: LANES elements to work in."""
+    done = 0
+    if x.size >= 2 * LANES:
+        chains[:] = best
+        done = x.size // LANES * LANES
+        for i in range(0, done, LANES):
+            part = x[i:i + LANES]
+            for j in range(LANES):
+                chains[j] = part[j] if larger(part[j], chains[j]) else chains[j]
+        for j in range(LANES):
+            best = chains[j] if larger(chains[j], best) else best
+    rest = x[done:]
+    for i in range(rest.size):
+        best = rest[i] if larger(rest[i], best) else best
+    return best
+
+
+@jit(exact=True)
+def find(x, value):
+    """The first place of x that holds the value, or NaN where that is one; -1 without."""
+    for i in range(0, x.size, LANES):
+        part, hits = x[i:i + LANES], 0
+        for j in range(part.size):
+            hits += (part[j] == value) | ((part[j] != part[j]) & (value != value))
+        if hits:
+            for j in range(part.size):
+                if (part[j] == value) | ((part[j] != part[j]) & (value != value)):
+                    return i + j
+    return -1
+
+
+@jit(exact=True)
+def maximum_row(src, plane, od, oh, ow0, ow1, job, line, line_rows, chains, best, where):
+    """best[ow - ow0]: the maxima of outputs ow0 .. ow1 of a row; where, unless empty: their places in the plane."""
+    D, H, W = job[2], job[3], job[4]
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    d0, d1, h0, h1 = d_from[od], d_to[od], h_from[oh], h_to[oh]
+    base, high = plane * D * H * W, h1 - h0
+    if job[10] <= NARROW:
+        c0 = w_from[ow0]
+        n = w_to[ow1 - 1] - c0
+        tops, rows = line[:n], line_rows[:n]
+        at = base + (d0 * H + h0) * W + c0
+        tops[:] = src[at:at + n]
+        rows[:] = 0
+        for r in range(1, (d1 - d0) * high):
+            at = base + ((d0 + r // high) * H + h0 + r % high) * W + c0
+            x = src[at:at + n]
+            if where.size:
+                for i in range(n):
+                    take = larger(x[i], tops[i]) & (tops[i] == tops[i])
+                    tops[i] = x[i] if take else tops[i]
+                    rows[i] = r if take else rows[i]
+            else:
+                for i in range(n):
+                    tops[i] = x[i] if larger(x[i], tops[i]) else tops[i]
+        for ow in range(ow0, ow1):
+            i0, i1 = w_from[ow] - c0, w_to[ow] - c0
+            top, column, row = tops[i0], i0, rows[i0]
+            for i in range(i0 + 1, i1):
+                same = (tops[i] == top) | ((tops[i] != tops[i]) & (top != top))
+                if (same and rows[i] < row) or (not same and larger(tops[i], top)):
+                    top, column, row = tops[i], i, rows[i]
+            best[ow - ow0] = top
+            if where.size:
+                where[ow - ow0] = ((d0 + row // high) * H + h0 + row % high) * W + c0 + column
+        return
+    for ow in range(ow0, ow1):
+        top, wide = src[base + (d0 * H + h0) * W + w_from[ow]], w_to[ow] - w_from[ow]
+        for d in range(d0, d1):
+            for h in range(h0, h1):
+                at = base + (d * H + h) * W + w_from[ow]
+                top = largest(src[at:at + wide], top, chains)
+        best[ow - ow0] = top
+        if where.size:
+            for r in range((d1 - d0) * high):
+                at = ((d0 + r // high) * H + h0 + r % high) * W + w_from[ow]
+                place = find(src[base + at:base + at + wide], top)
+                if place >= 0:
+                    where[ow - ow0] = at + place
+                    break
+
+
+@jit(exact=True)
+def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, dst: y. table: the indices, written too, or empty."""
+    units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    room = min(W, NARROW * size)
+    line, rows, chains = np.empty(room, src.dtype), np.empty(room, np.int32), np.empty(LANES, src.dtype)
+    for u in range(first * count, min(units, last * count)):
+        row, ow0 = u // blocks, u % blocks * size
+        ow1 = min(OW, ow0 + size)
+        lo, hi = row * OW + ow0, row * OW + ow1
+        maximum_row(src, row // OH // OD, row // OH % OD, row % OH, ow0, ow1, job, line, rows, chains, dst[lo:hi], table[lo:hi])
+
+
+@jit(exact=True)
+def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, weight: dout, dst: dx. table: the forward's indices, or empty: then they are found again.
+
+    size: elements of a unit, blocks: units of a plane.
+    """
+    units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    known = table.size > 0
+    room = 0 if known else OW
+    best, found, chains = np.empty(room, src.dtype), np.empty(room, np.int64), np.empty(LANES, src.dtype)
+    line, rows = np.empty(0 if known else W, src.dtype), np.empty(0 if known else W, np.int32)
+    for u in range(first * count, min(units, last * count)):
+        plane, e0 = u // blocks, u % blocks * size
+        e1 = min(D * H * W, e0 + size)
+        dx = dst[plane * D * H * W:(plane + 1) * D * H * W]
+        dx[e0:e1] = 0
+        for od in range(OD):
+            for oh in range(OH):
+                at = ((plane * OD + od) * OH + oh) * OW
+                where, douts = found, weight[at:at + OW]
+                if known:
+                    where = table[at:at + OW]
+                elif (d_from[od] * H + h_from[oh]) * W >= e1 or ((d_to[od] - 1) * H + h_to[oh]) * W <= e0:
+                    continue
+                else:
+                    maximum_row(src, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
+                for ow in range(OW):
+                    if e0 <= where[ow] < e1:
+                        dx[where[ow]] += douts[ow]

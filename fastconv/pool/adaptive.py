@@ -1,0 +1,209 @@
+"""Adaptive pooling of 1 to 3 axes, average and maximum, and their gradients: the result's size is given, the windows follow from it.
+
+Window o of O over an axis of S elements reaches from floor(o S / O) to ceil((o + 1) S / O). Size 1 is global pooling.
+"""
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import check
+from ..kernels import pool_adaptive as kernels
+from ..kernels.tasks import run_tasks
+from .planes import NO_INDICES, NOTHING, checked, checked_dout, checked_indices, outputs_of
+
+__all__ = [
+    "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_avg_pool3d",
+    "adaptive_avg_pool3d_backward", "adaptive_max_pool1d", "adaptive_max_pool1d_backward", "adaptive_max_pool2d",
+    "adaptive_max_pool2d_backward", "adaptive_max_pool3d", "adaptive_max_pool3d_backward",
+]
+
+UNIT, TASK = 256, 16384                      # outputs of a unit of a forward, elements of a task
+
+
+def adaptive_avg_pool1d(x: np.ndarray, output_size: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+    """The means of L equal parts of the last axis, as torch.nn.functional.adaptive_avg_pool1d. Arguments as for `adaptive_avg_pool2d`.
+
+    x: (N, C, L) or (C, L). Returns y: (N, C, OL) or (C, OL).
+    """
+    return _average(x, output_size, 1, out)
+
+
+def adaptive_avg_pool2d(x: np.ndarray, output_size: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+    """The mean of each of OH x OW windows that cover the image, as torch.nn.functional.adaptive_avg_pool2d.
+
+    x: (N, C, H, W) or (C, H, W); float32, float64 or float16. output_size: an int or (OH, OW), each at least 1 or None, which is the
+    size of x. Window o of O over S elements reaches from floor(o S / O) to ceil((o + 1) S / O), so windows may overlap.
+
+    Returns y: (N, C, OH, OW) or (C, OH, OW), the mean over windows of more than 32 columns summed in float64. out: an array to write y into.
+    ValueError for an image without pixels.
+    """
+    return _average(x, output_size, 2, out)
+
+
+def adaptive_avg_pool3d(x: np.ndarray, output_size: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+    """The means of windows in 3-D, as torch.nn.functional.adaptive_avg_pool3d. Arguments as for `adaptive_avg_pool2d`.
+
+    x: (N, C, D, H, W) or (C, D, H, W). Returns y: (N, C, OD, OH, OW) or (C, OD, OH, OW).
+    """
+    return _average(x, output_size, 3, out)
+
+
+def adaptive_avg_pool1d_backward(dout: np.ndarray, x: np.ndarray, output_size: Any) -> np.ndarray:
+    """The gradient of `adaptive_avg_pool1d`: dx, of the shape of x. Each window's dout is shared out among its elements."""
+    return _average_backward(dout, x, output_size, 1)
+
+
+def adaptive_avg_pool2d_backward(dout: np.ndarray, x: np.ndarray, output_size: Any) -> np.ndarray:
+    """The gradient of `adaptive_avg_pool2d`: dx, of the shape of x. Each window's dout is shared out among its elements."""
+    return _average_backward(dout, x, output_size, 2)
+
+
+def adaptive_avg_pool3d_backward(dout: np.ndarray, x: np.ndarray, output_size: Any) -> np.ndarray:
+    """The gradient of `adaptive_avg_pool3d`: dx, of the shape of x. Each window's dout is shared out among its elements."""
+    return _average_backward(dout, x, output_size, 3)
+
+
+def adaptive_max_pool1d(x: np.ndarray, output_size: Any, return_indices: bool = False, *, out: Any = None) -> Any:
+    """The largest elements of L equal parts of the last axis, as torch.nn.functional.adaptive_max_pool1d.
+
+    x: (N, C, L) or (C, L). Everything else as for `adaptive_max_pool2d`.
+    """
+    return _maximum(x, output_size, return_indices, 1, out)
+
+
+def adaptive_max_pool2d(x: np.ndarray, output_size: Any, return_indices: bool = False, *, out: Any = None) -> Any:
+    """The largest element of each of OH x OW windows that cover the image, as torch.nn.functional.adaptive_max_pool2d.
+
+    x, output_size and the windows as for `adaptive_avg_pool2d`. Returns y: (N, C, OH, OW) or (C, OH, OW); with return_indices (y, indices):
+    int64 places h * W + w in the plane. NaN wins; of equal elements, and of several NaN, the first in row-major order.
+    out: an array to write y into, or a tuple (y, indices) with return_indices.
+    """
+    return _maximum(x, output_size, return_indices, 2, out)
+
+
+def adaptive_max_pool3d(x: np.ndarray, output_size: Any, return_indices: bool = False, *, out: Any = None) -> Any:
+    """The largest elements of windows in 3-D, as torch.nn.functional.adaptive_max_pool3d.
+
+    x: (N, C, D, H, W) or (C, D, H, W). Everything else as for `adaptive_max_pool2d`; indices are (d * H + h) * W + w.
+    """
+    return _maximum(x, output_size, return_indices, 3, out)
+
+
+def adaptive_max_pool1d_backward(dout: np.ndarray, x: np.ndarray, output_size: Any, return_indices: bool = False, *,
+                                 indices: np.ndarray | None = None) -> np.ndarray:
+    """The gradient of `adaptive_max_pool1d`: dx. indices: those of the forward; without them the maxima are found again."""
+    return _maximum_backward(dout, x, output_size, return_indices, indices, 1)
+
+
+def adaptive_max_pool2d_backward(dout: np.ndarray, x: np.ndarray, output_size: Any, return_indices: bool = False, *,
+                                 indices: np.ndarray | None = None) -> np.ndarray:
+    """The gradient of `adaptive_max_pool2d`: dx, of the shape of x. Each window's dout goes to the one element that was its maximum.
+
+    indices: those of the forward; without them the maxima are found again.
+    """
+    return _maximum_backward(dout, x, output_size, return_indices, indices, 2)
+
+
+def adaptive_max_pool3d_backward(dout: np.ndarray, x: np.ndarray, output_size: Any, return_indices: bool = False, *,
+                                 indices: np.ndarray | None = None) -> np.ndarray:
+    """The gradient of `adaptive_max_pool3d`: dx. indices: those of the forward; without them the maxima are found again."""
+    return _maximum_backward(dout, x, output_size, return_indices, indices, 3)
+
+
+# ---------------------------------------------------------------- what they share
+def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
+    dtype, working, plan = _checked(x, output_size, nd)
+    given = check.output(out, plan.y_shape, dtype, (x,))
+    y = check.target(given, plan.y_shape, working)
+    nothing = NOTHING[working]
+    run_tasks(kernels.adaptive_average, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
+              nothing, nothing, plan.job, NO_INDICES)
+    return check.deliver(y, given, dtype)
+
+
+def _average_backward(dout: Any, x: Any, output_size: Any, nd: int) -> np.ndarray:
+    dtype, working, plan = _checked(x, output_size, nd, "average")
+    checked_dout(dout, x, plan.y_shape)
+    dx, nothing = np.empty(x.shape, working), NOTHING[working]
+    run_tasks(kernels.adaptive_average_backward, plan.tasks, 8 * dx.nbytes, check.native(dout, working).reshape(-1), nothing, dx.reshape(-1),
+              nothing, nothing, plan.job, NO_INDICES)
+    return check.deliver(dx, None, dtype)
+
+
+def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -> Any:
+    dtype, working, plan = _checked(x, output_size, nd)
+    given, given_indices, indices = outputs_of(out, check.flag("return_indices", return_indices), plan.y_shape, dtype, x)
+    y, nothing = check.target(given, plan.y_shape, working), NOTHING[working]
+    run_tasks(kernels.adaptive_maximum, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
+              nothing, nothing, plan.job, indices.reshape(-1))
+    y = check.deliver(y, given, dtype)
+    return (y, check.deliver(indices, given_indices, NO_INDICES.dtype)) if return_indices else y
+
+
+def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, indices: Any, nd: int) -> np.ndarray:
+    dtype, working, plan = _checked(x, output_size, nd, "maximum")
+    check.flag("return_indices", return_indices)
+    checked_dout(dout, x, plan.y_shape)
+    known = NO_INDICES if indices is None else checked_indices(indices, plan.y_shape, math.prod(x.shape[x.ndim - nd:]), 0)
+    dx, nothing = np.empty(x.shape, working), NOTHING[working]
+    run_tasks(kernels.adaptive_maximum_backward, plan.tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
+              check.native(dout, working).reshape(-1), dx.reshape(-1), nothing, nothing, plan.job, known)
+    return check.deliver(dx, None, dtype)
+
+
+class _Plan(NamedTuple):
+    y_shape: tuple[int, ...]
+    tasks: int
+    job: np.ndarray
+
+
+def _checked(x: Any, output_size: Any, nd: int, gradient_of: str = "") -> tuple[np.dtype, np.dtype, _Plan]:
+    """The dtype of x in native byte order, the one computed in, and what there is to do."""
+    dtype, working = checked(x, nd)
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * nd
+    if len(sizes) == 1:
+        sizes *= nd
+    if len(sizes) != nd:
+        raise ValueError(f"output_size is {check.shown(output_size)}; wanted: an integer, None or {nd} of them")
+    wanted = f"an integer of at least 1, None for the size of x, or {nd} of them"
+    outputs = tuple(size if value is None else check.integer("output_size", value, 1, wanted=wanted)
+                    for size, value in zip(x.shape[-nd:], sizes))
+    return dtype, working, _plan(x.shape, outputs, gradient_of)
+
+
+@functools.lru_cache(maxsize=4096)
+def _plan(shape: tuple[int, ...], outputs: tuple[int, ...], gradient_of: str) -> _Plan:
+    nd = len(outputs)
+    sizes, planes = shape[-nd:], math.prod(shape[:-nd])
+    if 0 in sizes:
+        raise ValueError(f"x has no elements to pool, shape {shape}; wanted: at least one along each of its last {nd} axes")
+    y_shape = (*shape[:-nd], *outputs)
+    check.result_shape("x and output_size", *y_shape)
+    axes = [(1, 1, np.array([0]), np.array([1]))] * (3 - nd)
+    axes += [(size, n, np.arange(n) * size // n, -(-np.arange(1, n + 1) * size // n)) for size, n in zip(sizes, outputs)]
+    for _ in range(2):
+        if axes[2][1] == 1:                  # whole rows: the last two axes are one
+            (H, OH, h_from, h_to), W = axes[1], axes[2][0]
+            axes = [(1, 1, np.array([0]), np.array([1])), axes[0], (H * W, OH, h_from * W, h_to * W)]
+    D, H, W = (axis[0] for axis in axes)
+    OD, OH, OW = (axis[1] for axis in axes)
+    if gradient_of == "average":
+        rows, columns = max(1, TASK // W), W if D * H > 1 or W <= 4 * TASK else TASK
+        size, blocks, c_blocks = rows, -(-D * H // rows), -(-W // columns)
+        units, work, more = planes * blocks * c_blocks, min(rows, D * H) * columns, (columns, c_blocks)
+    elif gradient_of == "maximum":
+        blocks = max(1, min(-(-8 // max(1, planes)), D * H * W // TASK))
+        size = -(-D * H * W // blocks)
+        units, work, more = planes * blocks, size, (int(np.max(axes[2][3] - axes[2][2])), 0)
+    else:
+        size = min(OW, UNIT)
+        blocks = -(-OW // size)
+        units, more = planes * OD * OH * blocks, (int(np.max(axes[2][3] - axes[2][2])), 0)
+        work = D * H * W // (OD * OH * blocks)
+    count = max(1, TASK // max(1, work))
+    job = np.array([units, count, D, H, W, OD, OH, OW, size, blocks, *more], np.int64)
+    return _Plan(y_shape, -(-units // count), np.concatenate([job, *(end for axis in axes for end in axis[2:])]).astype(np.int64))

@@ -1,0 +1,110 @@
+"""Power-average pooling of 1 to 3 axes and its gradient against the naive loops and float64 truth."""
+import numpy as np
+import pytest
+from cases import broadcasts, inject, layouts, pool_cases, random_array
+
+import fastconv
+import naive
+from fastconv.testing import assert_gradient, assert_same
+
+EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=["f2", "f4", "f8"])
+EACH_POWER = pytest.mark.parametrize("p", [1, 2, 3, 1.5], ids=str)
+OTHERS = [
+    ((2, 3, 9), {"kernel_size": 3}), ((3, 20), {"kernel_size": 4, "stride": 3, "ceil_mode": True}), ((2, 2, 9), {"kernel_size": 3, "padding": 1}),
+    ((1, 2, 400), {"kernel_size": 70, "stride": 30}), ((1, 1, 700), {"kernel_size": 2, "dilation": 3}), ((0, 2, 5), {"kernel_size": 2}),
+    ((2, 3, 4, 5, 6), {"kernel_size": 2}), ((2, 4, 5, 6), {"kernel_size": (2, 3, 1), "stride": 1, "padding": ((1, 0), (0, 2), (0, 0))}),
+    ((1, 2, 5, 5, 6), {"kernel_size": 2, "stride": 2, "ceil_mode": True, "dilation": (1, 2, 1)}), ((1, 1, 2, 2, 600), {"kernel_size": (1, 2, 5)}),
+]
+CASES = [(case.x, case.max_kwargs) for case in pool_cases()] + OTHERS
+EACH = pytest.mark.parametrize("shape, kwargs", CASES, ids=str)
+
+
+def functions(shape, kwargs, end=""):
+    nd = 2
+    if (shape, kwargs) in OTHERS:
+        nd = 1 if OTHERS.index((shape, kwargs)) < 6 else 3
+    return getattr(fastconv, f"lp_pool{nd}d{end}"), getattr(naive, f"lp_pool{nd}d{end}")
+
+
+def values(shape, p, dtype):
+    """Of any sign where every sum has a root, else positive."""
+    x = random_array(shape, dtype)
+    return x if p in (1, 2) else np.abs(x) + np.asarray(0.1, dtype)
+
+
+@EACH_POWER
+@EACH_DTYPE
+@EACH
+def test_same_as_the_loops(shape, kwargs, dtype, p):
+    x = values(shape, p, dtype)
+    y = functions(shape, kwargs)[1](x, p, **kwargs)
+    assert_same(*functions(shape, kwargs), (x, p), kwargs)
+    assert_same(*functions(shape, kwargs, "_backward"), (random_array(y.shape, dtype, seed=1), x, p), kwargs, tolerance=4e-6 if dtype == np.float32 else None)
+
+
+@EACH
+def test_sums_of_integers_are_exact(shape, kwargs):
+    x = random_array(shape, np.float32, integers=True)
+    if not kwargs.get("ceil_mode"):
+        assert_same(*functions(shape, kwargs), (x, 1), kwargs, exact=True)
+        dout = random_array(functions(shape, kwargs)[1](x, 1, **kwargs).shape, np.float32, integers=True)
+        if not kwargs.get("padding"):
+            assert_same(*functions(shape, kwargs, "_backward"), (dout, x, 1), kwargs, exact=True)
+
+
+@pytest.mark.parametrize("p", [1, 2, 1.5], ids=str)
+@pytest.mark.parametrize("shape, kwargs", CASES[::4] + OTHERS, ids=str)
+def test_nan_and_inf(shape, kwargs, p):
+    x = values(shape, p, np.float32)
+    y = functions(shape, kwargs)[1](x, p, **kwargs)
+    assert_same(*functions(shape, kwargs), (inject(x, (np.nan, np.inf)), p), kwargs)
+    assert_same(*functions(shape, kwargs, "_backward"), (inject(random_array(y.shape, np.float32)), x, p), kwargs, tolerance=4e-6)
+
+
+def test_negative_sums_have_no_root_and_zeros_no_gradient():
+    x = np.array([[-1.0, -2.0, 3.0, 1.0, 0.0, 0.0]])
+    assert_same(fastconv.lp_pool1d(x, 3, 2), np.array([[np.nan, 28 ** (1 / 3), 0]]), tolerance=1e-12)
+    assert_same(fastconv.lp_pool1d(x, 1, 2), np.array([[-3.0, 4.0, 0.0]]), exact=True)
+    assert np.array_equal(fastconv.lp_pool1d_backward(np.ones((1, 3)), x, 2, 2)[0, 4:], [0, 0])
+
+
+@EACH_POWER
+@pytest.mark.parametrize("shape, kwargs", [CASES[5], CASES[12], OTHERS[1], OTHERS[2], OTHERS[7]], ids=str)
+def test_gradient(shape, kwargs, p):
+    assert_gradient(functions(shape, kwargs)[0], functions(shape, kwargs, "_backward")[0], (np.abs(values(shape, p, np.float64)) + 0.3, p), kwargs,
+                    samples=30)
+
+
+def test_any_memory_layout():
+    x, kwargs = random_array((2, 3, 7, 8), np.float32, integers=True), {"kernel_size": 3, "stride": 2, "padding": 1}
+    dout = random_array((2, 3, 4, 4), np.float32, integers=True)
+    for odd, odd_dout in zip(layouts(x).values(), layouts(dout).values()):
+        assert_same(fastconv.lp_pool2d, naive.lp_pool2d, (odd, 2), kwargs)
+        assert_same(fastconv.lp_pool2d_backward, naive.lp_pool2d_backward, (odd_dout, odd, 2), kwargs)
+    for view in broadcasts(x).values():
+        assert_same(fastconv.lp_pool2d, naive.lp_pool2d, (view, 2), kwargs)
+    wanted = fastconv.lp_pool2d(x, 2, **kwargs)
+    for out in layouts(np.zeros_like(wanted)).values():
+        if out.flags.writeable:
+            assert fastconv.lp_pool2d(x, 2, **kwargs, out=out) is out and np.array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("shape, kwargs", [((8, 16, 60, 61), {"kernel_size": 3, "stride": 2}), ((1, 1, 500, 900), {"kernel_size": 5, "stride": 1})], ids=str)
+def test_threads_change_no_bit(shape, kwargs):
+    x, before, results = random_array(shape, np.float32), fastconv.get_num_threads(), []
+    try:
+        for threads in {1, min(2, fastconv.runtime.max_threads())}:
+            fastconv.set_num_threads(threads)
+            y = fastconv.lp_pool2d(x, 2, **kwargs)
+            results.append((y, fastconv.lp_pool2d_backward(y, x, 2, **kwargs)))
+    finally:
+        fastconv.set_num_threads(before)
+    for one, two in zip(results[0], results[-1]):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("kernel, stride", [(40, 1), ((3, 64), 7), ((60, 2), 5), (64, 64)], ids=str)
+def test_large_windows_keep_their_digits(kernel, stride):
+    x = np.random.default_rng(0).random((1, 2, 64, 64), np.float32)
+    for p in (1, 2):
+        assert_same(fastconv.lp_pool2d, naive.lp_pool2d, (x, p, kernel, stride), tolerance=1e-6)
