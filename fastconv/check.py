@@ -314,11 +314,12 @@ def number(name: str, value: Any, least: float) -> float:
     return number
 
 
-def need(value: Any) -> tuple[bool, bool, bool]:
-    """Which gradients to compute: three flags."""
-    if not isinstance(value, (tuple, list)) or len(value) != 3:
-        raise TypeError(f"need is {shown(value)}; wanted: three flags, one for each gradient, such as (True, False, True)")
-    return flag("need[0]", value[0]), flag("need[1]", value[1]), flag("need[2]", value[2])
+def need(value: Any, count: int = 3) -> tuple[bool, ...]:
+    """Which gradients to compute: so many flags."""
+    if not isinstance(value, (tuple, list)) or len(value) != count:
+        example = (True, False, True)[-count:]
+        raise TypeError(f"need is {shown(value)}; wanted: {('two', 'three')[count - 2]} flags, one for each gradient, such as {example}")
+    return tuple(flag(f"need[{i}]", want) for i, want in enumerate(value))
 
 
 def fields(name: str, value: Any, names: Sequence[str]) -> tuple[Any, ...]:

@@ -30,27 +30,37 @@ SHIFTS = 13                                  # of x and of dout: KEYS each
 FOLDED = 14                                  # sums over the parts: KEYS each, 2 or 4; of the forward then the mean and variance of x
 GRADIENTS = 15                               # dweight, dbias: C each
 PLANES = 16                                  # what each segment adds to them: M each
-COEFFICIENTS = 17                            # of the second pass, 5 for each channel, or for each segment where KEYS is not C
+COEFFICIENTS = 17                            # of the second pass: 5 for each of CYCLE segments, whose turn then comes again
 SUMS = 18                                    # of the parts, M * PARTS each, 2 or 4
 ROWS, COLUMNS, PADDED, PERIOD = 19, 20, 21, 22       # of the families with columns
-JOB = 23
+CYCLE, JOB = 23, 24                          # CYCLE: C, or of groups M
 
 # Flags: statistics of x itself; the running ones move; mean and invstd are given; the mean is subtracted; table has ...; dx is wanted.
 OWN, RUNNING, GIVEN, CENTERED = 1, 2, 4, 8
 
 EPS, MOMENTUM = 0, 1                         # the first numbers of `table`
-PROBE = 16                                   # values whose mean is the shift
+PROBE = 8                                    # values whose mean is the shift
 
 
 # ---------------------------------------------------------------- sums
 @jit
 def mean_of_first(x, at, n):
-    """A shift for sums over x[at:at + n]: near the values if they are near each other; of their dtype, and finite."""
-    total, n = np.float64(0), min(n, PROBE)
-    for i in range(n):
-        total += x[at + i]
-    shift = np.float64(x.dtype.type(total / max(n, 1)))
-    return shift if np.isfinite(shift) else 0.0
+    """A shift for sums over x[at:at + n], of their dtype and finite: 0, or the mean of the first values where it exceeds their spread.
+
+    A shift that is not needed would round every term, often the same way: of dout a small sum of many terms is wanted.
+    """
+    first = x[at:at + min(n, PROBE)]
+    total, low, high = np.float64(0), np.float64(first[0]), np.float64(first[0])
+    for value in first:
+        total += value
+        low, high = min(low, np.float64(value)), max(high, np.float64(value))
+    return useful_shift(total / len(first), low, high, x)
+
+
+@jit(inline=True)
+def useful_shift(mean, low, high, like):
+    shift = np.float64(like.dtype.type(mean))
+    return shift if np.isfinite(shift) and 2 * abs(shift) > high - low else 0.0
 
 
 @jit
@@ -173,7 +183,7 @@ def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
         own_statistics(job, f)
     else:
         running_statistics(job, f)
-    for i in range(C if keys == C else job[SEGMENTS]):
+    for i in range(job[CYCLE]):
         key = i // job[DIV]
         forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + 5 * i)
 
@@ -331,8 +341,7 @@ def sum_segments(first, last, src, weight, dst, bias, residual, job, table):
 def change_segments(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass: y from x, or dx from x and dout, by the coefficients of each channel or segment."""
     f = table.view(np.float64)
-    S, parts, span = job[LENGTH], job[PARTS], job[SPAN]
-    C = job[CHANNELS] if job[KEYS] == job[CHANNELS] else job[SEGMENTS]
+    S, parts, span, C = job[LENGTH], job[PARTS], job[SPAN], job[CYCLE]
     u, end = first * job[UNITS], min(job[SEGMENTS] * parts, last * job[UNITS])
     while u < end:
         segment, s = u // parts, u % parts * span

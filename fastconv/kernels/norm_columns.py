@@ -33,31 +33,35 @@ from .norm import (
     finite,
     forward_coefficients,
     gradient_coefficients,
+    mean_of_first,
     own_statistics,
     running_statistics,
     split,
+    useful_shift,
 )
 from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle
 
 STRIP = 16                                    # rows whose sums stay in the dtype of x
 CHANGED = 8                                  # rows that the second pass takes at a time
-PROBE = 16                                   # rows whose mean is the shift
+PROBE = 8                                    # rows whose mean is the shift
 
 
 @jit
 def shift_columns(x, job, f, shifts):
-    """f[shifts + c] = the mean of the first values of each channel, of the dtype of x and finite."""
-    S, K, n = job[LENGTH], job[COLUMNS], min(job[ROWS], max(1, PROBE // job[LENGTH]))
-    total = np.zeros(K, np.float64)
-    for r in range(n):
-        row = x[r * K:(r + 1) * K]
-        for j in range(K):
-            total[j] += row[j]
-    for c in range(job[CHANNELS]):
-        value = np.float64(0)
-        for j in range(c * S, (c + 1) * S):
-            value += total[j]
-        f[shifts + c] = finite(split(value / (n * S), x)[0])
+    """f[shifts + c] = the shift of each channel, from its first values (see `mean_of_first`)."""
+    C, S, n = job[CHANNELS], job[LENGTH], min(job[ROWS], PROBE)
+    if S == 1:                               # the rows one after the other, as memory lies
+        total, low, high = np.zeros(C, np.float64), x[:C].copy(), x[:C].copy()
+        for r in range(n):
+            row = x[r * C:(r + 1) * C]
+            for c in range(C):
+                total[c] += row[c]
+                low[c], high[c] = min(low[c], row[c]), max(high[c], row[c])
+        for c in range(C):
+            f[shifts + c] = useful_shift(total[c] / n, np.float64(low[c]), np.float64(high[c]), x)
+    else:
+        for c in range(C):
+            f[shifts + c] = mean_of_first(x, c * S, S)
 
 
 @jit

@@ -694,6 +694,8 @@ def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, t
                     place = [builder.add(down, j)]
                     value, e = (w.load(builder.gep(source, place), mask) for source in (x, dout))
                     xhat = w.fma(builder.fsub(value, center), invstd, rest)
+                    if mask is not None:     # 0 * NaN would reach the sums of the columns behind
+                        xhat = builder.select(mask, xhat, w.zero)
                     g = builder.fsub(builder.fmul(e, weight[k]), dout_mean)
                     result = builder.fmul(builder.fsub(g, builder.fmul(xhat, slope)), invstd)
                     w.store(result, builder.gep(dx, place), mask)

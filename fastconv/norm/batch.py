@@ -111,7 +111,7 @@ class Call:
         flags |= kernels.CENTERED | (kernels.OWN if self.own else 0)
         if S <= layout.FEW:
             return layout.columns(N, C, S, self.working.itemsize, flags, with_dout), BY_COLUMNS
-        return layout.segments(N, C, S, 1, C, self.working.itemsize, flags, with_dout), BY_SEGMENTS
+        return layout.segments(N, C, S, 1, C, self.working.itemsize, flags, with_dout, C), BY_SEGMENTS
 
     def table(self, plan: layout.Layout, running_mean: Any, running_var: Any, weight: Any, bias: Any) -> np.ndarray:
         """What the kernels keep beside the arrays, with the parameters in it."""
