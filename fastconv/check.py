@@ -160,6 +160,42 @@ def deliver(y: np.ndarray, given: np.ndarray | None, dtype: np.dtype) -> np.ndar
     return given
 
 
+# ---------------------------------------------------------------- normalisation
+def parameter(name: str, value: Any, shape: tuple[int, ...], why: str, dtype: np.dtype, x_shape: tuple[int, ...] = ()) -> None:
+    """An array of exactly this shape, in the dtype of x or the one that is computed in. x_shape: to tell whether the channels come last."""
+    if type(value) is np.ndarray and value.dtype is dtype and value.shape == shape:
+        return
+    array(name, value, str(shape), (len(shape),))
+    shape_of(name, value, shape, why + channels_last_hint("x", x_shape, value.size))
+    if value.dtype.newbyteorder("=") not in (dtype, working_dtype(dtype)):
+        raise TypeError(f"{name} has dtype {value.dtype} and x has {dtype}; wanted: one dtype. Convert one: {name}.astype(x.dtype)")
+
+
+def movable(running_mean: np.ndarray, running_var: np.ndarray) -> None:
+    """Running statistics that training can write."""
+    for name, value in (("running_mean", running_mean), ("running_var", running_var)):
+        if not value.flags.writeable:
+            raise ValueError(f"{name} is read-only; wanted: an array that training can write its new value into")
+    if np.shares_memory(running_mean, running_var):
+        raise ValueError("running_mean and running_var share memory; wanted: two arrays")
+
+
+def gradient(dout: Any, x: np.ndarray) -> None:
+    """dout of the shape and dtype of x."""
+    if type(dout) is np.ndarray and dout.dtype is x.dtype and dout.shape == x.shape:
+        return
+    array("dout", dout, f"of the shape of x, {x.shape}", (x.ndim,))
+    common_dtype((("x", x), ("dout", dout)))
+    shape_of("dout", dout, x.shape, "the shape of x")
+
+
+def both(first: str, a: Any, second: str, b: Any, function: str) -> bool:
+    """Whether both are given; one alone is refused."""
+    if (a is None) != (b is None):
+        raise ValueError(f"{first} and {second}: one is None; wanted: both, as {function}(..., return_stats=True) returned them, or neither")
+    return a is not None
+
+
 # ---------------------------------------------------------------- integers
 def integer(name: str, value: Any, least: int, most: int = LARGEST, wanted: str = "") -> int:
     """Any integer but a bool, from `least` to `most`. `wanted` says it in other words."""
@@ -280,11 +316,12 @@ def number(name: str, value: Any, least: float) -> float:
     return number
 
 
-def need(value: Any) -> tuple[bool, bool, bool]:
-    """Which gradients to compute: three flags."""
-    if not isinstance(value, (tuple, list)) or len(value) != 3:
-        raise TypeError(f"need is {shown(value)}; wanted: three flags, one for each gradient, such as (True, False, True)")
-    return flag("need[0]", value[0]), flag("need[1]", value[1]), flag("need[2]", value[2])
+def need(value: Any, count: int = 3) -> tuple[bool, ...]:
+    """Which gradients to compute: so many flags."""
+    if not isinstance(value, (tuple, list)) or len(value) != count:
+        example = (True, False, True)[-count:]
+        raise TypeError(f"need is {shown(value)}; wanted: {('two', 'three')[count - 2]} flags, one for each gradient, such as {example}")
+    return tuple(flag(f"need[{i}]", want) for i, want in enumerate(value))
 
 
 def fields(name: str, value: Any, names: Sequence[str]) -> tuple[Any, ...]:

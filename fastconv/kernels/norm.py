@@ -1,257 +1,367 @@
-"""Batch normalisation of (N, C, S): statistics of each channel, the normalisation, and its gradients.
+"""Normalisation of segments of memory in two passes: batch norm of images, and groups too large for one core.
 
-    y = (x - mean) * invstd * weight + bias
-    dx = weight * invstd * (dout - mean(dout) - xhat * mean(dout * xhat))            xhat = (x - mean) * invstd
+Memory is M segments of S elements, one for each image and channel; segment i has channel i % C and statistics i // DIV % KEYS: of batch norm
+DIV is 1 and KEYS is C, of group norm KEYS counts the groups of all images and DIV the channels of one. Both passes go through memory in its
+own order, cut into parts of segments; between them what the parts found is folded.
 
-The statistics are exact for a mean of 1e6 and a deviation of 1 in float32: a part of a row is summed in float64, its squared
-deviations from its own mean follow while it is in L1, and the parts of a channel are combined by the formula of Chan, Golub and
-LeVeque (1979). The mean stays in float64; x - mean is taken in two steps (the mean's float32 value, then what that left out), the
-first of which is exact where it matters.
+    y = (x - mean) * invstd * weight + bias                                                            xhat = (x - mean) * invstd
+    dx = (weight * dout - average(weight * dout) - xhat * average(weight * dout * xhat)) * invstd
 
-A matrix (N, C) has its channels side by side: there a task takes COLUMNS of them and walks down the rows.
+Sums are taken of deviations from a shift, the mean of the first values, and added in float64: right for a mean of 1e6 and a deviation of 1 in
+float32. A mean is kept in float64 and used in two steps: its value in the dtype of x, whose difference is exact where it matters, and
+what that left out, which goes into the constant of the second pass.
+
+The kernels share the signature of tasks.py; src is x, weight is dout in a backward, dst is y or dx. `table`, seen as float64, holds everything
+that belongs to a channel, a group or a part; where each begins stands in `job` (`fastconv/norm/layout.py` lays them out).
 """
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from .jit import jit
-from .rows import sum_strided
-from .sums import CHAIN, fold_table, parts_of
+from .norm_simd import gradient_segment, scale_segment, segment_gradient_sums, segment_moments, settle
+from .tasks import call
 
-COLUMNS = 64                                 # channels of one task where they lie side by side
-ROWS = 64                                    # rows of one task there
+# What stands where in `job`: sizes, and where the areas of `table` begin.
+SEGMENTS, LENGTH, DIV, KEYS, CHANNELS, PARTS, SPAN, UNITS, STREAM, FLAGS, COUNT = range(11)
+PARAMETERS = 11                              # weight, bias, running mean, running variance: C each
+STATS = 12                                   # mean, invstd: KEYS each, and in the backward of some families more
+SHIFTS = 13                                  # of x and of dout: KEYS each
+FOLDED = 14                                  # sums over the parts: KEYS each, 2 or 4; of the forward then the mean and variance of x
+GRADIENTS = 15                               # dweight, dbias: C each
+PLANES = 16                                  # what each segment adds to them: M each
+COEFFICIENTS = 17                            # of the second pass: 5 for each of CYCLE segments, whose turn then comes again
+SUMS = 18                                    # of the parts, M * PARTS each, 2 or 4
+ROWS, COLUMNS, PADDED, PERIOD = 19, 20, 21, 22       # of the families with columns
+CYCLE, JOB = 23, 24                          # CYCLE: C, or of groups M
+
+# Flags: statistics of x itself; the running ones move; mean and invstd are given; the mean is subtracted; table has ...; dx is wanted.
+OWN, RUNNING, GIVEN, CENTERED = 1, 2, 4, 8
+
+EPS, MOMENTUM = 0, 1                         # the first numbers of `table`
+PROBE = 8                                    # values whose mean is the shift
 
 
-# ---------------------------------------------------------------- statistics
+# ---------------------------------------------------------------- sums
 @jit
-def part_statistics(t, x, means, squares):
-    """Task t = (n * C + c) * parts + part: mean and sum of squared deviations of that part of x (N, C, S)."""
-    N, C, S = x.shape
-    parts = parts_of(S)
-    part, row = t % parts, t // parts
-    s0 = row * S + part * CHAIN
-    n = row * S + min(S, part * CHAIN + CHAIN) - s0
-    xs = x.reshape(-1)[s0:s0 + n]
-    mean = sum_strided(xs, 0, 1, n) / n
-    square = np.float64(0)
-    for s in range(n):
-        d = xs[s] - mean
+def mean_of_first(x, at, n):
+    """A shift for sums over x[at:at + n], of their dtype and finite: 0, or the mean of the first values where it exceeds their spread.
+
+    A shift that is not needed would round every term, often the same way: of dout a small sum of many terms is wanted.
+    """
+    first = x[at:at + min(n, PROBE)]
+    total, low, high = np.float64(0), np.float64(first[0]), np.float64(first[0])
+    for value in first:
+        total += value
+        low, high = min(low, np.float64(value)), max(high, np.float64(value))
+    return useful_shift(total / len(first), low, high, x)
+
+
+@jit(inline=True)
+def useful_shift(mean, low, high, like):
+    shift = np.float64(like.dtype.type(mean))
+    return shift if np.isfinite(shift) and 2 * abs(shift) > high - low else 0.0
+
+
+@jit
+def split(value, like):
+    """A float64 in two: its value in the dtype of `like`, and what that leaves out; 0 if that is not finite."""
+    head = np.float64(like.dtype.type(value))
+    return (head, value - head) if np.isfinite(head) else (head, 0.0)
+
+
+@jit
+def finite(value):
+    return value if np.isfinite(value) else 0.0
+
+
+@jit
+def wide_gradient_moments(x, dout, at, n, shift, dout_shift):
+    """As `gradient_moments`, all in float64. dout may be x."""
+    total, square, gradient, product = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
+    xs, es = x[at:at + n], dout[at:at + n]
+    for i in range(n):
+        d, e = np.float64(xs[i]) - shift, np.float64(es[i]) - dout_shift
+        total += d
         square += d * d
-    means[row % C, row // C * parts + part] = mean
-    squares[row % C, row // C * parts + part] = square
+        gradient += e
+        product += e * d
+    return total, square, gradient, product
 
 
 @jit
-def combine(N, S, means, squares, mean, variance):
-    """mean[c], variance[c] (biased) from the parts of each channel, in their order."""
-    parts = parts_of(S)
-    for c in range(means.shape[0]):
-        total = np.float64(0)
-        for i in range(N * parts):
-            total += means[c, i] * (min(S, i % parts * CHAIN + CHAIN) - i % parts * CHAIN)
-        center = total / (N * S)
-        square = np.float64(0)
-        for i in range(N * parts):
-            d = means[c, i] - center
-            square += squares[c, i] + d * d * (min(S, i % parts * CHAIN + CHAIN) - i % parts * CHAIN)
-        mean[c], variance[c] = center, square / (N * S)
+def statistics(total, square, count, shift, eps):
+    """(mean, biased variance, 1 / sqrt(variance + eps)) from the sums of deviations from the shift and of their squares."""
+    offset = total / count
+    variance = square / count - offset * offset
+    if variance < 0:
+        variance = 0.0
+    return shift + offset, variance, 1 / np.sqrt(variance + eps)
+
+
+# ---------------------------------------------------------------- before and between the passes
+@jit
+def running_statistics(job, f):
+    """mean and invstd as they are in evaluation: the running ones."""
+    C, stats, parameters = job[CHANNELS], job[STATS], job[PARAMETERS]
+    for c in range(C):
+        f[stats + c], f[stats + C + c] = f[parameters + 2 * C + c], 1 / np.sqrt(f[parameters + 3 * C + c] + f[EPS])
 
 
 @jit
-def column_statistics(t, x, mean, variance):
-    """Task t: mean and biased variance of channels t * COLUMNS .. of x (N, C)."""
-    N, C = x.shape
-    c0, c1 = t * COLUMNS, min(C, t * COLUMNS + COLUMNS)
-    total, square = np.zeros(c1 - c0, np.float64), np.zeros(c1 - c0, np.float64)
-    for n in range(N):
-        row = x[n, c0:c1]
-        for c in range(c1 - c0):
-            total[c] += row[c]
-    for c in range(c1 - c0):
-        total[c] /= N
-    for n in range(N):
-        row = x[n, c0:c1]
-        for c in range(c1 - c0):
-            d = row[c] - total[c]
-            square[c] += d * d
-    for c in range(c1 - c0):
-        mean[c0 + c], variance[c0 + c] = total[c], square[c] / N
+def move_running(job, f, mean, variance):
+    """Move the running statistics towards the averages over the images of these, which stand at `mean` and `variance` (biased)."""
+    C, count, momentum, parameters = job[CHANNELS], job[COUNT], f[MOMENTUM], job[PARAMETERS]
+    images = job[KEYS] // C
+    for c in range(C):
+        for new, running, factor in ((mean, parameters + 2 * C, 1.0), (variance, parameters + 3 * C, count / max(count - 1.0, 1.0))):
+            total = np.float64(0)
+            for n in range(images):
+                total += f[new + n * C + c]
+            f[running + c] = (1 - momentum) * f[running + c] + momentum * (total / images * factor)
 
 
 @jit
-def statistics_serial(x, mean, variance):
-    N, C, S = x.shape
-    if S == 1:
-        for t in range((C + COLUMNS - 1) // COLUMNS):
-            column_statistics(t, x.reshape(N, C), mean, variance)
+def prepare(first, last, src, weight, dst, bias, residual, job, table):
+    """Before the first pass: the shifts."""
+    f = table.view(np.float64)
+    S, keys, shifts, known = job[LENGTH], job[KEYS], job[SHIFTS], job[FLAGS] & GIVEN or not job[FLAGS] & OWN
+    if not job[FLAGS] & (OWN | GIVEN):
+        running_statistics(job, f)
+    for key in range(keys):
+        at = key * job[DIV] * S
+        f[shifts + key] = finite(split(f[job[STATS] + key], src)[0]) if known else mean_of_first(src, at, S)
+        if weight.size:
+            f[shifts + keys + key] = mean_of_first(weight, at, S)
+
+
+@jit
+def fold(job, f, count):
+    """The `count` sums of each key over all its parts, in their order."""
+    keys, run, units = job[KEYS], job[DIV] * job[PARTS], job[SEGMENTS] * job[PARTS]
+    for k in range(count):
+        total = f[job[FOLDED] + k * keys:job[FOLDED] + (k + 1) * keys]
+        total[:] = 0
+        for n in range(units // (run * keys)):
+            source = f[job[SUMS] + k * units + n * run * keys:job[SUMS] + k * units + (n + 1) * run * keys]
+            if run == 1:
+                for key in range(keys):
+                    total[key] += source[key]
+            else:
+                for key in range(keys):
+                    for value in source[key * run:(key + 1) * run]:
+                        total[key] += value
+
+
+@jit
+def own_statistics(job, f):
+    """mean and invstd from the folded sums; these become the mean and the variance of x."""
+    keys, stats, folded = job[KEYS], job[STATS], job[FOLDED]
+    for key in range(keys):
+        found = statistics(f[folded + key], f[folded + keys + key], job[COUNT], f[job[SHIFTS] + key], f[EPS])
+        f[folded + key], f[folded + keys + key] = found[:2]
+        f[stats + key], f[stats + keys + key] = found[0], found[2]
+    if job[FLAGS] & RUNNING:
+        move_running(job, f, folded, folded + keys)
+
+
+@jit
+def forward_coefficients(src, job, f, mean, invstd, c, to):
+    """center, scale and shift of y = (x - center) * scale + shift for channel c, or a column of it."""
+    center, rest = split(mean, src)
+    scale = invstd * f[job[PARAMETERS] + c]
+    f[to], f[to + 1], f[to + 2] = center, scale, f[job[PARAMETERS] + job[CHANNELS] + c] - (rest * scale if rest != 0 else 0.0)
+
+
+@jit
+def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
+    """Between the passes: statistics and coefficients."""
+    f = table.view(np.float64)
+    C, keys, stats = job[CHANNELS], job[KEYS], job[STATS]
+    if job[FLAGS] & OWN:
+        fold(job, f, 2)
+        own_statistics(job, f)
     else:
-        means, squares = np.empty((C, N * parts_of(S)), np.float64), np.empty((C, N * parts_of(S)), np.float64)
-        for t in range(means.size):
-            part_statistics(t, x, means, squares)
-        combine(N, S, means, squares, mean, variance)
-
-
-@jit(parallel=True)
-def statistics_parallel(x, mean, variance):
-    N, C, S = x.shape
-    if S == 1:
-        matrix = x.reshape(N, C)
-        for t in prange((C + COLUMNS - 1) // COLUMNS):
-            column_statistics(t, matrix, mean, variance)
-    else:
-        means, squares = np.empty((C, N * parts_of(S)), np.float64), np.empty((C, N * parts_of(S)), np.float64)
-        for t in prange(means.size):
-            part_statistics(t, x, means, squares)
-        combine(N, S, means, squares, mean, variance)
-
-
-# ---------------------------------------------------------------- y
-@jit
-def tasks_of(N, C, S):
-    """Tasks of an elementwise pass: the parts of every row, or the blocks of a matrix."""
-    if S == 1:
-        return ((N + ROWS - 1) // ROWS) * ((C + COLUMNS - 1) // COLUMNS)
-    return N * C * parts_of(S)
-
-
-@jit(exact=True)
-def normalize_part(t, x, mean, rest, scale, shift, y):
-    """y = ((x - mean) - rest) * scale + shift, in that order: the part or block t. mean ... shift: (C,) in the dtype of x (N, C, S)."""
-    N, C, S = x.shape
-    xf, yf = x.reshape(-1), y.reshape(-1)
-    if S == 1:
-        c_blocks = (C + COLUMNS - 1) // COLUMNS
-        n0, c0 = t // c_blocks * ROWS, t % c_blocks * COLUMNS
-        c1 = min(C, c0 + COLUMNS)
-        m, r, a, b = mean[c0:c1], rest[c0:c1], scale[c0:c1], shift[c0:c1]
-        for n in range(n0, min(N, n0 + ROWS)):
-            xs, ys = xf[n * C + c0:n * C + c1], yf[n * C + c0:n * C + c1]
-            for c in range(c1 - c0):
-                ys[c] = ((xs[c] - m[c]) - r[c]) * a[c] + b[c]
-    else:
-        parts = parts_of(S)
-        part, row = t % parts, t // parts
-        c = row % C
-        m, r, a, b = mean[c], rest[c], scale[c], shift[c]
-        s0, n = row * S + part * CHAIN, min(CHAIN, S - part * CHAIN)
-        xs, ys = xf[s0:s0 + n], yf[s0:s0 + n]
-        for s in range(n):
-            ys[s] = ((xs[s] - m) - r) * a + b
-
-
-@jit(exact=True)
-def normalize_serial(x, mean, rest, scale, shift, y):
-    for t in range(tasks_of(x.shape[0], x.shape[1], x.shape[2])):
-        normalize_part(t, x, mean, rest, scale, shift, y)
-
-
-@jit(parallel=True, exact=True)
-def normalize_parallel(x, mean, rest, scale, shift, y):
-    for t in prange(tasks_of(x.shape[0], x.shape[1], x.shape[2])):
-        normalize_part(t, x, mean, rest, scale, shift, y)
-
-
-# ---------------------------------------------------------------- gradients
-@jit
-def gradient_sums_part(t, dout, x, mean, douts, products, offsets):
-    """Task t = (n * C + c) * parts + part: the sums of dout, of dout * (x - mean) and of x - mean over that part. mean: (C,) float64."""
-    N, C, S = x.shape
-    parts = parts_of(S)
-    part, row = t % parts, t // parts
-    s0, n, m = row * S + part * CHAIN, min(CHAIN, S - part * CHAIN), mean[row % C]
-    xs, ds = x.reshape(-1)[s0:s0 + n], dout.reshape(-1)[s0:s0 + n]
-    total, product, offset = np.float64(0), np.float64(0), np.float64(0)
-    for s in range(n):
-        total += ds[s]
-        product += ds[s] * (xs[s] - m)
-        offset += xs[s] - m
-    douts[row % C, row // C * parts + part] = total
-    products[row % C, row // C * parts + part] = product
-    offsets[row % C, row // C * parts + part] = offset
+        running_statistics(job, f)
+    for i in range(job[CYCLE]):
+        key = i // job[DIV]
+        forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + 5 * i)
 
 
 @jit
-def gradient_sums_columns(t, dout, x, mean, dout_sum, product_sum, offset_sum):
-    """Task t: the same for channels t * COLUMNS .. of x (N, C)."""
-    N, C = x.shape
-    c0, c1 = t * COLUMNS, min(C, t * COLUMNS + COLUMNS)
-    total, product, offset, m = np.zeros(c1 - c0), np.zeros(c1 - c0), np.zeros(c1 - c0), mean[c0:c1]
-    for n in range(N):
-        ds, xs = dout[n, c0:c1], x[n, c0:c1]
-        for c in range(c1 - c0):
-            d = xs[c] - m[c]
-            total[c] += ds[c]
-            product[c] += ds[c] * d
-            offset[c] += d
-    dout_sum[c0:c1], product_sum[c0:c1], offset_sum[c0:c1] = total, product, offset
+def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slope, f, to):
+    """center, dout_center, a, b, d of dx = (weight * dout - dout_mean - (x - mean) * slope) * invstd
+    = a * (dout - dout_center) + (b * (x - center) + d)."""
+    center, rest = split(mean, src)
+    constant = weight * dout_shift - dout_mean
+    if rest != 0 and np.isfinite(slope):
+        constant += rest * slope
+    f[to], f[to + 1], f[to + 2], f[to + 3], f[to + 4] = center, dout_shift, invstd * weight, -invstd * slope, invstd * constant
 
 
 @jit
-def gradient_sums_serial(dout, x, mean, dout_sum, product_sum, offset_sum):
-    N, C, S = x.shape
-    if S == 1:
-        for t in range((C + COLUMNS - 1) // COLUMNS):
-            gradient_sums_columns(t, dout.reshape(N, C), x.reshape(N, C), mean, dout_sum, product_sum, offset_sum)
+def batch_gradients(src, job, f, c):
+    """Of channel c, whose key is c: mean and invstd, dweight and dbias; returns what its dx is made of."""
+    C, stats, shifts, folded, gradients = job[CHANNELS], job[STATS], job[SHIFTS], job[FOLDED], job[GRADIENTS]
+    shift, dout_shift, count = f[shifts + c], f[shifts + C + c], max(job[COUNT], 1)
+    total, square, gradient, product = f[folded + c], f[folded + C + c], f[folded + 2 * C + c], f[folded + 3 * C + c]
+    dout_sum = gradient + job[COUNT] * dout_shift
+    if job[FLAGS] & OWN:
+        found = statistics(total, square, count, shift, f[EPS])
+        f[stats + c] = found[0]
+        if not job[FLAGS] & GIVEN:
+            f[stats + C + c] = found[2]
+        product -= total / count * gradient
     else:
-        douts = np.empty((C, N * parts_of(S)), np.float64)
-        products, offsets = np.empty_like(douts), np.empty_like(douts)
-        for t in range(douts.size):
-            gradient_sums_part(t, dout, x, mean, douts, products, offsets)
-        fold_table(douts, dout_sum)
-        fold_table(products, product_sum)
-        fold_table(offsets, offset_sum)
+        product += dout_shift * total + (shift - f[stats + c]) * dout_sum
+    invstd = f[stats + C + c]
+    f[gradients + c], f[gradients + C + c] = product * invstd, dout_sum
+    weight = f[job[PARAMETERS] + c]
+    return f[stats + c], invstd, weight, dout_shift, weight * (dout_sum / count), weight * (product * invstd * invstd / count)
 
 
-@jit(parallel=True)
-def gradient_sums_parallel(dout, x, mean, dout_sum, product_sum, offset_sum):
-    N, C, S = x.shape
-    if S == 1:
-        dout_matrix, matrix = dout.reshape(N, C), x.reshape(N, C)
-        for t in prange((C + COLUMNS - 1) // COLUMNS):
-            gradient_sums_columns(t, dout_matrix, matrix, mean, dout_sum, product_sum, offset_sum)
-    else:
-        douts = np.empty((C, N * parts_of(S)), np.float64)
-        products, offsets = np.empty_like(douts), np.empty_like(douts)
-        for t in prange(douts.size):
-            gradient_sums_part(t, dout, x, mean, douts, products, offsets)
-        fold_table(douts, dout_sum)
-        fold_table(products, product_sum)
-        fold_table(offsets, offset_sum)
+@jit
+def finish_batch_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """Between the passes: statistics, dweight and dbias, and coefficients; of running statistics dx = dout * scale."""
+    f = table.view(np.float64)
+    fold(job, f, 4)
+    for c in range(job[CHANNELS]):
+        mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
+        if job[FLAGS] & OWN:
+            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[COEFFICIENTS] + 5 * c)
 
 
-@jit(exact=True)
-def gradient_part(t, dout, x, mean, rest, dout_mean, slope, scale, dx):
-    """dx = ((dout - dout_mean) - ((x - mean) - rest) * slope) * scale, the part or block t. All but dout, x, dx: (C,)."""
-    N, C, S = x.shape
-    xf, df, dxf = x.reshape(-1), dout.reshape(-1), dx.reshape(-1)
-    if S == 1:
-        c_blocks = (C + COLUMNS - 1) // COLUMNS
-        n0, c0 = t // c_blocks * ROWS, t % c_blocks * COLUMNS
-        c1 = min(C, c0 + COLUMNS)
-        m, r, d, k, a = mean[c0:c1], rest[c0:c1], dout_mean[c0:c1], slope[c0:c1], scale[c0:c1]
-        for n in range(n0, min(N, n0 + ROWS)):
-            xs, ds, ys = xf[n * C + c0:n * C + c1], df[n * C + c0:n * C + c1], dxf[n * C + c0:n * C + c1]
-            for c in range(c1 - c0):
-                ys[c] = ((ds[c] - d[c]) - ((xs[c] - m[c]) - r[c]) * k[c]) * a[c]
-    else:
-        parts = parts_of(S)
-        part, row = t % parts, t // parts
-        c = row % C
-        m, r, d, k, a = mean[c], rest[c], dout_mean[c], slope[c], scale[c]
-        s0, n = row * S + part * CHAIN, min(CHAIN, S - part * CHAIN)
-        xs, ds, ys = xf[s0:s0 + n], df[s0:s0 + n], dxf[s0:s0 + n]
-        for i in range(n):
-            ys[i] = ((ds[i] - d) - ((xs[i] - m) - r) * k) * a
+@jit
+def finish_running_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """The coefficients of dx = dout * scale, where the statistics are the running ones."""
+    f = table.view(np.float64)
+    if not job[FLAGS] & GIVEN:
+        running_statistics(job, f)
+    for c in range(job[CHANNELS]):
+        to = job[COEFFICIENTS] + 5 * c
+        f[to], f[to + 1], f[to + 2] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
 
 
-@jit(exact=True)
-def gradient_serial(dout, x, mean, rest, dout_mean, slope, scale, dx):
-    for t in range(tasks_of(x.shape[0], x.shape[1], x.shape[2])):
-        gradient_part(t, dout, x, mean, rest, dout_mean, slope, scale, dx)
+@jit
+def group_gradients(src, job, f, key, sums, step, parts, to):
+    """Of one group: its statistics, what its channels add to dweight and dbias (at PLANES), and their coefficients from f[to] on.
+
+    The k-th sum of part p of channel j of the group is f[sums + k * step + j * parts + p].
+    """
+    div, keys, stats, planes, M = job[DIV], job[KEYS], job[STATS], job[PLANES], job[SEGMENTS]
+    shift, dout_shift, count = f[job[SHIFTS] + key], f[job[SHIFTS] + keys + key], job[COUNT]
+    total, square = np.float64(0), np.float64(0)
+    for i in range(div * parts):
+        total += f[sums + i]
+        square += f[sums + step + i]
+    found = statistics(total, square, count, shift, f[EPS])
+    mean, invstd = found[0], f[stats + keys + key] if job[FLAGS] & GIVEN else found[2]
+    f[stats + key], f[stats + keys + key] = mean, invstd
+    first, C = key * div, job[CHANNELS]
+    weights = job[PARAMETERS] + first % C
+    dout_mean, slope = np.float64(0), np.float64(0)
+    for j in range(div):
+        total, gradient, product = np.float64(0), np.float64(0), np.float64(0)
+        for i in range(j * parts, (j + 1) * parts):
+            total += f[sums + i]
+            gradient += f[sums + 2 * step + i]
+            product += f[sums + 3 * step + i]
+        gradient += job[LENGTH] * dout_shift
+        product += dout_shift * total + (shift - mean) * gradient
+        f[planes + first + j], f[planes + M + first + j] = product * invstd, gradient
+        dout_mean += f[weights + j] * gradient
+        slope += f[weights + j] * product
+    dout_mean, slope = dout_mean / count, slope * invstd * invstd / count
+    for j in range(div):
+        gradient_coefficients(src, mean, invstd, f[weights + j], dout_shift, dout_mean, slope, f, to + 5 * j)
 
 
-@jit(parallel=True, exact=True)
-def gradient_parallel(dout, x, mean, rest, dout_mean, slope, scale, dx):
-    for t in prange(tasks_of(x.shape[0], x.shape[1], x.shape[2])):
-        gradient_part(t, dout, x, mean, rest, dout_mean, slope, scale, dx)
+@jit
+def fold_planes(first, last, src, weight, dst, bias, residual, job, table):
+    """dweight and dbias: the sums over the images of what their segments add."""
+    f = table.view(np.float64)
+    C, M = job[CHANNELS], job[SEGMENTS]
+    for k in range(2):
+        total = f[job[GRADIENTS] + k * C:job[GRADIENTS] + (k + 1) * C]
+        total[:] = 0
+        for n in range(M // C):
+            source = f[job[PLANES] + k * M + n * C:job[PLANES] + k * M + (n + 1) * C]
+            for c in range(C):
+                total[c] += source[c]
+
+
+@jit
+def finish_group_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """Between the passes: statistics, dweight and dbias, and coefficients."""
+    f = table.view(np.float64)
+    units, run = job[SEGMENTS] * job[PARTS], job[DIV] * job[PARTS]
+    for key in range(job[KEYS]):
+        group_gradients(src, job, f, key, job[SUMS] + key * run, units, job[PARTS], job[COEFFICIENTS] + 5 * key * job[DIV])
+    fold_planes(0, 1, src, weight, dst, bias, residual, job, table)
+
+
+# ---------------------------------------------------------------- the passes
+@jit
+def sum_again(src, weight, job, f, unit, count):
+    """The sums of these units once more, all in float64: some left the range of float32."""
+    S, parts, span, units, shifts, sums = job[LENGTH], job[PARTS], job[SPAN], job[SEGMENTS] * job[PARTS], job[SHIFTS], job[SUMS]
+    for u in range(unit, unit + count):
+        segment, s = u // parts, u % parts * span
+        at, n, key = segment * S + s, min(span, S - s), segment // job[DIV] % job[KEYS]
+        if weight.size:
+            found = wide_gradient_moments(src, weight, at, n, f[shifts + key], f[shifts + job[KEYS] + key])
+            f[sums + 2 * units + u], f[sums + 3 * units + u] = found[2], found[3]
+        else:
+            found = wide_gradient_moments(src, src, at, n, f[shifts + key], f[shifts + key])
+        f[sums + u], f[sums + units + u] = found[0], found[1]
+
+
+@jit
+def sum_segments(first, last, src, weight, dst, bias, residual, job, table):
+    """First pass: 2 sums of the forward, 4 of the backward."""
+    f = table.view(np.float64)
+    S, div, keys, parts, span, units = job[LENGTH], job[DIV], job[KEYS], job[PARTS], job[SPAN], job[SEGMENTS] * job[PARTS]
+    u, end = first * job[UNITS], min(units, last * job[UNITS])
+    while u < end:                           # runs of segments whose shifts are side by side, or one; or a part
+        segment, s = u // parts, u % parts * span
+        at, n, key = segment * S + s, min(span, S - s), segment // div % keys
+        shift, to, count = job[SHIFTS] + key, job[SUMS] + u, 1
+        if parts == 1:
+            count = min(end - u, keys - key if div == 1 else div - segment % div)
+        if weight.size:
+            well = segment_gradient_sums(src, weight, at, n, S, count, f, shift, shift + keys, div == 1, to, units)
+        else:
+            well = segment_moments(src, at, n, S, count, f, shift, div == 1, to, units)
+        if not well:
+            sum_again(src, weight, job, f, u, count)
+        u += count
+
+
+@jit
+def change_segments(first, last, src, weight, dst, bias, residual, job, table):
+    """Second pass: y from x, or dx from x and dout, by the coefficients of each channel or segment."""
+    f = table.view(np.float64)
+    S, parts, span, C = job[LENGTH], job[PARTS], job[SPAN], job[CYCLE]
+    u, end = first * job[UNITS], min(job[SEGMENTS] * parts, last * job[UNITS])
+    while u < end:
+        segment, s = u // parts, u % parts * span
+        at, n, c = segment * S + s, min(span, S - s), segment % C
+        known, count = job[COEFFICIENTS] + 5 * c, 1
+        if parts == 1:
+            count = min(end - u, C - c)
+        if weight.size:
+            gradient_segment(src, weight, dst, at, n, S, count, f, known, 5, job[STREAM])
+        else:
+            scale_segment(src, dst, at, n, S, count, f, known, 5, job[STREAM])
+        u += count
+    settle(job[STREAM])
+
+
+# ---------------------------------------------------------------- one after the other
+@jit
+def in_turn(program, src, weight, dst, bias, residual, job, table):
+    """On one thread, all tasks of each kernel of the program: its address and how many there are, in pairs. Whether one failed."""
+    for i in range(len(program) // 2):
+        if call(program[2 * i], 0, program[2 * i + 1], src, weight, dst, bias, residual, job, table):
+            return True
+    return False

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import check
 from ..kernels import norm as kernels
-from ..runtime import run
+from . import layout
+from .passes import BY_COLUMNS, BY_SEGMENTS, Passes, backward, forward
 
 __all__ = ["batch_norm", "batch_norm_backward"]
 
@@ -28,24 +29,24 @@ def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.n
     Returns y, of the shape of x; with return_stats (y, mean, invstd) as used, for `batch_norm_backward`.
     ValueError for one value a channel where batch statistics are needed, and for running statistics that cannot be written.
     """
-    call = _Call(x, running_mean, running_var, weight, bias, training, eps)
-    momentum = check.number("momentum", momentum, 0.0)
+    call = Call(x, running_mean, running_var, weight, bias, training, momentum, eps)
     check.flag("return_stats", return_stats)
-    given = check.output(out, x.shape, call.dtype, (x, running_mean, running_var, weight, bias))
+    given = check.output(out, x.shape, call.dtype, (x, running_mean, running_var, weight, bias)) if out is not None else None
     y = check.target(given, x.shape, call.working)
-    if call.batch_statistics:
-        mean, var = _batch_statistics(call.x)
+    moves = training and running_mean is not None and call.count > 0
+    plan, passes = call.plan(kernels.RUNNING if moves else 0, False)
+    table = call.table(plan, running_mean, running_var, weight, bias)
+    if call.own and not x.size:
+        table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = 0, 1 / math.sqrt(call.eps) if call.eps else np.inf
     else:
-        mean, var = np.array(running_mean, np.float64), np.array(running_var, np.float64)
-    invstd = _invstd(var, call.eps)
-    scale = call.scaled(invstd, weight)
-    shift = np.zeros(call.C) if bias is None else bias
-    run(kernels.normalize_serial, kernels.normalize_parallel, 8 * x.size * call.working.itemsize, call.x, *call.split(mean),
-        call.cast(scale), call.cast(shift), y.reshape(call.x.shape))
+        forward(passes, plan, call.x, y, table)
     y = check.deliver(y, given, call.dtype)
-    if training:                             # last: weight or bias may be views of the running statistics
-        call.move_running(running_mean, running_var, mean, var, momentum)
-    return (y, call.cast(mean), call.cast(invstd)) if return_stats else y
+    if moves:                                # last: weight or bias may be views of the running statistics
+        running_mean[...], running_var[...] = table[plan.parameters + 2 * call.C:plan.parameters + 4 * call.C].reshape(2, call.C)
+    if not return_stats:
+        return y
+    mean, invstd = table[plan.stats:plan.stats + 2 * call.C].reshape(2, call.C).astype(call.working)
+    return y, mean, invstd
 
 
 def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None,
@@ -58,113 +59,68 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's. With batch statistics dx counts how the statistics themselves depend on x.
     """
-    call = _Call(x, running_mean, running_var, weight, bias, training, eps)
-    check.number("momentum", momentum, 0.0)
+    call = Call(x, running_mean, running_var, weight, bias, training, momentum, eps)
     wanted = check.need(need)
-    check.array("dout", dout, f"of the shape of x, {x.shape}", (x.ndim,))
-    check.common_dtype((("x", x), ("dout", dout)))
-    check.shape_of("dout", dout, x.shape, "the shape of x")
-    if (mean is None) != (invstd is None):
-        raise ValueError("mean and invstd: one is None; wanted: both, as batch_norm(..., return_stats=True) returned them, or neither")
-    if mean is not None:
+    check.gradient(dout, x)
+    given = check.both("mean", mean, "invstd", invstd, "batch_norm")
+    if given:
         call.parameter("mean", mean)
         call.parameter("invstd", invstd)
-        center, inverse = np.array(mean, np.float64), np.array(invstd, np.float64)
-    else:
-        center, var = _batch_statistics(call.x) if call.batch_statistics else (np.array(running_mean, np.float64),
-                                                                               np.array(running_var, np.float64))
-        inverse = _invstd(var, call.eps)
-    douts = check.native(dout, call.working).reshape(call.x.shape)
-    dout_sum, product_sum, offset_sum = np.zeros((3, call.C))
-    run(kernels.gradient_sums_serial, kernels.gradient_sums_parallel, 16 * x.size * call.working.itemsize, douts, call.x, center, dout_sum,
-        product_sum, offset_sum)
-    count = max(1, call.count)
-    if call.batch_statistics:
-        # A mean that came rounded to float32 is off by offset_sum / count: of a mean of 1e6 that is most of the deviations.
-        offset = offset_sum / count
-        center = center + offset
-        product_sum = product_sum - offset * dout_sum
-    dx = dweight = dbias = None
-    if wanted[0]:
-        scale = call.scaled(inverse, weight)
-        none = np.zeros(call.C)
-        dout_mean, slope = (dout_sum / count, product_sum * inverse * inverse / count) if call.batch_statistics else (none, none)
-        dx = np.empty(call.x.shape, call.working)
-        run(kernels.gradient_serial, kernels.gradient_parallel, 16 * x.size * call.working.itemsize, douts, call.x, *call.split(center),
-            call.cast(dout_mean), call.cast(slope), call.cast(scale), dx)
-        dx = check.deliver(dx.reshape(x.shape), None, call.dtype)
-    if wanted[1] and weight is not None:
-        dweight = (product_sum * inverse).astype(call.dtype)
-    if wanted[2] and bias is not None:
-        dbias = dout_sum.astype(call.dtype)
-    return dx, dweight, dbias
-
-
-def _invstd(var: np.ndarray, eps: float) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):     # a negative or zero running variance: NaN and inf, as in torch
-        return 1 / np.sqrt(var + eps)
-
-
-def _batch_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and biased variance of each channel of x (N, C, S), in float64; 0 and 0 of an empty batch."""
-    mean, var = np.zeros((2, x.shape[1]))
+    wants = wanted[0], wanted[1] and weight is not None, wanted[2] and bias is not None
+    plan, passes = call.plan(kernels.GIVEN if given else 0, True)
+    table = call.table(plan, running_mean, running_var, weight, bias)
+    if given:
+        table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = mean, invstd
+    dx = np.empty(x.shape, call.working) if wants[0] else None
     if x.size:
-        run(kernels.statistics_serial, kernels.statistics_parallel, 8 * x.size * x.itemsize, x, mean, var)
-    return mean, var
+        backward(passes, plan, check.native(dout, call.working), call.x, dx, table, wants[1] or wants[2])
+    else:
+        table[plan.gradients:] = 0
+    gradients = table[plan.gradients:plan.gradients + 2 * call.C].reshape(2, call.C)
+    return (check.deliver(dx, None, call.dtype) if wants[0] else None, gradients[0].astype(call.dtype) if wants[1] else None,
+            gradients[1].astype(call.dtype) if wants[2] else None)
 
 
-class _Call:
-    """The arguments of one batch norm, checked. x: (N, C, S) as the kernels take it."""
+class Call:
+    """The arguments of one batch norm, checked."""
 
-    def __init__(self, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: Any, eps: Any) -> None:
+    def __init__(self, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: Any, momentum: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
-        self.dtype = x.dtype.newbyteorder("=")
+        self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
         self.working = check.working_dtype(self.dtype)
-        self.eps = check.number("eps", eps, 0.0)
         self.shape = x.shape
         N, self.C = x.shape[:2]
-        self.count = N * math.prod(x.shape[2:])
+        self.count = x.size // self.C if self.C else 0
         for name, value in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
             if value is not None:
                 self.parameter(name, value)
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var: one is None; wanted: both or neither")
-        self.batch_statistics = check.flag("training", training) or running_mean is None
-        if self.batch_statistics and self.count == 1:
+        self.own = check.flag("training", training) or running_mean is None
+        if self.own and self.count == 1:
             raise ValueError(f"x has one value a channel, shape {x.shape}, where batch statistics are needed; wanted: at least 2")
         if training and running_mean is not None:
-            for name, value in (("running_mean", running_mean), ("running_var", running_var)):
-                if not value.flags.writeable:
-                    raise ValueError(f"{name} is read-only; wanted: an array that training can write its new value into")
-            if np.shares_memory(running_mean, running_var):
-                raise ValueError("running_mean and running_var share memory; wanted: two arrays")
-        self.x = check.native(x, self.working).reshape(N, self.C, self.count // N if N else 1)
+            check.movable(running_mean, running_var)
+        self.momentum, self.eps = check.number("momentum", momentum, 0.0), check.number("eps", eps, 0.0)
+        self.x = check.native(x, self.working)
 
     def parameter(self, name: str, value: Any) -> None:
         """One value a channel, in the dtype of x or the one it is computed in."""
-        check.array(name, value, f"({self.C},)", (1,))
-        hint = check.channels_last_hint("x", self.shape, value.size)
-        check.shape_of(name, value, (self.C,), f"one value for each channel of x{hint}")
-        if value.dtype.newbyteorder("=") not in (self.dtype, self.working):
-            raise TypeError(f"{name} has dtype {value.dtype} and x has {self.dtype}; wanted: one dtype. "
-                            f"Convert one: {name}.astype(x.dtype)")
+        check.parameter(name, value, (self.C,), "one value for each channel of x", self.dtype, self.shape)
 
-    def move_running(self, running_mean: Any, running_var: Any, mean: np.ndarray, var: np.ndarray, momentum: float) -> None:
-        if running_mean is not None and self.count:
-            for running, new in ((running_mean, mean), (running_var, var * (self.count / (self.count - 1)))):
-                running[...] = (1 - momentum) * running.astype(np.float64) + momentum * new
+    def plan(self, flags: int, with_dout: bool) -> tuple[layout.Layout, Passes]:
+        N, C, S = self.shape[0], self.C, math.prod(self.shape[2:])
+        flags |= kernels.CENTERED | (kernels.OWN if self.own else 0)
+        if S <= layout.FEW:
+            return layout.columns(N, C, S, self.working.itemsize, flags, with_dout), BY_COLUMNS
+        return layout.segments(N, C, S, 1, C, self.working.itemsize, flags, with_dout, C), BY_SEGMENTS
 
-    def scaled(self, invstd: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        if weight is None:
-            return invstd
-        with np.errstate(invalid="ignore"):  # an infinite invstd times 0
-            return invstd * weight
-
-    def cast(self, value: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(value, self.working)
-
-    def split(self, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean in the working dtype, and what that left out."""
-        head = self.cast(mean)
-        with np.errstate(invalid="ignore"):
-            return head, np.where(np.isfinite(head), mean - head, 0).astype(self.working)
+    def table(self, plan: layout.Layout, running_mean: Any, running_var: Any, weight: Any, bias: Any) -> np.ndarray:
+        """What the kernels keep beside the arrays, with the parameters in it."""
+        table, C, at = np.empty(plan.table), self.C, plan.parameters
+        table[:2] = self.eps, self.momentum
+        table[at:at + C] = 1.0 if weight is None else weight
+        table[at + C:at + 2 * C] = 0.0 if bias is None else bias
+        if running_mean is not None:
+            table[at + 2 * C:at + 3 * C], table[at + 3 * C:at + 4 * C] = running_mean, running_var
+        return table

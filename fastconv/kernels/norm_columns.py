@@ -1,0 +1,207 @@
+"""Batch norm of a matrix (N, C), or of images of a few pixels: channels side by side, as columns.
+
+A matrix has ROWS rows and COLUMNS columns; channel c has the S columns from c * S on. A task takes SPAN rows and UNITS columns, so that long
+and wide matrices both keep every core busy, and goes down a few rows at a time; their sums stand in float64 in an area of its own, 2 or 4
+lines of PADDED numbers. `residual` holds what each column needs as vectors of the dtype of x, PADDED apart: the coefficients of the
+second pass, 5 lines, and before them the shifts, 2. The rest is as in norm.py: KEYS and CHANNELS are C, LENGTH is S.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import jit
+from .norm import (
+    CHANNELS,
+    COLUMNS,
+    COUNT,
+    FLAGS,
+    FOLDED,
+    GIVEN,
+    LENGTH,
+    OWN,
+    PADDED,
+    PARAMETERS,
+    PARTS,
+    ROWS,
+    SHIFTS,
+    SPAN,
+    STATS,
+    STREAM,
+    SUMS,
+    UNITS,
+    batch_gradients,
+    finite,
+    forward_coefficients,
+    gradient_coefficients,
+    mean_of_first,
+    own_statistics,
+    running_statistics,
+    split,
+    useful_shift,
+)
+from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle
+
+STRIP = 16                                    # rows whose sums stay in the dtype of x
+CHANGED = 8                                  # rows that the second pass takes at a time
+PROBE = 8                                    # rows whose mean is the shift
+
+
+@jit
+def shift_columns(x, job, f, shifts):
+    """f[shifts + c] = the shift of each channel, from its first values (see `mean_of_first`)."""
+    C, S, n = job[CHANNELS], job[LENGTH], min(job[ROWS], PROBE)
+    if S == 1:                               # the rows one after the other, as memory lies
+        total, low, high = np.zeros(C, np.float64), x[:C].copy(), x[:C].copy()
+        for r in range(n):
+            row = x[r * C:(r + 1) * C]
+            for c in range(C):
+                total[c] += row[c]
+                low[c], high[c] = min(low[c], row[c]), max(high[c], row[c])
+        for c in range(C):
+            f[shifts + c] = useful_shift(total[c] / n, np.float64(low[c]), np.float64(high[c]), x)
+    else:
+        for c in range(C):
+            f[shifts + c] = mean_of_first(x, c * S, S)
+
+
+@jit
+def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """Before the first pass: the shifts, and sums of nothing."""
+    f = table.view(np.float64)
+    C, S, P, shifts = job[CHANNELS], job[LENGTH], job[PADDED], job[SHIFTS]
+    if not job[FLAGS] & (OWN | GIVEN):
+        running_statistics(job, f)
+    if job[FLAGS] & GIVEN or not job[FLAGS] & OWN:
+        for c in range(C):
+            f[shifts + c] = finite(split(f[job[STATS] + c], src)[0])
+    else:
+        shift_columns(src, job, f, shifts)
+    if weight.size:
+        shift_columns(weight, job, f, shifts + C)
+    for k in range(2 if weight.size else 1):
+        for c in range(C):
+            residual[k * P + c * S:k * P + (c + 1) * S] = f[shifts + k * C + c]
+    f[job[SUMS]:] = 0
+
+
+@jit
+def sum_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """First pass: 2 sums of the forward, 4 of the backward."""
+    f = table.view(np.float64)
+    R, K, P, width = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS]
+    lines, strip = 4 if weight.size else 2, STRIP if K * src.itemsize % 4096 else STRIP // 2      # of 8 lines that share a place in L1
+    for t in range(first, last):
+        block, j0 = t // job[PARTS], t % job[PARTS] * width
+        r1, n, to = min(R, (block + 1) * job[SPAN]), min(width, K - j0), job[SUMS] + block * lines * P + j0
+        for r in range(block * job[SPAN], r1, strip):
+            at, rows = r * K + j0, min(strip, r1 - r)
+            if weight.size:
+                column_gradient_sums(src, weight, at, K, rows, n, residual[j0:], P, f, to, P)
+            else:
+                column_moments(src, at, K, rows, n, residual[j0:], f, to, P)
+
+
+@jit
+def wide_column_sums(src, weight, job, f, c):
+    """The folded sums of channel c again, all in float64."""
+    C, S, K, folded = job[CHANNELS], job[LENGTH], job[COLUMNS], job[FOLDED]
+    shift = f[job[SHIFTS] + c]
+    total, square, gradient, product = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
+    for r in range(job[ROWS]):
+        for j in range(r * K + c * S, r * K + (c + 1) * S):
+            d = np.float64(src[j]) - shift
+            total += d
+            square += d * d
+            if weight.size:
+                e = np.float64(weight[j]) - f[job[SHIFTS] + C + c]
+                gradient += e
+                product += e * d
+    f[folded + c], f[folded + C + c] = total, square
+    if weight.size:
+        f[folded + 2 * C + c], f[folded + 3 * C + c] = gradient, product
+
+
+@jit
+def fold_columns(src, weight, job, f):
+    """The sums of each channel over its columns and all blocks of rows, in their order."""
+    C, S, P, folded, lines = job[CHANNELS], job[LENGTH], job[PADDED], job[FOLDED], 4 if weight.size else 2
+    blocks = (job[ROWS] + job[SPAN] - 1) // job[SPAN]
+    first = f[job[SUMS]:job[SUMS] + lines * P]
+    for block in range(1, blocks):
+        more = f[job[SUMS] + block * lines * P:job[SUMS] + (block + 1) * lines * P]
+        for i in range(lines * P):
+            first[i] += more[i]
+    for k in range(lines):
+        total = f[folded + k * C:folded + (k + 1) * C]
+        for c in range(C):
+            total[c] = first[k * P + c * S:k * P + (c + 1) * S].sum()
+    for c in range(C):
+        total, square = f[folded + c], f[folded + C + c]
+        fits = job[COUNT] * SMALL < square < LARGE or total == square == 0
+        fits = fits and (not weight.size or abs(f[folded + 3 * C + c]) < LARGE)
+        if src.itemsize == 4 and not fits:
+            wide_column_sums(src, weight, job, f, c)
+
+
+@jit
+def spread(job, f, values, count, c, residual):
+    """The coefficients of channel c, to all its columns."""
+    S, P = job[LENGTH], job[PADDED]
+    for k in range(count):
+        residual[(2 + k) * P + c * S:(2 + k) * P + (c + 1) * S] = f[values + k]
+
+
+@jit
+def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """Between the passes: statistics and coefficients."""
+    f = table.view(np.float64)
+    C, stats = job[CHANNELS], job[STATS]
+    if job[FLAGS] & OWN:
+        fold_columns(src, weight, job, f)
+        own_statistics(job, f)
+    else:
+        running_statistics(job, f)
+    for c in range(C):
+        forward_coefficients(src, job, f, f[stats + c], f[stats + C + c], c, job[SUMS])
+        spread(job, f, job[SUMS], 3, c, residual)
+
+
+@jit
+def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """Between the passes: statistics, dweight and dbias, and coefficients."""
+    f = table.view(np.float64)
+    fold_columns(src, weight, job, f)
+    for c in range(job[CHANNELS]):
+        mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
+        if job[FLAGS] & OWN:
+            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[SUMS])
+            spread(job, f, job[SUMS], 5, c, residual)
+
+
+@jit
+def finish_running_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """The coefficients of dx = dout * scale, where the statistics are the running ones."""
+    f = table.view(np.float64)
+    if not job[FLAGS] & GIVEN:
+        running_statistics(job, f)
+    to = job[SUMS]
+    for c in range(job[CHANNELS]):
+        f[to], f[to + 1], f[to + 2] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
+        spread(job, f, to, 3, c, residual)
+
+
+@jit
+def change_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """Second pass: y from x, or dx from x and dout, by the coefficients of each column."""
+    R, K, P, width = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS]
+    for t in range(first, last):
+        block, j0 = t // job[PARTS], t % job[PARTS] * width
+        r1, n = min(R, (block + 1) * job[SPAN]), min(width, K - j0)
+        known, order = residual[2 * P + j0:], job[STREAM]
+        for r in range(block * job[SPAN], r1, CHANGED):
+            at, rows = r * K + j0, min(CHANGED, r1 - r)
+            if weight.size:
+                gradient_columns(src, weight, dst, at, K, rows, n, known, P, order)
+            else:
+                scale_columns(src, dst, at, K, rows, n, known, P, order)
+    settle(job[STREAM])

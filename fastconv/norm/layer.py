@@ -1,0 +1,120 @@
+"""Layer and RMS normalisation, over the last axes, and their gradients."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import check
+from ..kernels import norm as kernels
+from . import layout, rows
+
+__all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
+
+Shape = tuple[int, ...] | list[int]
+
+
+def layer_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, bias: np.ndarray | None = None, eps: float = 1e-5,
+               *, return_stats: bool = False, out: np.ndarray | None = None) -> Any:
+    """Normalise over the last axes, as torch.nn.functional.layer_norm (Ba, Kiros and Hinton, 2016).
+
+        y = (x - mean) * invstd * weight + bias,    invstd = 1 / sqrt(var + eps)
+
+    x: (..., *normalized_shape), float32, float64 or float16 (computed in float32, rounded once); weight, bias: of normalized_shape, or None.
+    mean and var are those of the values of the last axes, var divided by their number.
+
+    Returns y, of the shape of x; with return_stats (y, mean, invstd), the statistics of the shape of the axes before, for
+    `layer_norm_backward`.
+    """
+    call = Call(x, normalized_shape, weight, bias, eps)
+    check.flag("return_stats", return_stats)
+    given = check.output(out, x.shape, call.dtype, (x, weight, bias)) if out is not None else None
+    y = check.target(given, x.shape, call.working)
+    mean, invstd = rows.forward(call.plan(kernels.CENTERED, False), call.x, y, 1, weight, bias, call.eps)
+    y = check.deliver(y, given, call.dtype)
+    return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
+
+
+def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None,
+                        bias: np.ndarray | None = None, eps: float = 1e-5, *, mean: np.ndarray | None = None,
+                        invstd: np.ndarray | None = None, need: tuple[bool, bool, bool] = (True, True, True),
+                        ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """The gradients of `layer_norm`: dx, dweight, dbias; None for an argument that was None or is not in `need`.
+
+    mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
+    forward's.
+    """
+    call = Call(x, normalized_shape, weight, bias, eps)
+    wanted = check.need(need)
+    check.gradient(dout, x)
+    given = check.both("mean", mean, "invstd", invstd, "layer_norm")
+    if given:
+        call.statistic("mean", mean, "layer_norm")
+        call.statistic("invstd", invstd, "layer_norm")
+    plan = call.plan(kernels.CENTERED | (kernels.GIVEN if given else 0), True)
+    gradients = rows.backward(plan, check.native(dout, call.working), call.x, 1, weight, call.eps, (mean, invstd) if given else None)
+    return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
+
+
+def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None, *,
+             return_stats: bool = False, out: np.ndarray | None = None) -> Any:
+    """Divide by the root mean square over the last axes, as torch.nn.functional.rms_norm (Zhang and Sennrich, 2019).
+
+        y = x * invrms * weight,    invrms = 1 / sqrt(mean(x ** 2) + eps)
+
+    x: (..., *normalized_shape), float32, float64 or float16 (computed in float32, rounded once); weight: of normalized_shape, or None. eps:
+    None stands for the distance from 1 to the next number of the dtype that is computed in.
+
+    Returns y, of the shape of x; with return_stats (y, invrms), of the shape of the axes before, for `rms_norm_backward`.
+    """
+    call = Call(x, normalized_shape, weight, None, eps, root=True)
+    check.flag("return_stats", return_stats)
+    given = check.output(out, x.shape, call.dtype, (x, weight)) if out is not None else None
+    y = check.target(given, x.shape, call.working)
+    _, invrms = rows.forward(call.plan(0, False), call.x, y, 1, weight, None, call.eps)
+    y = check.deliver(y, given, call.dtype)
+    return (y, invrms.astype(call.working).reshape(call.stats)) if return_stats else y
+
+
+def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None,
+                      *, invrms: np.ndarray | None = None, need: tuple[bool, bool] = (True, True),
+                      ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The gradients of `rms_norm`: dx, dweight; None for an argument that was None or is not in `need`.
+
+    invrms: what the forward returned with return_stats; without it it is computed again. The other arguments are the forward's.
+    """
+    call = Call(x, normalized_shape, weight, None, eps, root=True)
+    wanted = check.need(need, 2)
+    check.gradient(dout, x)
+    if invrms is not None:
+        call.statistic("invrms", invrms, "rms_norm")
+    given = None if invrms is None else (np.zeros_like(invrms), invrms)
+    plan = call.plan(kernels.GIVEN if given else 0, True)
+    gradients = rows.backward(plan, check.native(dout, call.working), call.x, 1, weight, call.eps, given)
+    return rows.delivered(wanted, (x, weight), gradients, call.dtype)
+
+
+class Call:
+    """The arguments of one layer norm, or RMS norm (`root`), checked."""
+
+    def __init__(self, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: Any, root: bool = False) -> None:
+        check.array("x", x, "(..., *normalized_shape)", range(1, 33))
+        self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
+        self.working = check.working_dtype(self.dtype)
+        self.shape = check.shape("normalized_shape", normalized_shape, "that x ends with", range(1, 33))
+        if x.shape[-len(self.shape):] != self.shape:
+            raise ValueError(f"normalized_shape is {self.shape} and x has shape {x.shape}; wanted: the sizes of the last axes of x")
+        for name, value in (("weight", weight), ("bias", bias)):
+            if value is not None:
+                check.parameter(name, value, self.shape, "that of normalized_shape", self.dtype)
+        self.eps = float(np.finfo(self.working).eps) if root and eps is None else check.number("eps", eps, 0.0)
+        self.stats = x.shape[:x.ndim - len(self.shape)]
+        self.x = check.native(x, self.working)
+
+    def plan(self, flags: int, with_dout: bool) -> layout.Layout:
+        K = math.prod(self.shape)
+        return layout.rows(math.prod(self.stats), K, 1, K, 1, self.working.itemsize, flags | kernels.OWN, with_dout)
+
+    def statistic(self, name: str, value: Any, function: str) -> None:
+        check.parameter(name, value, self.stats, f"what {function}(..., return_stats=True) returned", self.dtype)
