@@ -131,6 +131,11 @@ def _new_array(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.ndarray(shape, np.uint8)
 
 
+def _array_of_buffer(buffer: Any, dtype: Any, shape: tuple[int, ...], order: str) -> np.ndarray:
+    """How pickles of protocol 5 have arrays."""
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
 def _plain_dtype(name: str, *flags: Any) -> np.dtype:
     dtype = np.dtype(name)
     if dtype.kind not in "biufc":
@@ -145,6 +150,8 @@ class _Unpickler(pickle.Unpickler):
         ("numpy", "dtype"): _plain_dtype,
         ("numpy.core.multiarray", "_reconstruct"): _new_array,
         ("numpy._core.multiarray", "_reconstruct"): _new_array,
+        ("numpy.core.numeric", "_frombuffer"): _array_of_buffer,
+        ("numpy._core.numeric", "_frombuffer"): _array_of_buffer,
     }
 
     def find_class(self, module: str, name: str) -> Any:
