@@ -8,6 +8,7 @@ Three things hold everywhere and are not repeated:
 - x may come with or without its batch axis, (N, C, H, W) or (C, H, W); the results follow it.
 """
 
+from naive.boxes import batched_nms, box_convert, box_iou, generalized_box_iou, nms
 from naive.conv import conv2d, conv2d_backward
 from naive.fold import col2im, col2im_backward, im2col, im2col_backward
 from naive.norm import batch_norm, batch_norm_backward
@@ -18,12 +19,17 @@ __all__ = [
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
+    "batched_nms",
+    "box_convert",
+    "box_iou",
     "col2im",
     "col2im_backward",
     "conv2d",
     "conv2d_backward",
+    "generalized_box_iou",
     "im2col",
     "im2col_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "nms",
 ]
