@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cs231n_checks import normal, ramp, relative
 
-from fastconv.cs231n import data_utils, gradient_check, optim, vis_utils
+from fastconv.cs231n import data_utils, fast_layers, gradient_check, im2col, optim, vis_utils
 from fastconv.testing import assert_same
 
 # --- update rules
@@ -171,6 +171,28 @@ def test_vis_grid_and_vis_nn():
     rows = vis_utils.vis_nn([images, images[::-1]])
     assert rows.shape == (6, 9, 1)
     assert_same(rows[3:5, 0:2], rows[0:2, 6:8], exact=True)
+
+
+# --- names of single years
+
+
+def test_im2col_of_2025():
+    x = normal(2, 3, 5, 7)
+    fields = list(im2col.field_coords(5, 7, 3, 2, 1, 2))
+    assert im2col.get_num_fields(x.shape, 3, 2, 1, 2) == (3, 4)
+    assert (fields[0], fields[1], fields[-1], len(fields)) == ((0, 3, 0, 2), (0, 3, 2, 4), (4, 7, 6, 8), 12)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    columns = [image[:, top:bottom, left:right].ravel() for top, bottom, left, right in fields for image in padded]
+    cols = im2col.im2col_naive(x, 3, 2, 1, 2)
+    assert_same(cols, np.ascontiguousarray(np.transpose(columns)), exact=True)
+    assert_same(im2col.im2col_naive(x), im2col.im2col_indices(x, 3, 3), exact=True)
+    assert_same(im2col.col2im(cols, x.shape, 3, 2, 1, 2), im2col.col2im_indices(cols, x.shape, 3, 2, 1, 2), exact=True)
+
+
+def test_fast_layers_of_2019():
+    assert fast_layers.conv_forward_pytorch is fast_layers.conv_forward_fast
+    assert fast_layers.conv_backward_pytorch is fast_layers.conv_backward_fast
+    assert {"conv_forward_pytorch", "conv_backward_pytorch"} <= set(fast_layers.__all__)
 
 
 # --- CIFAR-10
