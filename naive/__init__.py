@@ -8,10 +8,13 @@ Three things hold everywhere and are not repeated:
 - x may come with or without its batch axis, (N, C, H, W) or (C, H, W), in other dimensions likewise; the results follow it.
 """
 
-from naive import norm, pool
+from naive import boxes, norm, pool
+from naive.boxes import *
 from naive.conv import conv2d, conv2d_backward
 from naive.fold import col2im, col2im_backward, im2col, im2col_backward
 from naive.norm import *
 from naive.pool import *
 
-__all__ = [*norm.__all__, *pool.__all__, "col2im", "col2im_backward", "conv2d", "conv2d_backward", "im2col", "im2col_backward"]
+__all__ = [
+    *boxes.__all__, *norm.__all__, *pool.__all__, "col2im", "col2im_backward", "conv2d", "conv2d_backward", "im2col", "im2col_backward",
+]

@@ -15,8 +15,10 @@ WITH_TWINS = ("batch_norm", "col2im", "conv2d", "im2col", "local_response_norm",
 OPERATIONS = (*ACTIVATIONS, *WITH_TWINS)
 SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "get_recycling", "plan_conv2d", "set_num_threads", "set_precision", "set_recycling"}
 TORCH_NAMES = {"im2col": "unfold", "col2im": "fold"}
-BOTH = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))
-TWINS = sorted(name for operation in WITH_TWINS for name in (operation, f"{operation}_backward"))
+WITHOUT_GRADIENT = ("batched_nms", "box_convert", "box_iou", "generalized_box_iou", "nms")      # torchvision.ops has them
+GRADED = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))
+BOTH = sorted([*GRADED, *WITHOUT_GRADIENT])
+TWINS = sorted([*(name for operation in WITH_TWINS for name in (operation, f"{operation}_backward")), *WITHOUT_GRADIENT])
 
 # As torch 2.13 has them, `input` called x (of fold: cols); what follows is keyword-only.
 FORWARD = {
@@ -66,7 +68,7 @@ def test_names_order_and_defaults_are_those_of_torch(operation):
     assert [n if default is inspect.Parameter.empty else f"{n}={default!r}" for n, default in arguments] == FORWARD[operation].split()
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", sorted(set(BOTH) - set(WITHOUT_GRADIENT)))
 def test_nothing_is_variadic_and_extras_are_keyword_only(name):
     function, operation = getattr(fastconv, name), name.removesuffix("_backward")
     kinds = {kind for _, kind, _ in parameters(function)}
@@ -92,7 +94,7 @@ def test_functional_has_the_names_of_torch_for_the_same_functions():
     for operation in OPERATIONS:
         for end in ("", "_backward"):
             assert getattr(functional, TORCH_NAMES.get(operation, operation) + end) is getattr(fastconv, operation + end)
-    assert len(functional.__all__) == len(BOTH)
+    assert len(functional.__all__) == len(GRADED)
 
 
 @pytest.mark.parametrize("name", BOTH)

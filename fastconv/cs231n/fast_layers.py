@@ -16,9 +16,11 @@ from .promote import promote
 __all__ = [
     "conv_backward_fast",
     "conv_backward_im2col",
+    "conv_backward_pytorch",
     "conv_backward_strides",
     "conv_forward_fast",
     "conv_forward_im2col",
+    "conv_forward_pytorch",
     "conv_forward_strides",
     "max_pool_backward_fast",
     "max_pool_backward_im2col",
@@ -52,6 +54,11 @@ def conv_backward_im2col(dout: np.ndarray, cache: Cache) -> Gradients:
     return _conv_backward(dout, cache, "im2col")
 
 
+def conv_parameter_gradients(dout: np.ndarray, cache: Cache) -> tuple[Any, Any]:
+    """dw and db alone: what the first layer of a network needs."""
+    return _conv_backward(dout, cache, "auto", need=(False, True, True))[1:]
+
+
 def max_pool_forward_fast(x: np.ndarray, pool_param: dict[str, Any]) -> tuple[np.ndarray, Cache]:
     """out (N, C, OH, OW) in x's dtype, and the cache. OH = (H - pool_height) // stride + 1; NaN wins."""
     out = max_pool2d(np.asarray(x), _window(pool_param), pool_param["stride"])
@@ -69,6 +76,7 @@ def max_pool_backward_fast(dout: np.ndarray, cache: Cache) -> np.ndarray:
 
 # What tells these variants apart in the course is how NumPy is made to do the work; here one kernel does it for all windows.
 conv_forward_strides, conv_backward_strides = conv_forward_im2col, conv_backward_im2col
+conv_forward_pytorch, conv_backward_pytorch = conv_forward_fast, conv_backward_fast
 max_pool_forward_reshape, max_pool_backward_reshape = max_pool_forward_fast, max_pool_backward_fast
 max_pool_forward_im2col, max_pool_backward_im2col = max_pool_forward_fast, max_pool_backward_fast
 
@@ -79,10 +87,10 @@ def _conv_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, conv_param: dict[
     return conv2d(x, w, b, conv_param["stride"], conv_param["pad"], algorithm=algorithm), cache
 
 
-def _conv_backward(dout: np.ndarray, cache: Cache, algorithm: str) -> Gradients:
+def _conv_backward(dout: np.ndarray, cache: Cache, algorithm: str, **need: tuple[bool, bool, bool]) -> Gradients:
     x, w, b, conv_param = cache[:4]
     dout, x, w, b = promote(dout, x, w, b)
-    return conv2d_backward(dout, x, w, b, conv_param["stride"], conv_param["pad"], algorithm=algorithm)
+    return conv2d_backward(dout, x, w, b, conv_param["stride"], conv_param["pad"], algorithm=algorithm, **need)
 
 
 def _window(pool_param: dict[str, Any]) -> tuple[int, int]:

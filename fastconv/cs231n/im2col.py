@@ -1,11 +1,13 @@
 """im2col and col2im with CS231n's arguments and its order of columns: by position, then by image (fastconv.im2col keeps images apart)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .. import check, fold
 from .promote import promote
 
-__all__ = ["col2im_indices", "get_im2col_indices", "im2col_indices"]
+__all__ = ["col2im", "col2im_indices", "field_coords", "get_im2col_indices", "get_num_fields", "im2col_indices", "im2col_naive"]
 
 Pair = int | tuple[int, int]
 
@@ -41,6 +43,31 @@ def col2im_indices(
     (cols,) = promote(cols)
     cols = cols.reshape(C * field_height * field_width, OH * OW, N).transpose(2, 0, 1)
     return fold.col2im(cols, (H, W), (field_height, field_width), padding=padding, stride=stride)
+
+
+def get_num_fields(
+    x_shape: tuple[int, int, int, int], field_height: int, field_width: int, padding: Pair, stride: Pair
+) -> tuple[int, int]:
+    """(OH, OW): how many windows fit below and beside each other."""
+    return _windows(x_shape, field_height, field_width, padding, stride)
+
+
+def field_coords(
+    H: int, W: int, field_height: int, field_width: int, padding: Pair, stride: Pair
+) -> Iterator[tuple[int, int, int, int]]:
+    """(top, bottom, left, right) of each window in the padded image, row by row."""
+    OH, OW = _windows((1, 1, H, W), field_height, field_width, padding, stride)
+    SH, SW = check.pair("stride", stride, 1)
+    for oh, ow in np.ndindex(OH, OW):
+        yield oh * SH, oh * SH + field_height, ow * SW, ow * SW + field_width
+
+
+def im2col_naive(x: np.ndarray, field_height: int = 3, field_width: int = 3, padding: Pair = 1, stride: Pair = 1) -> np.ndarray:
+    """im2col_indices with a default size."""
+    return im2col_indices(x, field_height, field_width, padding, stride)
+
+
+col2im = col2im_indices
 
 
 def _windows(x_shape: tuple[int, int, int, int], field_height: int, field_width: int, padding: Pair, stride: Pair) -> tuple[int, int]:

@@ -1,0 +1,73 @@
+"""Training states on disk: nested dictionaries and lists of numbers, texts and arrays in one .npz file that holds no code.
+
+The arrays are members of the file; everything else is one JSON text, in which an array stands as {"array": its number}. Floats come
+back bit for bit.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["load", "save"]
+
+TREE = "tree"  # the member with the JSON text
+
+
+def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write state to path: whole or not at all, even where the process is killed meanwhile. TypeError: a value of another kind."""
+    path, arrays = Path(path), []
+    text = json.dumps(_packed(state, arrays))
+    members = {str(n): array for n, array in enumerate(arrays)}
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(new, "xb") as file:
+            np.savez(file, **{TREE: np.frombuffer(text.encode(), np.uint8)}, **members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `save` wrote. Nothing in the file is executed. ValueError: another kind of file, or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _unpacked(json.loads(file[TREE].tobytes().decode()), file)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy, zipfile and json have a dozen between them
+        raise ValueError(f"{path} is not a checkpoint, or it is damaged: {error}") from None
+
+
+def _packed(value: Any, arrays: list[np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"the keys {list(value)} cannot be saved; wanted: texts")
+        return {"dict": {key: _packed(item, arrays) for key, item in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_packed(item, arrays) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+        arrays.append(np.asarray(value))
+        return {"array" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be saved; wanted: arrays, numbers, texts, None, and lists and dictionaries of them")
+
+
+def _unpacked(value: Any, arrays: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "dict":
+        return {key: _unpacked(item, arrays) for key, item in content.items()}
+    array = arrays[str(content)]
+    return array if kind == "array" else array[()]
