@@ -120,7 +120,7 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
     pixels = np.arange((OUTPUTS * rows + 2) * W)
     places = (pixels // W * (OUTPUTS * columns + 2) + pixels % W) * lanes
     pad = lanes
-    group = ELEMENTS * (C * direct._padded(F, width, lanes) + -(-F // width) * pad)
+    group = ELEMENTS * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at = G * group if prepared else -1
     job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, filters, height, chunk, relu, v_row, v_step,
                     m_row, m_step, pad, group, raw_at, *raw, turned], np.int64)
