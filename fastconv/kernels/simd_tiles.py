@@ -314,12 +314,15 @@ def _add_taps_intrinsic(typingctx, step, source, n, entries, target, to, width):
                     tap = builder.gep(here, [builder.add(builder.mul(loop.index, _const(TAP)), _const(1))])
                     k = builder.add(j, builder.load(builder.gep(tap, [_const(1)])))
                     place = builder.gep(start, [builder.add(builder.load(tap), k)])
+                    mask = builder.icmp_unsigned("<", builder.add(iota, v.broadcast_index(k)), limit)
+                    if S > 1:                # rows are short: no branch is worth it
+                        builder.store(builder.fadd(builder.load(total), v.load_masked(place, mask)), total)
+                        continue
                     inside = builder.and_(builder.icmp_signed(">=", k, _const(0)), builder.icmp_signed("<=", builder.add(k, _const(v.lanes)), n))
                     with builder.if_else(inside, likely=True) as (whole, part):
                         with whole:
                             builder.store(builder.fadd(builder.load(total), v.load(place)), total)
                         with part:
-                            mask = builder.icmp_unsigned("<", builder.add(iota, v.broadcast_index(k)), limit)
                             builder.store(builder.fadd(builder.load(total), v.load_masked(place, mask)), total)
             for part, value in enumerate(interleave(v, [builder.load(total) for total in sums])):
                 at = builder.add(w, _const(part * v.lanes))
