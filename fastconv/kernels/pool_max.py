@@ -9,10 +9,12 @@ import numpy as np
 from .geometry import inside
 from .jit import jit
 from .pool_geometry import blocks, first_tap, rows_of, touching, units_of, unpack
-from .simd_pool import MAX, WIDE, any_nan, pool_row
+from .simd_pool import MAX, WIDE, any_nan, index_row, pairs_gradient, pool_row
+from .tiles import VECTOR_BYTES
 
 # The kernel of a row: by stride and taps along it, or by way of a buffer.
 BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2 = range(7)
+FOUND = (TWO_2, THREE_2, THREE_1, FIVE_1)    # those that `find` has vectors for
 
 
 # ---------------------------------------------------------------- exact, for every dtype: tap by tap
@@ -152,7 +154,72 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
                 max_rows(src, plane, offsets, rows_of(offsets, job, od, oh), W, job, dst, to, ow0, ow1, lowest)
 
 
+# ---------------------------------------------------------------- floats with their places
+@jit(exact=True)
+def find(variant, src, at, offsets, rows, W, job, best, where, ow0, ow1, lowest):
+    """best[i], where[i]: the maximum of window ow0 + i and its place in the volume, for a row of the result with these rows."""
+    n, col = ow1 - ow0, ow0 * job[12] - job[15]
+    if variant == TWO_2:
+        nan = index_row(2, 2, src, at, offsets, rows, W, col, best, where, n)
+    elif variant == THREE_2:
+        nan = index_row(2, 3, src, at, offsets, rows, W, col, best, where, n)
+    elif variant == THREE_1:
+        nan = index_row(1, 3, src, at, offsets, rows, W, col, best, where, n)
+    elif variant == FIVE_1:
+        nan = index_row(1, 5, src, at, offsets, rows, W, col, best, where, n)
+    else:
+        nan = True
+    if nan:
+        argmax_rows(src, at, offsets, rows, W, job, best, 0, where, 0, ow0, ow1, lowest)
+
+
+@jit(exact=True)
+def maximum_indices(first, last, src, weight, dst, bias, residual, job, table):
+    """float32 and float64. table: the indices."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    row_blocks, column_blocks, units, tasks, variant = blocks(job)
+    room = -(-OW // column_blocks) + VECTOR_BYTES
+    offsets, best, where = np.empty(KD * KH, np.int64), np.empty(room, src.dtype), np.empty(room, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        column, block = unit % column_blocks, unit // column_blocks
+        plane_od, block = block // row_blocks, block % row_blocks
+        at, od = plane_od // OD * D * H * W, plane_od % OD
+        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
+            to, n = (plane_od * OH + oh) * OW + ow0, ow1 - ow0
+            find(variant, src, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, ow0, ow1, bias[0])
+            dst[to:to + n] = best[:n]
+            table[to:to + n] = where[:n]
+
+
 # ---------------------------------------------------------------- the gradient
+@jit(exact=True)
+def max_backward_pairs(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx, weight: x. Windows of 2 x 2 side by side, all inside the image. Units: bands of rows of each plane of y."""
+    H, W, OH, OW = job[2], job[3], job[5], job[6]
+    bands, _, units, tasks, _ = blocks(job)
+    offsets, best, where = np.empty(2, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, band = unit // bands, unit % bands
+        for oh in range(band * OH // bands, (band + 1) * OH // bands):
+            at, row = (plane * H + 2 * oh) * W, (plane * OH + oh) * OW
+            if any_nan(weight, at, 2 * W):
+                offsets[0], offsets[1] = 2 * oh * W, 2 * oh * W + W
+                argmax_rows(weight, plane * H * W, offsets, 2, W, job, best, 0, where, 0, 0, OW, bias[0])
+                dst[at:at + 2 * W] = 0
+                for ow in range(OW):
+                    dst[plane * H * W + where[ow]] += src[row + ow]
+            else:
+                pairs_gradient(weight, at, W, src, row, dst, at, W, OW)
+                for k in range(2 * OW, W):   # a column that no window holds
+                    dst[at + k] = 0
+                    dst[at + W + k] = 0
+        if band == bands - 1:                # a row that no window holds
+            dst[(plane * H + 2 * OH) * W:(plane + 1) * H * W] = 0
+
+
 @jit
 def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, weight: x; table: the forward's indices, or empty: then the maxima are found again.
@@ -160,9 +227,10 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     Units: bands of rows (d, h) of each volume of dx.
     """
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    bands, _, units, tasks, _ = blocks(job)
+    bands, _, units, tasks, variant = blocks(job)
     known = table.size > 0
-    offsets, best, where = np.empty(KD * KH, np.int64), np.empty(0 if known else OW, src.dtype), np.empty(0 if known else OW, np.int64)
+    room = 0 if known else OW + VECTOR_BYTES
+    offsets, best, where = np.empty(KD * KH, np.int64), np.empty(room, src.dtype), np.empty(room, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
@@ -175,7 +243,7 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
             for oh in range(oh0, oh1):
                 row = ((plane * OD + od) * OH + oh) * OW
                 if not known:
-                    argmax_rows(weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, 0, where, 0, 0, OW, bias[0])
+                    find(variant, weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, 0, OW, bias[0])
                 dout, places = src[row:row + OW], table[row:row + OW] if known else where[:OW]
                 for ow in range(OW):
                     place = places[ow]

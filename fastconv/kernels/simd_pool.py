@@ -248,12 +248,191 @@ def _any_nan_intrinsic(typingctx, src, at, n):
     return types.boolean(src, types.int64, types.int64), codegen
 
 
-_TWINS = (_pool_row, _any_nan)
+def _index_row(stride, taps, src, at, offsets, rows, W, col, best, where, n):
+    """best[i], where[i]: the maximum of a window of `_pool_row` and its place: offsets[r] + c, the smallest of those that hold it.
+
+    -1 for a window that holds no element. best and where have room for a whole vector behind n; the rows of a plane, W apart, are fewer than
+    2 ** 31 elements. Returns whether there was a NaN: then the result is wrong. stride (1 or 2) and taps: integer literals.
+    """
+    seen = False
+    for i in range(n):
+        best[i], where[i] = -np.inf, -1
+        for r in range(rows):
+            for c in range(max(0, col + i * stride), min(W, col + i * stride + taps)):
+                value = src[at + offsets[r] + c]
+                seen = seen or value != value
+                if value > best[i] or where[i] < 0:
+                    best[i], where[i] = value, offsets[r] + c
+    return seen
+
+
+class IndexRow(Row):
+    """Values in pairs, a vector of elements and one of their places: the larger element wins, of equal ones that of the smaller place."""
+
+    def __init__(self, v, stride, taps, W):
+        super().__init__(v, MAX, stride, taps, W)
+        self.index = ir.VectorType(ir.IntType(8 * v.itemsize), v.lanes)
+        self.nowhere = ir.Constant(self.index, [2 ** (8 * v.itemsize - 1) - 1] * v.lanes)
+
+    def combine(self, a, b):
+        build, (old, old_place), (new, new_place) = self.b, a, b
+        earlier = build.and_(build.fcmp_ordered("==", new, old), build.icmp_signed("<", new_place, old_place))
+        take = build.or_(build.fcmp_ordered(">", new, old), earlier)
+        return build.select(take, new, old), build.select(take, new_place, old_place)
+
+    def shifted(self, vectors, by):
+        return tuple(super(IndexRow, self).shifted([pair[part] for pair in vectors], by) for part in range(2))
+
+    def phases(self, vectors):
+        values, places = (super(IndexRow, self).phases([pair[part] for pair in vectors]) for part in range(2))
+        return list(zip(values, places))
+
+    def splat(self, value):
+        element = self.index.element
+        value = self.b.trunc(value, element) if element.width < 64 else value
+        one = self.b.insert_element(ir.Constant(self.index, ir.Undefined), value, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, self.v.lanes), [0] * self.v.lanes))
+
+    def down(self, columns, place, source, offsets, rows):
+        b, lanes = self.b, ir.Constant(self.index, list(range(self.v.lanes)))
+        places = self.places(place)
+        masks = [columns._mask(c, 1, self.W) for c in places]
+        here = [b.add(self.splat(c), lanes) for c in places]
+        totals = [[cgutils.alloca_once_value(b, start) for start in (self.v.zero, self.nowhere)] for _ in places]
+        with cgutils.for_range(b, rows) as loop:
+            offset = b.load(b.gep(offsets, [loop.index]))
+            row, first = b.gep(source, [offset]), self.splat(offset)
+            for total, c, column, mask in zip(totals, places, here, masks):
+                value = columns._run(row, c, self.W)
+                self.note_nan([value])
+                new = value, b.select(mask, b.add(first, column), self.nowhere)
+                for slot, result in zip(total, self.combine([b.load(slot) for slot in total], new)):
+                    b.store(result, slot)
+        return [tuple(b.load(slot) for slot in total) for total in totals]
+
+
+def _index_row_intrinsic(typingctx, stride, taps, src, at, offsets, rows, W, col, best, where, n):
+    if not all(isinstance(t, types.IntegerLiteral) for t in (stride, taps)):
+        return None
+    S, K, i = stride.literal_value, taps.literal_value, types.int64
+    sig = types.boolean(stride, taps, src, i, offsets, i, i, i, best, where, i)
+
+    def codegen(context, builder, sig, args):
+        _, _, src_array, at, offsets_array, rows, W, col, best_array, where_array, n = args
+        b, v = builder, Filled(context, builder, sig.args[2].dtype)
+        source = _pointer(context, b, sig.args[2], src_array, at)
+        offsets, best, where = (context.make_array(sig.args[k])(context, b, array).data
+                                for k, array in ((4, offsets_array), (8, best_array), (9, where_array)))
+        row, width = IndexRow(v, S, K, W), _const(S * v.lanes)
+        columns = Columns(v, "masked" if MASKS else "lanes", 1, W)
+        kept = [[[cgutils.alloca_once_value(b, start) for start in (v.zero, row.nowhere)] for _ in range(row.ahead)] for _ in range(S)]
+
+        def turn(place):
+            columns.forget()
+            phases = []
+            for slots, new in zip(kept, row.phases(row.down(columns, place, source, offsets, rows))):
+                phase = [*[tuple(b.load(slot) for slot in pair) for pair in slots], new]
+                for pair, vectors in zip(slots, phase[1:]):
+                    for slot, vector in zip(pair, vectors):
+                        b.store(vector, slot)
+                phases.append(phase)
+            return phases
+
+        start = col
+        for _ in range(row.ahead):
+            turn(start)
+            start = b.add(start, width)
+        here = cgutils.alloca_once_value(b, start)
+        wide = ir.VectorType(I64, v.lanes)
+        with cgutils.for_range_slice(b, _const(0), n, _const(v.lanes), I64) as (done, _):
+            place = b.load(here)
+            b.store(b.add(place, width), here)
+            value, index = row.along(turn(place))
+            index = b.select(b.icmp_signed("==", index, row.nowhere), ir.Constant(row.index, [-1] * v.lanes), index)
+            v.store(value, b.gep(best, [done]))
+            index = b.sext(index, wide) if v.itemsize < 8 else index
+            b.store(index, b.bitcast(b.gep(where, [done]), wide.as_pointer())).align = 8
+        return row.seen()
+
+    return sig, codegen
+
+
+def _pairs_gradient(x, at, W, dout, d_at, dx, to, row, n):
+    """Of n windows of 2 x 2 side by side the gradients: dx[to + r * row + 2 * i + k] is dout[d_at + i] where x[at + r * W + 2 * i + k] is the
+    first maximum of window i, else 0. x without NaN."""
+    for i in range(n):
+        best, place = x[at + 2 * i], to + 2 * i
+        for r in range(2):
+            for k in range(2):
+                dx[to + r * row + 2 * i + k] = 0
+                if x[at + r * W + 2 * i + k] > best:
+                    best, place = x[at + r * W + 2 * i + k], to + r * row + 2 * i + k
+        dx[place] = dout[d_at + i]
+
+
+def _pairs_gradient_intrinsic(typingctx, x, at, W, dout, d_at, dx, to, row, n):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        _, _, W, _, _, _, _, row, n = args
+        b, v = builder, Vector(context, builder, sig.args[0].dtype)
+        top, douts, target = (_pointer(context, b, sig.args[k], args[k], args[k + 1]) for k in (0, 3, 5))
+        sources, targets = [top, b.gep(top, [W])], [target, b.gep(target, [row])]
+        L, two = v.lanes, _const(2)
+        split = [ir.Constant(ir.VectorType(I32, L), [2 * j + k for j in range(L)]) for k in range(2)]
+        merge = [ir.Constant(ir.VectorType(I32, L), [half * L // 2 + j // 2 + j % 2 * L for j in range(L)]) for half in range(2)]
+
+        def emit(first, load, load_dout, store):
+            at2 = b.mul(first, two)
+            rows = [[load(b.gep(source, [b.add(at2, _const(p * L))]), p) for p in range(2)] for source in sources]
+            values = [b.shuffle_vector(*parts, mask) for parts in rows for mask in split]
+            dout, best, won = load_dout(b.gep(douts, [first])), values[0], []
+            for value in values[1:]:
+                won.append(b.fcmp_ordered(">", value, best))
+                best = b.select(won[-1], value, best)
+            shares = []
+            for k in (3, 2, 1):              # the last that replaced the one before it
+                shares.append(b.select(won[k - 1], dout, v.zero))
+                dout = b.select(won[k - 1], v.zero, dout)
+            shares = [dout, *shares[::-1]]
+            for r, end in enumerate(targets):
+                for half in range(2):
+                    store(b.shuffle_vector(shares[2 * r], shares[2 * r + 1], merge[half]), b.gep(end, [b.add(at2, _const(half * L))]), half)
+
+        lanes = _const(L)
+        with b.if_else(b.icmp_signed(">=", n, lanes), likely=True) as (long, short):
+            with long:
+                last = b.sub(n, lanes)
+                with cgutils.for_range_slice(b, _const(0), n, lanes, I64) as (done, _):
+                    first = b.select(b.icmp_signed(">", done, last), last, done)      # overlaps the one before where n is no multiple
+                    emit(first, lambda place, part: v.load(place), v.load, lambda value, place, half: v.store(value, place))
+            with short:
+                with cgutils.for_range(b, n) as loop:
+                    at2 = b.mul(loop.index, two)
+                    values = [b.load(b.gep(source, [b.add(at2, _const(k))])) for source in sources for k in range(2)]
+                    share, best, zero = b.load(b.gep(douts, [loop.index])), values[0], ir.Constant(v.scalar, 0.0)
+                    shares, won = [], []
+                    for value in values[1:]:
+                        won.append(b.fcmp_ordered(">", value, best))
+                        best = b.select(won[-1], value, best)
+                    for k in (3, 2, 1):
+                        shares.append(b.select(won[k - 1], share, zero))
+                        share = b.select(won[k - 1], zero, share)
+                    for k, part in enumerate([share, *shares[::-1]]):
+                        b.store(part, b.gep(targets[k // 2], [b.add(at2, _const(k % 2))]))
+        return context.get_dummy_value()
+
+    return types.void(x, i, i, dout, i, dx, i, i, i), codegen
+
+
+_TWINS = (_pool_row, _any_nan, _index_row, _pairs_gradient)
 
 if config.DISABLE_JIT:
-    pool_row, any_nan = _TWINS
+    pool_row, any_nan, index_row, pairs_gradient = _TWINS
 else:
     pool_row = intrinsic(prefer_literal=True)(_pool_row_intrinsic)
     any_nan = intrinsic(_any_nan_intrinsic)
-    for _compiled, _twin in zip((pool_row, any_nan), _TWINS):
+    index_row = intrinsic(prefer_literal=True)(_index_row_intrinsic)
+    pairs_gradient = intrinsic(_pairs_gradient_intrinsic)
+    for _compiled, _twin in zip((pool_row, any_nan, index_row, pairs_gradient), _TWINS):
         _compiled.__doc__ = _twin.__doc__

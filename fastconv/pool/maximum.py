@@ -107,12 +107,34 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray]:
     """The kernel of the forward, its tasks and its job."""
     found = window.plans.get(indices)
     if found is None:
-        K, S, D = window.kernel[-1], window.stride[-1], window.dilation[-1]
-        vectors = window.working.kind == "f" and not indices and D * (K - 1) < MOST_BUFFER
-        variant = VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
-        row_blocks, column_blocks, units = window.blocks
-        found = (kernels.maximum if vectors else kernels.maximum_exact, *window.job(row_blocks, column_blocks, units, variant))
-        window.plans[indices] = found
+        K, D = window.kernel[-1], window.dilation[-1]
+        variant = _variant(window)
+        kernel = kernels.maximum_exact
+        if window.working.kind == "f" and not indices and D * (K - 1) < MOST_BUFFER:
+            kernel = kernels.maximum
+        elif window.working.kind == "f" and indices and variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31:
+            kernel = kernels.maximum_indices
+        found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant))
+    return found
+
+
+def _variant(window: Window) -> int:
+    """The kernel of a row."""
+    K = window.kernel[-1]
+    return VARIANTS.get((window.stride[-1], K), kernels.BUFFER) if window.dilation[-1] == 1 or K == 1 else kernels.BUFFER
+
+
+def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
+    """The kernel of the gradient, its tasks and its job."""
+    found = window.plans.get(("backward", known))
+    if found is None:
+        bands, units = window.bands
+        pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
+                 and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
+        # Places are counted in integers as wide as the elements.
+        variant = _variant(window) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
+        kernel = kernels.max_backward_pairs if pairs and not known else kernels.max_backward
+        found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
     return found
 
 
@@ -137,9 +159,8 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
             known = np.empty(shape, INDEX)
             _forward(window, xs, np.empty(shape, window.working), known)
         lowest = _lowest(working)
-        bands, units = window.bands
-        tasks, job = window.job(bands, 1, units, 0)
-        run_tasks(kernels.max_backward, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
+        kernel, tasks, job = _backward_plan(window, known.size > 0)
+        run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
                   dx.reshape(-1), lowest, lowest[:0], job, known.reshape(-1))
     return check.deliver(dx, None, dtype)
 
