@@ -169,18 +169,14 @@ def _choose(algorithm: str, s: Shape, precision: str, prepared: bool) -> str:
         return algorithm
     if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:
         return "depthwise"
-    if precision == "high" and winograd.fits(s) and winograd.pays(s, winograd.forward(s, prepared=prepared), direct.forward(s, prepared=prepared)):
-        return "winograd"
-    return "direct"
+    return "winograd" if precision == "high" and winograd.pays(s, prepared) else "direct"
 
 
 def _for_input(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
     """The algorithm of the gradient to the input."""
     if algorithm != "auto" or chosen not in ("direct", "winograd"):
         return chosen
-    if precision == "high" and winograd.fits(s) and winograd.pays(s, winograd.to_input(s), direct.to_input(s)):
-        return "winograd"
-    return "direct"
+    return "winograd" if precision == "high" and winograd.pays_to_input(s) else "direct"
 
 
 def _for_weight(algorithm: str, chosen: str, s: Shape) -> str:

@@ -55,9 +55,14 @@ def fits(s: Shape) -> bool:
     return s.KH == s.KW == 3 and s.SH == s.SW == s.DH == s.DW == 1
 
 
-def pays(s: Shape, stage: Stage, other: direct.Stage) -> bool:
-    """Whether the stage is expected to be faster than the direct convolution's."""
-    return stage.cost < GAIN * _direct_cost(s, other)
+def pays(s: Shape, prepared: bool) -> bool:
+    """Whether the forward pass is expected to be faster than the direct convolution's."""
+    return fits(s) and s.flops * s.H * s.W > 0 and forward(s, prepared=prepared).cost < GAIN * _direct_cost(s, direct.forward(s, prepared=prepared))
+
+
+def pays_to_input(s: Shape) -> bool:
+    """Whether the gradient to the input is."""
+    return fits(s) and s.flops * s.H * s.W > 0 and to_input(s).cost < GAIN * _direct_cost(s, direct.to_input(s))
 
 
 def _direct_cost(s: Shape, stage: direct.Stage) -> float:
@@ -94,7 +99,7 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
-    tiles_h, tiles_w = -(-OH // OUTPUTS), -(-OW // OUTPUTS)
+    tiles_h, tiles_w = max(1, -(-OH // OUTPUTS)), max(1, -(-OW // OUTPUTS))
     v_row = round_up(C, lanes) + lanes       # no two rows begin at the same place of a page
     flops = 2.0 * N * G * C * F * tiles_h * tiles_w * ELEMENTS
     room = ELEMENTS * v_row * size           # of one tile
