@@ -10,7 +10,18 @@ Three things hold everywhere and are not repeated:
 
 from naive.conv import conv2d, conv2d_backward
 from naive.fold import col2im, col2im_backward, im2col, im2col_backward
-from naive.norm import batch_norm, batch_norm_backward
+from naive.norm import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+)
 from naive.pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 
 __all__ = [
@@ -22,8 +33,16 @@ __all__ = [
     "col2im_backward",
     "conv2d",
     "conv2d_backward",
+    "group_norm",
+    "group_norm_backward",
     "im2col",
     "im2col_backward",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "rms_norm",
+    "rms_norm_backward",
 ]

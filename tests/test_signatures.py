@@ -8,7 +8,7 @@ import fastconv
 import naive
 from fastconv import functional
 
-OPERATIONS = ("avg_pool2d", "batch_norm", "col2im", "conv2d", "im2col", "max_pool2d")
+OPERATIONS = ("avg_pool2d", "batch_norm", "col2im", "conv2d", "group_norm", "im2col", "instance_norm", "layer_norm", "max_pool2d", "rms_norm")
 SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "plan_conv2d", "set_num_threads", "set_precision"}
 TORCH_NAMES = {"im2col": "unfold", "col2im": "fold"}
 BOTH = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))
@@ -21,6 +21,10 @@ FORWARD = {
     "max_pool2d": "x kernel_size stride=None padding=0 dilation=1 ceil_mode=False return_indices=False",
     "avg_pool2d": "x kernel_size stride=None padding=0 ceil_mode=False count_include_pad=True divisor_override=None",
     "batch_norm": "x running_mean running_var weight=None bias=None training=False momentum=0.1 eps=1e-05",
+    "group_norm": "x num_groups weight=None bias=None eps=1e-05",
+    "instance_norm": "x running_mean=None running_var=None weight=None bias=None use_input_stats=True momentum=0.1 eps=1e-05",
+    "layer_norm": "x normalized_shape weight=None bias=None eps=1e-05",
+    "rms_norm": "x normalized_shape weight=None eps=None",
 }
 
 
@@ -56,7 +60,7 @@ def test_nothing_is_variadic_and_extras_are_keyword_only(name):
     function, operation = getattr(fastconv, name), name.removesuffix("_backward")
     kinds = {kind for _, kind, _ in parameters(function)}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    allowed = {"out", "need", "algorithm", "indices", "return_stats", "mean", "invstd"} | ({"dilation"} if "avg" in name else set())
+    allowed = {"out", "need", "algorithm", "indices", "return_stats", "mean", "invstd", "invrms"} | ({"dilation"} if "avg" in name else set())
     assert {n for n, kind, _ in parameters(function) if kind is inspect.Parameter.KEYWORD_ONLY} <= allowed
     assert ("out" in inspect.signature(function).parameters) == (name == operation)
 
