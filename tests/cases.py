@@ -132,6 +132,36 @@ class NormCase:
 
 
 @dataclass(frozen=True)
+class RowNormCase:
+    """A case of group, instance, layer or RMS norm. shape: num_groups or normalized_shape; the rest as for `NormCase`."""
+
+    id: str
+    function: str
+    x: Shape
+    shape: int | tuple[int, ...] | None = None
+    weight: bool = True
+    bias: bool = True
+    running: bool = False
+    offset: float = 0
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.function}-{self.id}"
+
+    def arrays(self, dtype: Any = np.float64, seed: int = 0) -> tuple[Any, ...]:
+        """The positional arguments up to weight and bias (None where the case has none)."""
+        of = self.shape if isinstance(self.shape, tuple) else self.x[1:2]
+        x = random_array(self.x, dtype, False, f"{self.id} x {seed}") + np.asarray(self.offset, dtype)
+        mean, var, weight, bias = random_array((4, *of), dtype, False, f"{self.id} channels {seed}")
+        first = (mean if self.running else None, np.abs(var) + np.asarray(1, dtype) if self.running else None) if self.shape is None else (self.shape,)
+        parameters = weight if self.weight else None, bias if self.bias else None
+        return (x, *first, *parameters[:1 if self.function == "rms_norm" else 2])
+
+    def dout(self, dtype: Any = np.float64, seed: int = 0) -> np.ndarray:
+        return random_array(self.x, dtype, False, f"{self.id} dout {seed}")
+
+
+@dataclass(frozen=True)
 class FoldCase:
     """kwargs: what im2col and col2im share besides kernel_size (dilation, padding, stride)."""
 
@@ -175,6 +205,10 @@ def pool_cases(nd: int = 2) -> list[PoolCase]:
 
 def norm_cases() -> list[NormCase]:
     return _unique(_norm_cases())
+
+
+def row_norm_cases() -> list[RowNormCase]:
+    return list(_row_norm_cases())
 
 
 def fold_cases() -> list[FoldCase]:
@@ -451,6 +485,37 @@ def _norm_cases() -> Iterator[NormCase]:
         yield case(f"train-pixels-{size}", (2, 3, 1, size), training=True)
         yield case(f"eval-pixels-{size}", (2, 3, 1, size))
     yield case("train-many-values", (8, 2, 16, 17), training=True)
+
+
+def _row_norm_cases() -> Iterator[RowNormCase]:
+    for name, x, groups in (("NC", (5, 6), (1, 2, 3)), ("NCL", (3, 4, 5), (1, 2, 4)), ("few-pixels", (2, 6, 4, 4), (2, 6)),
+                            ("NCHW", (3, 4, 5, 6), (1, 2, 4)), ("pixels-17", (2, 4, 17), (2,)), ("NCDHW", (2, 4, 2, 3, 4), (2,)),
+                            ("many", (70, 4, 18), (2, 4)), ("batch0", (0, 4, 5), (2,)), ("no-pixels", (2, 4, 0), (2,))):
+        for G in groups:
+            few = len(x) == 2 and x[1] // G < 3      # dx is all but 0 where eps is: nothing to compare
+            yield RowNormCase(f"{name}-{G}", "group_norm", x, G, kwargs={"eps": 0.5} if few else {})
+    yield RowNormCase("plain", "group_norm", (2, 4, 5, 5), 2, weight=False, bias=False)
+    yield RowNormCase("weight-only", "group_norm", (2, 4, 3), 2, bias=False)
+    yield RowNormCase("bias-only", "group_norm", (2, 4, 30), 2, weight=False)
+    yield RowNormCase("eps-offset", "group_norm", (2, 4, 30), 2, offset=8, kwargs={"eps": 0.5})
+    yield RowNormCase("two-pixels", "instance_norm", (2, 3, 1, 2), running=True, kwargs={"eps": 0.5})
+    for x in ((3, 4, 5), (3, 4, 5, 6), (40, 3, 6, 6), (2, 3, 2, 3, 4), (0, 3, 4)):
+        for running in (False, True):
+            yield RowNormCase(f"{x}-{running}", "instance_norm", x, running=running)
+    yield RowNormCase("running", "instance_norm", (2, 3, 5), running=True, kwargs={"use_input_stats": False})
+    yield RowNormCase("running-one-pixel", "instance_norm", (2, 3, 1), running=True, kwargs={"use_input_stats": False})
+    yield RowNormCase("momentum", "instance_norm", (2, 3, 20), running=True, offset=2, kwargs={"momentum": 0.7, "eps": 0.1})
+    yield RowNormCase("plain", "instance_norm", (2, 3, 20), weight=False, bias=False)
+    for function in ("layer_norm", "rms_norm"):
+        for name, x, shape in (("rows", (5, 7), (7,)), ("one-row", (9,), (9,)), ("two-axes", (3, 4, 5), (4, 5)), ("three-axes", (2, 3, 4, 5), (3, 4, 5)),
+                               ("tail", (6, 33), (33,)), ("vectors", (3, 2, 64), (64,)), ("many-rows", (150, 20), (20,)), ("batch0", (0, 4), (4,)),
+                               ("nothing", (3, 0), (0,)), ("long", (2, 1500), (1500,))):
+            # rms_norm's own eps is another one for float64 truth: of rows without a value all that is left
+            yield RowNormCase(name, function, x, shape, kwargs={"eps": 0.25} if name == "nothing" else {})
+        yield RowNormCase("plain", function, (4, 18), (18,), weight=False, bias=False)
+        yield RowNormCase("offset", function, (4, 18), (18,), offset=8, kwargs={"eps": 0.25})
+    yield RowNormCase("bias-only", "layer_norm", (4, 18), (18,), weight=False)
+    yield RowNormCase("weight-only", "layer_norm", (4, 18), (18,), bias=False)
 
 
 def _fold_cases() -> Iterator[FoldCase]:

@@ -28,6 +28,10 @@ AVERAGE = {**POOL, "count_include_pad": True, "divisor_override": 2}
 POWER = {"x": ones(2, 4, 6, 7), "norm_type": 2, "kernel_size": 2, "stride": 1, "ceil_mode": False, "padding": 0, "dilation": 1}
 UNPOOL = {"x": ones(2, 4, 6, 7), "indices": ones(2, 4, 6, 7, dtype=np.int64), "kernel_size": 2, "stride": 2, "padding": 0, "output_size": (12, 14)}
 RESPONSE = {"x": ones(2, 4, 6, 7), "size": 3, "alpha": 0.1, "beta": 0.75, "k": 1.0}
+INSTANCE = {**{name: value for name, value in NORM.items() if name != "training"}, "use_input_stats": True}
+GROUP = {"x": ones(2, 4, 6, 7), "num_groups": 2, "weight": ones(4), "bias": ones(4), "eps": 1e-5}
+LAYER = {"x": ones(2, 4, 6, 7), "normalized_shape": (6, 7), "weight": ones(6, 7), "bias": ones(6, 7), "eps": 1e-5}
+ROOT = {name: value for name, value in LAYER.items() if name != "bias"}
 CALLS = {
     "conv2d": {**CONV, "out": ones(2, 6, 4, 5)},
     "conv2d_backward": {"dout": ones(2, 6, 4, 5), **CONV, "need": (True, True, True)},
@@ -62,18 +66,27 @@ CALLS = {
     "dropout": {"x": ones(2, 4, 6, 7), "p": 0.5, "training": True, "generator": np.random.default_rng(0), "return_mask": False,
                 "out": ones(2, 4, 6, 7)},
     "dropout_backward": {"dout": ones(2, 4, 6, 7), "x": ones(2, 4, 6, 7), "p": 0.5, "training": True, "mask": ones(2, 4, 6, 7)},
+    "instance_norm": {**INSTANCE, "return_stats": False, "out": ones(2, 4, 6, 7)},
+    "instance_norm_backward": {"dout": ones(2, 4, 6, 7), **INSTANCE, "mean": ones(2, 4), "invstd": ones(2, 4), "need": (True, True, True)},
+    "group_norm": {**GROUP, "return_stats": False, "out": ones(2, 4, 6, 7)},
+    "group_norm_backward": {"dout": ones(2, 4, 6, 7), **GROUP, "mean": ones(2, 2), "invstd": ones(2, 2), "need": (True, True, True)},
+    "layer_norm": {**LAYER, "return_stats": False, "out": ones(2, 4, 6, 7)},
+    "layer_norm_backward": {"dout": ones(2, 4, 6, 7), **LAYER, "mean": ones(2, 4), "invstd": ones(2, 4), "need": (True, True, True)},
+    "rms_norm": {**ROOT, "return_stats": False, "out": ones(2, 4, 6, 7)},
+    "rms_norm_backward": {"dout": ones(2, 4, 6, 7), **ROOT, "invrms": ones(2, 4), "need": (True, True)},
     "plan_conv2d": {"x_shape": (2, 4, 6, 7), "weight_shape": (6, 2, 3, 3), "dtype": F4, "stride": 1, "padding": 0, "dilation": 1,
                     "groups": 2, "algorithm": "auto"},
     "set_num_threads": {"n": 1},
     "set_precision": {"precision": "high"},
     "set_recycling": {"mib": 256},
 }
-ARRAYS = {"x", "weight", "bias", "dout", "cols", "running_mean", "running_var", "mean", "invstd", "indices", "out", "y", "mask"}
-OPTIONAL = {"bias", "running_mean", "running_var", "mean", "invstd", "indices", "out", "stride", "divisor_override", "output_size", "y"}
-INTEGERS = {"stride", "padding", "dilation", "groups", "kernel_size", "output_size", "divisor_override", "n", "size", "mib"}
+ARRAYS = {"x", "weight", "bias", "dout", "cols", "running_mean", "running_var", "mean", "invstd", "invrms", "indices", "out", "y", "mask"}
+OPTIONAL = {"bias", "running_mean", "running_var", "mean", "invstd", "invrms", "indices", "out", "stride", "divisor_override", "output_size", "y"}
+INTEGERS = {"stride", "padding", "dilation", "groups", "kernel_size", "output_size", "divisor_override", "n", "size", "mib", "num_groups"}
 PAIRS = {"stride", "padding", "dilation", "kernel_size", "output_size"}
-FLAGS = {"ceil_mode", "count_include_pad", "return_indices", "training", "return_stats", "return_mask"}
+FLAGS = {"ceil_mode", "count_include_pad", "return_indices", "training", "return_stats", "return_mask", "use_input_stats"}
 NUMBERS = {"momentum", "eps"}
+NORMS = ("batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm")
 ANY_RANK = ("local_response_norm", "leaky_relu", "sigmoid", "tanh", "gelu", "softmax", "dropout")
 
 
@@ -151,7 +164,7 @@ def test_what_is_no_array(function, argument):
 
 @places(ARRAYS, without=OPTIONAL)
 def test_none_for_an_array(function, argument):
-    if function.startswith("batch_norm") and argument == "weight":
+    if "_norm" in function and argument == "weight":
         assert accept(function, weight=None) is not None
     else:
         refuse(function, argument, None, "None")
@@ -194,7 +207,7 @@ def test_masked_arrays(function, argument):
 def test_wrong_rank(function, argument):
     value = CALLS[function][argument]
     for wrong in (np.zeros((), value.dtype), value[..., None, None, None], np.zeros(0, value.dtype)):
-        any_rank = function.startswith("batch_norm") and argument in ("x", "dout") and wrong.ndim > 1
+        any_rank = function.startswith(NORMS) and argument in ("x", "dout") and wrong.ndim > 1
         if wrong.shape != value.shape and not any_rank and not (function.startswith(ANY_RANK) and argument == "x"):
             refuse(function, argument, wrong)
 
@@ -321,16 +334,18 @@ def test_numpy_scalars_and_integer_0_d_arrays_are_integers():
 def test_flags(function, argument):
     for value in (None, 0, 1, 1.0, "True", [], np.array([True]), object(), NoRepr(), 10 ** 5000):
         refuse(function, argument, value)
-    accept(function, **{argument: np.False_})
+    plain = {"mean": None, "invstd": None} if function == "instance_norm_backward" else {}      # of running statistics they have another shape
+    accept(function, **{argument: np.False_}, **plain)
 
 
 @places(NUMBERS)
 def test_numbers(function, argument):
     for value in (float("nan"), np.float32("nan"), float("inf"), -1e-9, -1, 10 ** 400, 10 ** 5000, None, "1", 1j, True, [0.1],
                   np.array([0.1]), NoRepr()):
-        refuse(function, argument, value)
+        if value is not None or not function.startswith("rms_norm"):
+            refuse(function, argument, value)
     for value in (0, 1, 0.5, np.float32(0.5), np.float16(0.5), np.int64(1)):
-        accept(function, **{argument: value}, training=False)
+        accept(function, **{argument: value}, **({"training": False} if "training" in CALLS[function] else {}))
 
 
 @places({"algorithm", "precision"})
@@ -341,10 +356,11 @@ def test_choices(function, argument):
 
 @places({"need"})
 def test_need(function, argument):
-    for value in (None, True, (True, True), (True,) * 4, (1, 0, 1), (None,) * 3, "yes", {True}, np.array([True] * 3), [True, True, "x"],
+    count = len(CALLS[function]["need"])
+    for value in (None, True, (True,) * (count - 1), (True,) * (count + 1), (1, 0, 1), (None,) * 3, "yes", {True}, np.array([True] * 3), [True, True, "x"],
                   NoRepr()):
         refuse(function, argument, value)
-    assert [g is None for g in accept(function, need=[False, True, np.False_])] == [True, False, True]
+    assert [g is None for g in accept(function, need=[False, True, np.False_][:count])] == [True, False, True][:count]
 
 
 @pytest.mark.parametrize("argument", ["x_shape", "weight_shape"])

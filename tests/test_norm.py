@@ -1,12 +1,13 @@
-"""Batch normalisation and its gradients against the naive loops and float64 truth."""
+"""Normalisation and its gradients against the naive loops and float64 truth."""
 import numpy as np
 import pytest
-from cases import inject, layouts, norm_cases
+from cases import inject, layouts, norm_cases, row_norm_cases
 
 import fastconv
 import naive
 from fastconv.testing import assert_gradient, assert_same
 
+ROW_CASES = pytest.mark.parametrize("case", row_norm_cases(), ids=str)
 CASES = pytest.mark.parametrize("case", norm_cases(), ids=str)
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=["f2", "f4", "f8"])
 
@@ -131,3 +132,144 @@ def test_what_training_refuses():
     with pytest.raises(ValueError, match="running_mean is read-only"):
         fastconv.batch_norm(x, mean, var, training=True)
     assert fastconv.batch_norm(x[:1], mean, var).shape == (1, 3)
+
+
+# ---------------------------------------------------------------- group, instance, layer and RMS norm
+def both(case):
+    return [(getattr(house, case.function), getattr(house, f"{case.function}_backward")) for house in (fastconv, naive)]
+
+
+@EACH_DTYPE
+@ROW_CASES
+def test_rows_forward(case, dtype):
+    (fast, _), (plain, _) = both(case)
+    assert_same(fast, plain, case.arrays(dtype), {**case.kwargs, "return_stats": True})
+
+
+@EACH_DTYPE
+@ROW_CASES
+def test_rows_backward(case, dtype):
+    (fast, backward), (_, plain) = both(case)
+    dout = case.dout(dtype)
+    assert_same(backward, plain, (dout, *case.arrays(dtype)), case.kwargs)
+    _, *stats = fast(*case.arrays(dtype), **case.kwargs, return_stats=True)
+    stats = dict(zip(("invrms",) if case.function == "rms_norm" else ("mean", "invstd"), stats))
+    wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in (dout, *case.arrays(dtype))]
+    tolerance = {2: 2e-3, 4: 4e-6, 8: 2e-13}[np.dtype(dtype).itemsize]      # the statistics themselves were rounded
+    for got, truth in zip(backward(dout, *case.arrays(dtype), **case.kwargs, **stats), plain(*wide, **case.kwargs)):
+        assert (got is None) == (truth is None)
+        if got is not None:
+            assert_same(got.astype(np.float64), truth, tolerance=tolerance)
+
+
+@ROW_CASES
+def test_rows_gradient(case):
+    arrays = case.arrays()
+    if arrays[0].size:
+        (fast, backward), _ = both(case)
+        x = arrays[0] - case.offset              # no offset, which would drown the differences
+        first = 3 if case.shape is None else 2
+        wrt = [0, *(i if arrays[i] is not None else None for i in range(first, len(arrays)))]
+        assert_gradient(fast, backward, (x, *arrays[1:]), case.kwargs, wrt=wrt, samples=20)
+
+
+@ROW_CASES
+def test_rows_move_running_statistics_as_the_loops_do(case):
+    (fast, _), (plain, _) = both(case)
+    ours, theirs = case.arrays(np.float32), case.arrays(np.float64)
+    fast(*ours, **case.kwargs)
+    plain(*theirs, **case.kwargs)
+    for a, b in zip(ours, theirs):
+        assert not isinstance(a, np.ndarray) or np.allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+LONG = [("group_norm", (2, 4, 300, 160), 2), ("group_norm", (1, 2, 160, 420), 1), ("instance_norm", (1, 2, 300, 230), None),
+        ("layer_norm", (3, 70001), (70001,)), ("layer_norm", (90, 1040), (1040,)), ("rms_norm", (2, 66000), (66000,)),
+        ("batch_norm", (3, 2, 180, 200), None), ("batch_norm", (300, 37), None), ("batch_norm", (200, 300, 2, 2), None)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize(("function", "shape", "of"), LONG, ids=str)
+def test_more_than_one_part(function, shape, of, dtype):
+    """Rows in parts, several tasks, and the whole arrays' NumPy formula as truth; a mean that exceeds the deviation a thousand times."""
+    rng = np.random.default_rng(0)
+    parameters = of if isinstance(of, tuple) else shape[1:2]
+    x, dout = rng.standard_normal(shape) + (0 if function == "rms_norm" else 1000), rng.standard_normal(shape)
+    weight, bias = rng.standard_normal((2, *parameters))
+    x, dout, weight, bias = (a.astype(dtype) for a in (x, dout, weight, bias))
+    arguments = {"group_norm": (of, weight, bias), "instance_norm": (None, None, weight, bias), "layer_norm": (of, weight, bias),
+                 "rms_norm": (of, weight, 1e-5), "batch_norm": (None, None, weight, bias, True)}[function]
+    got = [getattr(fastconv, function)(x, *arguments), *getattr(fastconv, f"{function}_backward")(dout, x, *arguments)]
+    wide, e, a, b = (value.astype(np.float64) for value in (x, dout, weight, bias))
+    if not isinstance(of, tuple):
+        a, b = (value.reshape(-1, *[1] * (len(shape) - 2)) for value in (a, b))
+    view = {"group_norm": (shape[0], of or 1, -1), "instance_norm": (*shape[:2], -1), "batch_norm": shape}.get(function, (shape[0], -1))
+    axes = tuple(i for i in range(len(shape)) if i != 1) if function == "batch_norm" else -1
+
+    def average(value):
+        return np.broadcast_to(value.reshape(view).mean(axes, keepdims=True), value.reshape(view).shape).reshape(shape)
+
+    center = 0 if function == "rms_norm" else average(wide)
+    xhat = (wide - center) / np.sqrt(average((wide - center) ** 2) + 1e-5)
+    g, over = e * a, tuple(i for i in range(len(shape)) if i != 1) if not isinstance(of, tuple) else 0
+    dx = (g - (0 if function == "rms_norm" else average(g)) - xhat * average(g * xhat)) / np.sqrt(average((wide - center) ** 2) + 1e-5)
+    truth = [xhat * a + (0 if function == "rms_norm" else b), dx, (e * xhat).sum(over), e.sum(over)]
+    for value, wanted in zip(got, truth):
+        assert_same(value.astype(np.float64), wanted, tolerance={4: 4e-6, 8: 5e-12}[x.itemsize])
+
+
+@pytest.mark.parametrize("of", [(4, 3), (3, 4, 40), (2, 3, 5, 7)], ids=str)
+def test_the_range_of_float32(of):
+    """Squares of 1e25 and of 1e-25 are beyond it, the results are not."""
+    x, dout = np.random.default_rng(0).standard_normal((2, *of)).astype(np.float32)
+    for scale in (1e25, 1e-25):
+        small = (x * np.float32(scale)).astype(np.float32)
+        calls = [(fastconv.batch_norm, fastconv.batch_norm_backward, (None, None, None, None, True)),
+                 (fastconv.layer_norm, fastconv.layer_norm_backward, (of[1:],)), (fastconv.group_norm, fastconv.group_norm_backward, (1,)),
+                 (fastconv.rms_norm, fastconv.rms_norm_backward, (of[1:],))]
+        for forward, backward, arguments in calls:
+            loops = [getattr(naive, function.__name__) for function in (forward, backward)]
+            wide = small.astype(np.float64), dout.astype(np.float64)
+            assert_same(forward(small, *arguments, eps=0.0).astype(np.float64), loops[0](wide[0], *arguments, eps=0.0), tolerance=2e-6)
+            got, truth = backward(dout, small, *arguments, eps=0.0)[0], loops[1](wide[1], wide[0], *arguments, eps=0.0)[0]
+            assert_same(got.astype(np.float64) * scale, truth * scale, tolerance=4e-6)
+
+
+def test_rows_of_nan_stay_alone():
+    """A NaN reaches its own row, group or plane and dweight's channels, and nothing else; whatever part of a vector it stands in."""
+    x = np.random.default_rng(0).standard_normal((6, 4, 5)).astype(np.float32)
+    x[2, 1, 3] = np.nan
+    for function, arguments, reached in (("layer_norm", ((5,),), (2, 1)), ("rms_norm", ((5,),), (2, 1)), ("group_norm", (2,), (2, slice(0, 2))),
+                                         ("instance_norm", (), (2, 1))):
+        wanted = np.zeros(x.shape, bool)
+        wanted[reached] = True
+        assert np.array_equal(np.isnan(getattr(fastconv, function)(x, *arguments)), wanted), function
+        dx = getattr(fastconv, f"{function}_backward")(np.ones_like(x), x, *arguments)[0]
+        assert np.array_equal(np.isnan(dx), wanted), function
+    weight = np.ones(4, np.float32)
+    gradients = fastconv.group_norm_backward(np.ones_like(x), x, 2, weight, weight)
+    assert np.array_equal(np.isnan(gradients[1]), [True, True, False, False]) and not np.isnan(gradients[2]).any()
+
+
+@pytest.mark.parametrize("function", ["group_norm", "instance_norm", "layer_norm", "rms_norm"])
+def test_rows_any_memory_layout(function):
+    x, dout = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 6))
+    arguments = {"group_norm": (2,), "instance_norm": (), "layer_norm": ((5, 6),), "rms_norm": ((5, 6),)}[function]
+    forward, backward = getattr(fastconv, function), getattr(fastconv, f"{function}_backward")
+    for name, odd in layouts(x).items():
+        assert np.array_equal(forward(odd, *arguments), forward(x, *arguments)), name
+        assert np.array_equal(backward(layouts(dout)[name], odd, *arguments)[0], backward(dout, x, *arguments)[0]), name
+
+
+def test_what_the_row_norms_refuse():
+    x = np.zeros((1, 4, 1), np.float32)
+    for call in (lambda: fastconv.group_norm(x, 4), lambda: fastconv.instance_norm(x), lambda: fastconv.instance_norm(x[..., 0])):
+        with pytest.raises(ValueError, match="one value"):
+            call()
+    assert fastconv.group_norm(np.zeros((2, 4)), 4).shape == (2, 4)         # as torch: two images, one value a group
+    with pytest.raises(ValueError, match="num_groups is 3 and x has 4 channels"):
+        fastconv.group_norm(x, 3)
+    with pytest.raises(ValueError, match="running_mean is None and use_input_stats is False"):
+        fastconv.instance_norm(x, use_input_stats=False)
+    with pytest.raises(ValueError, match=r"normalized_shape is \(5,\) and x has shape"):
+        fastconv.layer_norm(x, (5,))

@@ -10,7 +10,7 @@ from fastconv import functional
 
 AXES = ("1d", "2d", "3d")
 ACTIVATIONS = ("dropout", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "tanh")      # their twin is a formula, in their test
-WITH_TWINS = ("batch_norm", "col2im", "conv2d", "im2col", "local_response_norm",
+WITH_TWINS = ("batch_norm", "col2im", "conv2d", "group_norm", "im2col", "instance_norm", "layer_norm", "local_response_norm", "rms_norm",
               *(kind + axes for kind in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "max_pool", "max_unpool") for axes in AXES))
 OPERATIONS = (*ACTIVATIONS, *WITH_TWINS)
 SETTINGS = {"Conv2d", "Plan", "get_num_threads", "get_precision", "get_recycling", "plan_conv2d", "set_num_threads", "set_precision", "set_recycling"}
@@ -38,6 +38,10 @@ FORWARD = {
     **{f"max_unpool{axes}": "x indices kernel_size stride=None padding=0 output_size=None" for axes in AXES},
     "relu": "x", "leaky_relu": "x negative_slope=0.01", "sigmoid": "x", "tanh": "x", "gelu": "x approximate='none'", "softmax": "x dim",
     "log_softmax": "x dim", "dropout": "x p=0.5 training=True",
+    "group_norm": "x num_groups weight=None bias=None eps=1e-05",
+    "instance_norm": "x running_mean=None running_var=None weight=None bias=None use_input_stats=True momentum=0.1 eps=1e-05",
+    "layer_norm": "x normalized_shape weight=None bias=None eps=1e-05",
+    "rms_norm": "x normalized_shape weight=None eps=None",
 }
 
 
@@ -73,7 +77,7 @@ def test_nothing_is_variadic_and_extras_are_keyword_only(name):
     function, operation = getattr(fastconv, name), name.removesuffix("_backward")
     kinds = {kind for _, kind, _ in parameters(function)}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    allowed = {"out", "need", "algorithm", "indices", "return_stats", "mean", "invstd", "y", "generator", "mask", "return_mask"}
+    allowed = {"out", "need", "algorithm", "indices", "return_stats", "mean", "invstd", "invrms", "y", "generator", "mask", "return_mask"}
     allowed |= {"dilation"} if "avg" in name else {"dilation", "padding"} if name.startswith("lp_pool") else set()
     assert {n for n, kind, _ in parameters(function) if kind is inspect.Parameter.KEYWORD_ONLY} <= allowed
     assert ("out" in inspect.signature(function).parameters) == (name == operation)

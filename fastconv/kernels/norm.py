@@ -30,7 +30,7 @@ SHIFTS = 13                                  # of x and of dout: KEYS each
 FOLDED = 14                                  # sums over the parts: KEYS each, 2 or 4; of the forward then the mean and variance of x
 GRADIENTS = 15                               # dweight, dbias: C each
 PLANES = 16                                  # what each segment adds to them: M each
-COEFFICIENTS = 17                            # of the second pass: 5 for each of CYCLE segments, whose turn then comes again
+COEFFICIENTS = 17                            # of the second pass: 6 for each of CYCLE segments, whose turn then comes again
 SUMS = 18                                    # of the parts, M * PARTS each, 2 or 4
 ROWS, COLUMNS, PADDED, PERIOD = 19, 20, 21, 22       # of the families with columns
 CYCLE, JOB = 23, 24                          # CYCLE: C, or of groups M
@@ -185,18 +185,18 @@ def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
         running_statistics(job, f)
     for i in range(job[CYCLE]):
         key = i // job[DIV]
-        forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + 5 * i)
+        forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + 6 * i)
 
 
 @jit
 def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slope, f, to):
-    """center, dout_center, a, b, d of dx = (weight * dout - dout_mean - (x - mean) * slope) * invstd
-    = a * (dout - dout_center) + (b * (x - center) + d)."""
+    """center, dout_center, a, b, d, invstd of dx = (weight * dout - dout_mean - (x - mean) * slope) * invstd
+    = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd."""
     center, rest = split(mean, src)
     constant = weight * dout_shift - dout_mean
     if rest != 0 and np.isfinite(slope):
         constant += rest * slope
-    f[to], f[to + 1], f[to + 2], f[to + 3], f[to + 4] = center, dout_shift, invstd * weight, -invstd * slope, invstd * constant
+    f[to], f[to + 1], f[to + 2], f[to + 3], f[to + 4], f[to + 5] = center, dout_shift, weight, -slope, constant, invstd
 
 
 @jit
@@ -228,7 +228,7 @@ def finish_batch_backward(first, last, src, weight, dst, bias, residual, job, ta
     for c in range(job[CHANNELS]):
         mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
         if job[FLAGS] & OWN:
-            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[COEFFICIENTS] + 5 * c)
+            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[COEFFICIENTS] + 6 * c)
 
 
 @jit
@@ -238,7 +238,7 @@ def finish_running_backward(first, last, src, weight, dst, bias, residual, job, 
     if not job[FLAGS] & GIVEN:
         running_statistics(job, f)
     for c in range(job[CHANNELS]):
-        to = job[COEFFICIENTS] + 5 * c
+        to = job[COEFFICIENTS] + 6 * c
         f[to], f[to + 1], f[to + 2] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
 
 
@@ -273,7 +273,7 @@ def group_gradients(src, job, f, key, sums, step, parts, to):
         slope += f[weights + j] * product
     dout_mean, slope = dout_mean / count, slope * invstd * invstd / count
     for j in range(div):
-        gradient_coefficients(src, mean, invstd, f[weights + j], dout_shift, dout_mean, slope, f, to + 5 * j)
+        gradient_coefficients(src, mean, invstd, f[weights + j], dout_shift, dout_mean, slope, f, to + 6 * j)
 
 
 @jit
@@ -296,7 +296,7 @@ def finish_group_backward(first, last, src, weight, dst, bias, residual, job, ta
     f = table.view(np.float64)
     units, run = job[SEGMENTS] * job[PARTS], job[DIV] * job[PARTS]
     for key in range(job[KEYS]):
-        group_gradients(src, job, f, key, job[SUMS] + key * run, units, job[PARTS], job[COEFFICIENTS] + 5 * key * job[DIV])
+        group_gradients(src, job, f, key, job[SUMS] + key * run, units, job[PARTS], job[COEFFICIENTS] + 6 * key * job[DIV])
     fold_planes(0, 1, src, weight, dst, bias, residual, job, table)
 
 
@@ -346,13 +346,13 @@ def change_segments(first, last, src, weight, dst, bias, residual, job, table):
     while u < end:
         segment, s = u // parts, u % parts * span
         at, n, c = segment * S + s, min(span, S - s), segment % C
-        known, count = job[COEFFICIENTS] + 5 * c, 1
+        known, count = job[COEFFICIENTS] + 6 * c, 1
         if parts == 1:
             count = min(end - u, C - c)
         if weight.size:
-            gradient_segment(src, weight, dst, at, n, S, count, f, known, 5, job[STREAM])
+            gradient_segment(src, weight, dst, at, n, S, count, f, known, 6, job[STREAM])
         else:
-            scale_segment(src, dst, at, n, S, count, f, known, 5, job[STREAM])
+            scale_segment(src, dst, at, n, S, count, f, known, 6, job[STREAM])
         u += count
     settle(job[STREAM])
 

@@ -3,7 +3,7 @@
 A matrix has ROWS rows and COLUMNS columns; channel c has the S columns from c * S on. A task takes SPAN rows and UNITS columns, so that long
 and wide matrices both keep every core busy, and goes down a few rows at a time; their sums stand in float64 in an area of its own, 2 or 4
 lines of PADDED numbers. `residual` holds what each column needs as vectors of the dtype of x, PADDED apart: the coefficients of the
-second pass, 5 lines, and before them the shifts, 2. The rest is as in norm.py: KEYS and CHANNELS are C, LENGTH is S.
+second pass, 6 lines, and before them the shifts, 2. The rest is as in norm.py: KEYS and CHANNELS are C, LENGTH is S.
 """
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, 
         mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
         if job[FLAGS] & OWN:
             gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[SUMS])
-            spread(job, f, job[SUMS], 5, c, residual)
+            spread(job, f, job[SUMS], 6, c, residual)
 
 
 @jit

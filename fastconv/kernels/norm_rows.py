@@ -114,7 +114,7 @@ def group_rows(first, last, src, weight, dst, bias, residual, job, table):
     f = table.view(np.float64)
     S, div, keys, C, block = job[LENGTH], job[DIV], job[KEYS], job[CHANNELS], job[ROWS]
     for t in range(first, last):
-        sums, known = job[SUMS] + t * 4 * block * div, job[COEFFICIENTS] + t * 5 * block * div
+        sums, known = job[SUMS] + t * 4 * block * div, job[COEFFICIENTS] + t * 6 * block * div
         for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
             count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
             sum_rows(src, job, f, key, count, sums)
@@ -123,11 +123,11 @@ def group_rows(first, last, src, weight, dst, bias, residual, job, table):
                 mean, invstd = f[job[STATS] + key + i], f[job[STATS] + keys + key + i]
                 center = np.float64(src.dtype.type(mean))
                 rest = mean - center if np.isfinite(center) else 0.0
-                for to in range(known + 5 * i * div, known + 5 * (i + 1) * div, 5):
+                for to in range(known + 6 * i * div, known + 6 * (i + 1) * div, 6):
                     scale = invstd * f[job[PARAMETERS] + c]
                     f[to], f[to + 1], f[to + 2] = center, scale, f[job[PARAMETERS] + C + c] - (rest * scale if rest != 0 else 0.0)
                     c = c + 1 if c + 1 < C else 0
-            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 5, job[STREAM])
+            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, job[STREAM])
     settle(job[STREAM])
 
 
@@ -137,7 +137,7 @@ def group_rows_gradient(first, last, src, weight, dst, bias, residual, job, tabl
     f = table.view(np.float64)
     S, div, keys, block, shifts = job[LENGTH], job[DIV], job[KEYS], job[ROWS], job[SHIFTS]
     for t in range(first, last):
-        sums, known = job[SUMS] + t * 4 * block * div, job[COEFFICIENTS] + t * 5 * block * div
+        sums, known = job[SUMS] + t * 4 * block * div, job[COEFFICIENTS] + t * 6 * block * div
         for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
             count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
             apart = count * div
@@ -155,9 +155,9 @@ def group_rows_gradient(first, last, src, weight, dst, bias, residual, job, tabl
                     found = wide_gradient_moments(src, weight, (key * div + i) * S, S, f[shifts + owner], f[shifts + keys + owner])
                     f[sums + i], f[sums + apart + i], f[sums + 2 * apart + i], f[sums + 3 * apart + i] = found
             for i in range(count):
-                group_gradients(src, job, f, key + i, sums + i * div, apart, 1, known + 5 * i * div)
+                group_gradients(src, job, f, key + i, sums + i * div, apart, 1, known + 6 * i * div)
             if dst.size:
-                gradient_segment(src, weight, dst, key * div * S, S, S, apart, f, known, 5, job[STREAM])
+                gradient_segment(src, weight, dst, key * div * S, S, S, apart, f, known, 6, job[STREAM])
     settle(job[STREAM])
 
 

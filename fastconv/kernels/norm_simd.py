@@ -384,21 +384,22 @@ def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, f, known, step,
 
 
 def _gradient_segment(x, dout, dx, at, n, row, count, f, known, step, stream):
-    """dx = a * (dout - dout_center) + (b * (x - center) + d), as `scale_segment` with the five numbers center, dout_center, a, b, d."""
+    """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd, as `scale_segment` with the six numbers center, dout_center, a, b, d,
+    invstd: apart, for the square of invstd may leave the range of float32."""
     kind = x.dtype.type
     for i in range(count):
-        center, dout_center, a, b, d = (kind(f[known + i * step + k]) for k in range(5))
+        center, dout_center, a, b, d, invstd = (kind(f[known + i * step + k]) for k in range(6))
         for j in range(at + i * row, at + i * row + n):
-            dx[j] = a * (dout[j] - dout_center) + (b * (x[j] - center) + d)
+            dx[j] = (a * (dout[j] - dout_center) + (b * (x[j] - center) + d)) * invstd
 
 
 def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, f, known, step, stream):
     def formula(w, values, uniform):
-        center, dout_center, a, b, d = uniform
-        return w.fma(a, w.b.fsub(values[1], dout_center), w.fma(b, w.b.fsub(values[0], center), d))
+        center, dout_center, a, b, d, invstd = uniform
+        return w.b.fmul(w.fma(a, w.b.fsub(values[1], dout_center), w.fma(b, w.b.fsub(values[0], center), d)), invstd)
 
     def codegen(context, builder, sig, args):
-        return _emit_each_segment(context, builder, sig, args, 3, formula, 5)
+        return _emit_each_segment(context, builder, sig, args, 3, formula, 6)
 
     i = types.int64
     return types.void(x, dout, dx, i, i, i, i, f, i, i, i), codegen
@@ -633,25 +634,25 @@ def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, st
 
 
 def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, order):
-    """dx = a * (dout - dout_center) + (b * (x - center) + d) at each at + r * row + j: center, dout_center, a, b, d of column j are
-    coefficients[k * step + j], k = 0 .. 4. order: as for `scale_columns`."""
+    """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd at each at + r * row + j: center, dout_center, a, b, d, invstd of
+    column j are coefficients[k * step + j], k = 0 .. 5. order: as for `scale_columns`."""
     for r in range(rows):
         for j in range(n):
-            center, dout_center, a, b, d = (coefficients[k * step + j] for k in range(5))
+            center, dout_center, a, b, d, invstd = (coefficients[k * step + j] for k in range(6))
             i = at + r * row + j
-            dx[i] = a * (dout[i] - dout_center) + (b * (x[i] - center) + d)
+            dx[i] = (a * (dout[i] - dout_center) + (b * (x[i] - center) + d)) * invstd
 
 
 def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coefficients, step, order):
     def formula(w, values, uniform):
-        x, dout, center, dout_center, a, b, d = values
-        return w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d))
+        x, dout, center, dout_center, a, b, d, invstd = values
+        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd)
 
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
         known = _pointer(context, builder, sig.args[7], args[7], _const(0))
-        _emit_each_column(builder, scalar, [x, dout], dx, *args[4:7], known, args[8], args[9], 5, formula)
+        _emit_each_column(builder, scalar, [x, dout], dx, *args[4:7], known, args[8], args[9], 6, formula)
         return context.get_dummy_value()
 
     i = types.int64

@@ -68,7 +68,7 @@ def segments(images: int, C: int, S: int, div: int, keys: int, itemsize: int, fl
     sizes = {k.SEGMENTS: M, k.LENGTH: S, k.DIV: div, k.KEYS: keys, k.CHANNELS: C, k.PARTS: parts, k.SPAN: span, k.UNITS: units,
              k.STREAM: (3 if backward else 2) * nbytes >= PAST, k.FLAGS: flags, k.COUNT: M // max(1, keys) * S, k.CYCLE: cycle}
     areas = [(k.PARAMETERS, 4 * C), (k.STATS, 2 * keys), (k.SHIFTS, 2 * keys), (k.FOLDED, sums * keys), (k.GRADIENTS, 2 * C),
-             (k.PLANES, 2 * M if backward and cycle == M else 0), (k.COEFFICIENTS, 5 * cycle), (k.SUMS, sums * M * parts)]
+             (k.PLANES, 2 * M if backward and cycle == M else 0), (k.COEFFICIENTS, 6 * cycle), (k.SUMS, sums * M * parts)]
     return _finished(sizes, areas, -(-M * parts // units), nbytes)
 
 
@@ -87,8 +87,8 @@ def columns(N: int, C: int, S: int, itemsize: int, flags: int, backward: bool) -
     sizes = {k.LENGTH: S, k.DIV: 1, k.KEYS: C, k.CHANNELS: C, k.PARTS: parts, k.SPAN: ROWS, k.UNITS: width, k.FLAGS: flags, k.COUNT: N * S,
              k.ROWS: N, k.COLUMNS: K, k.PADDED: padded, k.STREAM: order}
     areas = [(k.PARAMETERS, 4 * C), (k.STATS, 2 * C), (k.SHIFTS, 2 * C), (k.FOLDED, sums * C), (k.GRADIENTS, 2 * C),
-             (k.SUMS, max(5, sums * blocks * padded))]
-    return _finished(sizes, areas, blocks * parts, nbytes, 7 * padded)
+             (k.SUMS, max(6, sums * blocks * padded))]
+    return _finished(sizes, areas, blocks * parts, nbytes, 8 * padded)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -109,7 +109,7 @@ def groups(N: int, C: int, S: int, G: int, itemsize: int, flags: int, backward: 
     sizes = {k.SEGMENTS: M, k.LENGTH: S, k.DIV: div, k.KEYS: keys, k.CHANNELS: C, k.UNITS: units, k.ROWS: block, k.FLAGS: flags,
              k.COUNT: length, k.STREAM: (3 if backward else 2) * nbytes >= PAST}
     areas = [(k.PARAMETERS, 4 * C), (k.STATS, 2 * keys), (k.SHIFTS, 2 * keys), (k.FOLDED, 2 * keys if flags & k.RUNNING else 0),
-             (k.GRADIENTS, 2 * C), (k.PLANES, 2 * M if backward else 0), (k.COEFFICIENTS, tasks * 5 * block * div),
+             (k.GRADIENTS, 2 * C), (k.PLANES, 2 * M if backward else 0), (k.COEFFICIENTS, tasks * 6 * block * div),
              (k.SUMS, tasks * 4 * block * div)]
     steps = [(norm_rows.group_rows_gradient, tasks), (k.fold_planes, ONCE)] if backward else [(norm_rows.group_rows, tasks)]
     if flags & k.RUNNING:
