@@ -1,4 +1,4 @@
-"""Fills the table of figures in README.md from what pytest-benchmark has saved: every layer of the run, losses included.
+"""Fills the tables of figures from what pytest-benchmark has saved: docs/figures.md has every layer of the run, README.md a few.
 
     pytest bench --benchmark-autosave && python bench/readme_table.py [FILE.json]
 
@@ -22,26 +22,33 @@ SHOWN = (
     "conv2d", "conv2d_backward", "im2col", "col2im", "max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward",
     "batch_norm_training", "batch_norm_training_backward",
 )
+FEW = (                                      # what README.md shows: operation, layer
+    ("conv2d", "fast_conv"), ("conv2d", "conv1_1"), ("conv2d", "conv3_2"), ("conv2d", "conv2_3x3"), ("conv2d", "conv4_reduce"), ("conv2d", "dw_144x56"),
+    ("conv2d_backward", "fast_conv"), ("conv2d_backward", "conv3_2"), ("conv2d_backward", "dw_144x56"), ("im2col", "conv3_2"), ("max_pool2d", "pool1"),
+    ("max_pool2d_backward", "pool1"), ("avg_pool2d", "pool1"), ("batch_norm_training", "bn_256x56"), ("batch_norm_training_backward", "bn_256x56"),
+)
 HEAD = ("| operation | layer | fastconv | plain loops | NumPy | speed | of peak |\n"
         "|---|---|---:|---:|---:|---:|---:|")
 
 
-def table(saved: dict[str, Any]) -> str:
-    """The Markdown table, one line for each operation and layer, under a line that says on what machine."""
+def table(saved: dict[str, Any], few: tuple[tuple[str, str], ...] | None = None) -> str:
+    """The Markdown table, one line for each operation and layer, or only for those of `few`, under a line that says on what machine."""
     groups: dict[str, dict[str, dict[str, Any]]] = {}
     for bench in saved["benchmarks"]:
         groups.setdefault(bench["group"], {})[bench["extra_info"]["contender"].removesuffix("_crop")] = bench["extra_info"]
-    rows = [row for operation in SHOWN for rivals in groups.values() if (row := _row(operation, rivals))]
+    rows = [row for operation in SHOWN for rivals in groups.values() if (row := _row(operation, rivals, few))]
     return "\n".join([_machine(saved), "", HEAD, *rows])
 
 
-def _row(operation: str, rivals: dict[str, dict[str, Any]]) -> str | None:
-    """None for a group of another operation or dtype, or one that is not complete."""
+def _row(operation: str, rivals: dict[str, dict[str, Any]], few: tuple[tuple[str, str], ...] | None) -> str | None:
+    """None for a group of another operation or dtype, one that is not among the few, or not complete."""
     ours = rivals.get("auto") or rivals.get("fastconv")
     others = [rivals[name]["seconds_of_whole_layer"] for name in ("numpy", "course") if name in rivals]
     if ours is None or "naive" not in rivals or not others or ours["operation"] != operation:
         return None
     if ours["dtype"] != ("float64" if ours["table"] == "cs231n" else "float32"):
+        return None
+    if few is not None and (operation, ours["layer"]) not in few:
         return None
     naive, fast = rivals["naive"], ours["seconds_of_whole_layer"]
     filters = f" -> {ours['y_shape'][1]}, {ours['weight_shape'][2]}x{ours['weight_shape'][3]}" if operation.startswith("conv2d") else ""
@@ -64,21 +71,22 @@ def _machine(saved: dict[str, Any]) -> str:
     )
 
 
-def fill(readme: str, text: str) -> str:
-    """The README with this text between the two marker lines. ValueError where they are not there once each, in order."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise ValueError(f"README.md: wanted one line {BEGIN} and after it one line {END}")
-    return f"{readme[:readme.index(BEGIN)]}{BEGIN}\n{text}\n{readme[readme.index(END):]}"
+def fill(page: str, text: str) -> str:
+    """The page with this text between the two marker lines. ValueError where they are not there once each, in order."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"wanted one line {BEGIN} and after it one line {END}")
+    return f"{page[:page.index(BEGIN)]}{BEGIN}\n{text}\n{page[page.index(END):]}"
 
 
 def main() -> None:
     files = [Path(name) for name in sys.argv[1:]] or sorted(HOUSE.glob(".benchmarks/**/*.json"), key=lambda path: path.stat().st_mtime)[-1:]
     if not files:
         sys.exit("nothing is saved under .benchmarks/: run `pytest bench --benchmark-autosave` first")
-    readme = HOUSE / "README.md"
-    text = table(json.loads(files[0].read_text(encoding="utf-8")))
-    readme.write_text(fill(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
-    print(f"README.md: {text.count(chr(10)) - 3} lines from {files[0]}")
+    saved = json.loads(files[0].read_text(encoding="utf-8"))
+    for name, few in (("README.md", FEW), ("docs/figures.md", None)):
+        text, page = table(saved, few), HOUSE / name
+        page.write_text(fill(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+        print(f"{name}: {text.count(chr(10)) - 3} lines from {files[0]}")
 
 
 if __name__ == "__main__":

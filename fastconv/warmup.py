@@ -46,7 +46,7 @@ def engine() -> list[Any]:
     for module in (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(kernels.__path__)):
         for value in vars(module).values():
             function = getattr(value, "py_func", None)
-            if function is not None and function.__module__ == module.__name__ and list(inspect.signature(function).parameters)[:2] == ["first", "last"]:
+            if function is not None and function.__module__ == module.__name__ and list(inspect.signature(function).parameters)[:3] == ["first", "last", "src"]:
                 found.append(value)
     return found
 

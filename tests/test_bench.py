@@ -28,6 +28,11 @@ def test_a_loss_is_shown():
     assert "A, avx2, threads: 1 of 2" in lines[0]
 
 
+def test_a_few_layers_can_be_chosen():
+    assert len(readme_table.table(saved(*RIVALS), (("conv2d", "conv5_1"),)).splitlines()) == 5
+    assert readme_table.table(saved(*RIVALS), (("conv2d", "conv1"),)).splitlines()[-1].startswith("|---")
+
+
 def test_the_fastest_of_numpy_counts():
     assert "| 5.00 ms | 0.250 × |" in readme_table.table(saved(*RIVALS, info("course", 0.005)))
 
@@ -42,5 +47,5 @@ def test_fill_replaces_what_is_between_the_markers():
     readme = f"before\n{readme_table.BEGIN}\nold\n{readme_table.END}\nafter\n"
     assert readme_table.fill(readme, "new") == f"before\n{readme_table.BEGIN}\nnew\n{readme_table.END}\nafter\n"
     for wrong in ("", readme + readme, f"{readme_table.END}\n{readme_table.BEGIN}\n"):
-        with pytest.raises(ValueError, match="README.md"):
+        with pytest.raises(ValueError, match="wanted one line"):
             readme_table.fill(wrong, "new")
