@@ -5,18 +5,8 @@ import numpy as np
 from naive.shared import Padding, Pair, batched, crop, deliver, dtypes, output_size, pad_pairs, pair, taps, zero_pad
 
 
-def conv2d(
-    x: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray | None = None,
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-    *,
-    algorithm: str = "auto",
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1,
+           groups: int = 1, *, algorithm: str = "auto", out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, H, W), weight (F, C/groups, KH, KW), bias (F,) -> y (N, F, OH, OW).
 
     y[n, f, i, j] = bias[f] + sum over c, p, q of  weight[f, c, p, q] * xpad[n, first + c, i*stride + p*dilation, j*stride + q*dilation]
@@ -39,19 +29,9 @@ def conv2d(
     return deliver(y, x.ndim == 4, result, out)
 
 
-def conv2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray | None = None,
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-    *,
-    algorithm: str = "auto",
-    need: tuple[bool, bool, bool] = (True, True, True),
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, stride: Pair = 1,
+                    padding: Padding = 0, dilation: Pair = 1, groups: int = 1, *, algorithm: str = "auto",
+                    need: tuple[bool, bool, bool] = (True, True, True)) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dout (N, F, OH, OW) and the forward's arguments -> dx, dweight, dbias, shaped as x, weight, bias.
 
     Each y[n, f, i, j] is a sum of products, so its gradient goes to both factors of each product, and to the bias:

@@ -8,15 +8,8 @@ import numpy as np
 from naive.shared import Padding, Pair, batched, crop, deliver, dtypes, output_size, pad_pairs, pair, taps, zero_pad
 
 
-def im2col(
-    x: np.ndarray,
-    kernel_size: Pair,
-    dilation: Pair = 1,
-    padding: Padding = 0,
-    stride: Pair = 1,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def im2col(x: np.ndarray, kernel_size: Pair, dilation: Pair = 1, padding: Padding = 0, stride: Pair = 1, *,
+           out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, H, W) -> cols (N, C*KH*KW, L).
 
     cols[n, c*KH*KW + p*KW + q, i*OW + j] = xpad[n, c, i*stride + p*dilation, j*stride + q*dilation]
@@ -27,30 +20,16 @@ def im2col(
     return deliver(cols, x.ndim == 4, result, out)
 
 
-def im2col_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Pair,
-    dilation: Pair = 1,
-    padding: Padding = 0,
-    stride: Pair = 1,
-) -> np.ndarray:
+def im2col_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Pair, dilation: Pair = 1, padding: Padding = 0,
+                    stride: Pair = 1) -> np.ndarray:
     """dout (N, C*KH*KW, L) -> dx (N, C, H, W): each pixel was copied into several columns, so it collects from all of them."""
     work, result = dtypes(dout, x)
     dx = _scatter(batched(dout, 3).astype(work), x.shape[-2:], kernel_size, dilation, padding, stride)
     return deliver(dx, x.ndim == 4, result)
 
 
-def col2im(
-    cols: np.ndarray,
-    output_size: Pair,
-    kernel_size: Pair,
-    dilation: Pair = 1,
-    padding: Padding = 0,
-    stride: Pair = 1,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def col2im(cols: np.ndarray, output_size: Pair, kernel_size: Pair, dilation: Pair = 1, padding: Padding = 0, stride: Pair = 1, *,
+           out: np.ndarray | None = None) -> np.ndarray:
     """cols (N, C*KH*KW, L), output_size (H, W) -> x (N, C, H, W): what overlaps is added, what falls on padding is dropped.
 
     xpad[n, c, i*stride + p*dilation, j*stride + q*dilation] += cols[n, c*KH*KW + p*KW + q, i*OW + j]
@@ -60,15 +39,8 @@ def col2im(
     return deliver(x, cols.ndim == 3, result, out)
 
 
-def col2im_backward(
-    dout: np.ndarray,
-    cols: np.ndarray,
-    output_size: Pair,
-    kernel_size: Pair,
-    dilation: Pair = 1,
-    padding: Padding = 0,
-    stride: Pair = 1,
-) -> np.ndarray:
+def col2im_backward(dout: np.ndarray, cols: np.ndarray, output_size: Pair, kernel_size: Pair, dilation: Pair = 1, padding: Padding = 0,
+                    stride: Pair = 1) -> np.ndarray:
     """dout (N, C, H, W) -> dcols (N, C*KH*KW, L): each column entry was added to one pixel, so it gets that pixel's gradient."""
     work, result = dtypes(dout, cols)
     dcols = _gather(batched(dout).astype(work), kernel_size, dilation, padding, stride)

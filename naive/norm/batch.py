@@ -7,19 +7,9 @@ from naive.shared import deliver, dtypes
 __all__ = ["batch_norm", "batch_norm_backward"]
 
 
-def batch_norm(
-    x: np.ndarray,
-    running_mean: np.ndarray | None,
-    running_var: np.ndarray | None,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    return_stats: bool = False,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
+def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None, weight: np.ndarray | None = None,
+               bias: np.ndarray | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *,
+               return_stats: bool = False, out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x (N, C) or (N, C, ...), the other arrays (C,) -> y like x; with return_stats also mean and invstd, (C,).
 
     y[n, c, ...] = weight[c] * (x[n, c, ...] - mean[c]) * invstd[c] + bias[c]        invstd = 1 / sqrt(var + eps)
@@ -52,21 +42,10 @@ def batch_norm(
     return (y, mean, invstd) if return_stats else y
 
 
-def batch_norm_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    running_mean: np.ndarray | None,
-    running_var: np.ndarray | None,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    mean: np.ndarray | None = None,
-    invstd: np.ndarray | None = None,
-    need: tuple[bool, bool, bool] = (True, True, True),
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None,
+                        weight: np.ndarray | None = None, bias: np.ndarray | None = None, training: bool = False, momentum: float = 0.1,
+                        eps: float = 1e-5, *, mean: np.ndarray | None = None, invstd: np.ndarray | None = None,
+                        need: tuple[bool, bool, bool] = (True, True, True)) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dout like x -> dx like x, dweight (C,), dbias (C,); `mean` and `invstd` of the forward save computing them again.
 
     With xhat = (x - mean) * invstd, and sums and averages over the m values of a channel:

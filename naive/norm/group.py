@@ -8,16 +8,8 @@ from naive.shared import deliver, dtypes
 __all__ = ["group_norm", "group_norm_backward", "instance_norm", "instance_norm_backward"]
 
 
-def group_norm(
-    x: np.ndarray,
-    num_groups: int,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    eps: float = 1e-5,
-    *,
-    return_stats: bool = False,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
+def group_norm(x: np.ndarray, num_groups: int, weight: np.ndarray | None = None, bias: np.ndarray | None = None, eps: float = 1e-5, *,
+               return_stats: bool = False, out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x (N, C) or (N, C, ...), weight and bias (C,) -> y like x; with return_stats also mean and invstd, (N, num_groups).
 
     y[n, c, ...] = weight[c] * (x[n, c, ...] - mean[n, g]) * invstd[n, g] + bias[c]      g the group of c, invstd = 1 / sqrt(var + eps)
@@ -39,18 +31,9 @@ def group_norm(
     return (y, mean, invstd) if return_stats else y
 
 
-def group_norm_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    num_groups: int,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    eps: float = 1e-5,
-    *,
-    mean: np.ndarray | None = None,
-    invstd: np.ndarray | None = None,
-    need: tuple[bool, bool, bool] = (True, True, True),
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight: np.ndarray | None = None, bias: np.ndarray | None = None,
+                        eps: float = 1e-5, *, mean: np.ndarray | None = None, invstd: np.ndarray | None = None,
+                        need: tuple[bool, bool, bool] = (True, True, True)) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dout like x -> dx like x, dweight (C,), dbias (C,); `mean` and `invstd` of the forward save computing them again.
 
     With xhat = (x - mean) * invstd, sums over the images and pixels of a channel, averages over the values of a group:
@@ -83,19 +66,10 @@ def group_norm_backward(
     return dx, dweight, dbias
 
 
-def instance_norm(
-    x: np.ndarray,
-    running_mean: np.ndarray | None = None,
-    running_var: np.ndarray | None = None,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    return_stats: bool = False,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
+def instance_norm(x: np.ndarray, running_mean: np.ndarray | None = None, running_var: np.ndarray | None = None,
+                  weight: np.ndarray | None = None, bias: np.ndarray | None = None, use_input_stats: bool = True, momentum: float = 0.1,
+                  eps: float = 1e-5, *, return_stats: bool = False,
+                  out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x (N, C) or (N, C, ...), the other arrays (C,) -> y like x; with return_stats also mean and invstd, (N, C).
 
     A group norm of one channel a group. Running statistics move in place, by the average over the images, var divided by m - 1:
@@ -118,21 +92,10 @@ def instance_norm(
     return (y, mean, invstd) if return_stats else y
 
 
-def instance_norm_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    running_mean: np.ndarray | None = None,
-    running_var: np.ndarray | None = None,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    *,
-    mean: np.ndarray | None = None,
-    invstd: np.ndarray | None = None,
-    need: tuple[bool, bool, bool] = (True, True, True),
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None = None, running_var: np.ndarray | None = None,
+                           weight: np.ndarray | None = None, bias: np.ndarray | None = None, use_input_stats: bool = True,
+                           momentum: float = 0.1, eps: float = 1e-5, *, mean: np.ndarray | None = None, invstd: np.ndarray | None = None,
+                           need: tuple[bool, bool, bool] = (True, True, True)) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dout like x -> dx like x, dweight (C,), dbias (C,): those of a group norm of one channel a group, or of constant statistics."""
     if not use_input_stats:
         return batch_norm_backward(dout, x, running_mean, running_var, weight, bias, False, momentum, eps, mean=mean, invstd=invstd, need=need)

@@ -9,16 +9,8 @@ __all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
 Shape = tuple[int, ...] | list[int]
 
 
-def layer_norm(
-    x: np.ndarray,
-    normalized_shape: Shape,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    eps: float = 1e-5,
-    *,
-    return_stats: bool = False,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
+def layer_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, bias: np.ndarray | None = None, eps: float = 1e-5,
+               *, return_stats: bool = False, out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x (..., *normalized_shape), weight and bias of normalized_shape -> y like x; with return_stats also mean and invstd, (...).
 
     y[i] = (x[i] - mean[i]) * invstd[i] * weight + bias        invstd = 1 / sqrt(var + eps), i any index of the axes before
@@ -42,18 +34,10 @@ def layer_norm(
     return (y, mean, 1 / np.sqrt(var + work.type(eps))) if return_stats else y
 
 
-def layer_norm_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    normalized_shape: Shape,
-    weight: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
-    eps: float = 1e-5,
-    *,
-    mean: np.ndarray | None = None,
-    invstd: np.ndarray | None = None,
-    need: tuple[bool, bool, bool] = (True, True, True),
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None,
+                        bias: np.ndarray | None = None, eps: float = 1e-5, *, mean: np.ndarray | None = None,
+                        invstd: np.ndarray | None = None,
+                        need: tuple[bool, bool, bool] = (True, True, True)) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dout like x -> dx like x, dweight and dbias of normalized_shape; `mean` and `invstd` of the forward save computing them again.
 
     With xhat = (x - mean) * invstd, sums over the rows, averages over the values of a row:
@@ -77,15 +61,8 @@ def layer_norm_backward(
     return dx, dweight, dbias
 
 
-def rms_norm(
-    x: np.ndarray,
-    normalized_shape: Shape,
-    weight: np.ndarray | None = None,
-    eps: float | None = None,
-    *,
-    return_stats: bool = False,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None, *,
+             return_stats: bool = False, out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (..., *normalized_shape), weight of normalized_shape -> y like x; with return_stats also invrms, (...).
 
     y[i] = x[i] * invrms[i] * weight        invrms = 1 / sqrt(average(x ** 2) + eps), i any index of the axes before
@@ -106,16 +83,9 @@ def rms_norm(
     return (y, invrms) if return_stats else y
 
 
-def rms_norm_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    normalized_shape: Shape,
-    weight: np.ndarray | None = None,
-    eps: float | None = None,
-    *,
-    invrms: np.ndarray | None = None,
-    need: tuple[bool, bool] = (True, True),
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None,
+                      *, invrms: np.ndarray | None = None,
+                      need: tuple[bool, bool] = (True, True)) -> tuple[np.ndarray | None, np.ndarray | None]:
     """dout like x -> dx like x, dweight of normalized_shape; `invrms` of the forward saves computing it again.
 
     With xhat = x * invrms, sums over the rows, averages over the values of a row:

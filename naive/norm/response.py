@@ -7,15 +7,8 @@ from naive.shared import deliver, dtypes
 __all__ = ["local_response_norm", "local_response_norm_backward"]
 
 
-def local_response_norm(
-    x: np.ndarray,
-    size: int,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 1.0,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def local_response_norm(x: np.ndarray, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *,
+                        out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, ...) -> y like x.
 
     y[n, c] = x[n, c] / div[n, c] ** beta        div[n, c] = k + alpha / size * sum of x[n, c'] ** 2 over c - size // 2 <= c' <= c + (size - 1) // 2
@@ -29,14 +22,8 @@ def local_response_norm(
     return deliver(y, True, result, out)
 
 
-def local_response_norm_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    size: int,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 1.0,
-) -> np.ndarray:
+def local_response_norm_backward(dout: np.ndarray, x: np.ndarray, size: int, alpha: float = 1e-4, beta: float = 0.75,
+                                 k: float = 1.0) -> np.ndarray:
     """dout like x -> dx like x.
 
     dx[n, c] = dout[n, c] / div[n, c] ** beta

@@ -14,128 +14,68 @@ __all__ = [
 ]
 
 
-def adaptive_avg_pool1d(
-    x: np.ndarray,
-    output_size: Size,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def adaptive_avg_pool1d(x: np.ndarray, output_size: Size, *, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, L) or (C, L) -> y (..., OL): the mean of each window."""
     return _average(x, output_size, 1, out)
 
 
-def adaptive_avg_pool1d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    output_size: Size,
-) -> np.ndarray:
+def adaptive_avg_pool1d_backward(dout: np.ndarray, x: np.ndarray, output_size: Size) -> np.ndarray:
     """dout (..., OL) -> dx (N, C, L) or (C, L): each window's dout in equal shares."""
     return _average_backward(dout, x, output_size, 1)
 
 
-def adaptive_max_pool1d(
-    x: np.ndarray,
-    output_size: Size,
-    return_indices: bool = False,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def adaptive_max_pool1d(x: np.ndarray, output_size: Size, return_indices: bool = False, *,
+                        out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (N, C, L) or (C, L) -> y (..., OL): the largest element of each window; with return_indices also where it lies in the plane."""
     return _maximum(x, output_size, return_indices, 1, out)
 
 
-def adaptive_max_pool1d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    output_size: Size,
-    return_indices: bool = False,
-    *,
-    indices: np.ndarray | None = None,
-) -> np.ndarray:
+def adaptive_max_pool1d_backward(dout: np.ndarray, x: np.ndarray, output_size: Size, return_indices: bool = False, *,
+                                 indices: np.ndarray | None = None) -> np.ndarray:
     """dout (..., OL) -> dx (N, C, L) or (C, L): each window's dout goes to its largest element."""
     return _maximum_backward(dout, x, output_size, indices, 1)
 
 
-def adaptive_avg_pool2d(
-    x: np.ndarray,
-    output_size: Size,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def adaptive_avg_pool2d(x: np.ndarray, output_size: Size, *, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, H, W) or (C, H, W) -> y (..., OH, OW): the mean of each window."""
     return _average(x, output_size, 2, out)
 
 
-def adaptive_avg_pool2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    output_size: Size,
-) -> np.ndarray:
+def adaptive_avg_pool2d_backward(dout: np.ndarray, x: np.ndarray, output_size: Size) -> np.ndarray:
     """dout (..., OH, OW) -> dx (N, C, H, W) or (C, H, W): each window's dout in equal shares."""
     return _average_backward(dout, x, output_size, 2)
 
 
-def adaptive_max_pool2d(
-    x: np.ndarray,
-    output_size: Size,
-    return_indices: bool = False,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def adaptive_max_pool2d(x: np.ndarray, output_size: Size, return_indices: bool = False, *,
+                        out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (N, C, H, W) or (C, H, W) -> y (..., OH, OW): the largest element of each window; with return_indices also where it lies in the plane."""
     return _maximum(x, output_size, return_indices, 2, out)
 
 
-def adaptive_max_pool2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    output_size: Size,
-    return_indices: bool = False,
-    *,
-    indices: np.ndarray | None = None,
-) -> np.ndarray:
+def adaptive_max_pool2d_backward(dout: np.ndarray, x: np.ndarray, output_size: Size, return_indices: bool = False, *,
+                                 indices: np.ndarray | None = None) -> np.ndarray:
     """dout (..., OH, OW) -> dx (N, C, H, W) or (C, H, W): each window's dout goes to its largest element."""
     return _maximum_backward(dout, x, output_size, indices, 2)
 
 
-def adaptive_avg_pool3d(
-    x: np.ndarray,
-    output_size: Size,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def adaptive_avg_pool3d(x: np.ndarray, output_size: Size, *, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, D, H, W) or (C, D, H, W) -> y (..., OD, OH, OW): the mean of each window."""
     return _average(x, output_size, 3, out)
 
 
-def adaptive_avg_pool3d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    output_size: Size,
-) -> np.ndarray:
+def adaptive_avg_pool3d_backward(dout: np.ndarray, x: np.ndarray, output_size: Size) -> np.ndarray:
     """dout (..., OD, OH, OW) -> dx (N, C, D, H, W) or (C, D, H, W): each window's dout in equal shares."""
     return _average_backward(dout, x, output_size, 3)
 
 
-def adaptive_max_pool3d(
-    x: np.ndarray,
-    output_size: Size,
-    return_indices: bool = False,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def adaptive_max_pool3d(x: np.ndarray, output_size: Size, return_indices: bool = False, *,
+                        out: np.ndarray | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (N, C, D, H, W) or (C, D, H, W) -> y (..., OD, OH, OW): the largest element of each window; with return_indices also where it lies in the plane."""
     return _maximum(x, output_size, return_indices, 3, out)
 
 
-def adaptive_max_pool3d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    output_size: Size,
-    return_indices: bool = False,
-    *,
-    indices: np.ndarray | None = None,
-) -> np.ndarray:
+def adaptive_max_pool3d_backward(dout: np.ndarray, x: np.ndarray, output_size: Size, return_indices: bool = False, *,
+                                 indices: np.ndarray | None = None) -> np.ndarray:
     """dout (..., OD, OH, OW) -> dx (N, C, D, H, W) or (C, D, H, W): each window's dout goes to its largest element."""
     return _maximum_backward(dout, x, output_size, indices, 3)
 

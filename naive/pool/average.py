@@ -46,95 +46,41 @@ def _divisor(window, padded_taps, count_include_pad, divisor_override):
     return padded_taps if count_include_pad else max(window.size, 1)
 
 
-def avg_pool1d(
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    *,
-    dilation: Each = 1,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def avg_pool1d(x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, *, dilation: Each = 1, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, L) -> y (N, C, OL). See `_avg_pool`."""
     return _avg_pool(1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None, dilation, out)
 
 
-def avg_pool1d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    *,
-    dilation: Each = 1,
-) -> np.ndarray:
+def avg_pool1d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0,
+                        ceil_mode: bool = False, count_include_pad: bool = True, *, dilation: Each = 1) -> np.ndarray:
     """dout (N, C, OL) -> dx (N, C, L). See `_avg_pool_backward`."""
     return _avg_pool_backward(1, dout, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None, dilation)
 
 
-def avg_pool2d(
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    *,
-    dilation: Each = 1,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def avg_pool2d(x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None, *, dilation: Each = 1,
+               out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, H, W) -> y (N, C, OH, OW). See `_avg_pool`."""
     return _avg_pool(2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, out)
 
 
-def avg_pool2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    *,
-    dilation: Each = 1,
-) -> np.ndarray:
+def avg_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0,
+                        ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None, *,
+                        dilation: Each = 1) -> np.ndarray:
     """dout (N, C, OH, OW) -> dx (N, C, H, W). See `_avg_pool_backward`."""
     return _avg_pool_backward(2, dout, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation)
 
 
-def avg_pool3d(
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    *,
-    dilation: Each = 1,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def avg_pool3d(x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None, *, dilation: Each = 1,
+               out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, D, H, W) -> y (N, C, OD, OH, OW). See `_avg_pool`."""
     return _avg_pool(3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, out)
 
 
-def avg_pool3d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    *,
-    dilation: Each = 1,
-) -> np.ndarray:
+def avg_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0,
+                        ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None, *,
+                        dilation: Each = 1) -> np.ndarray:
     """dout (N, C, OD, OH, OW) -> dx (N, C, D, H, W). See `_avg_pool_backward`."""
     return _avg_pool_backward(3, dout, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation)

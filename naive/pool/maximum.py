@@ -49,94 +49,43 @@ def _max_pool_backward(nd, dout, x, kernel_size, stride, padding, dilation, ceil
     return deliver(dx, x.ndim == nd + 2, result)
 
 
-def max_pool1d(
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    dilation: Each = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    out: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def max_pool1d(x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0, dilation: Each = 1,
+               ceil_mode: bool = False, return_indices: bool = False, *,
+               out: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (N, C, L) -> y (N, C, OL), and with return_indices also indices, l of each winner. See `_max_pool`."""
     return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out)
 
 
-def max_pool1d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    dilation: Each = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    indices: np.ndarray | None = None,
-) -> np.ndarray:
+def max_pool1d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0,
+                        dilation: Each = 1, ceil_mode: bool = False, return_indices: bool = False, *,
+                        indices: np.ndarray | None = None) -> np.ndarray:
     """dout (N, C, OL) -> dx (N, C, L). See `_max_pool_backward`."""
     return _max_pool_backward(1, dout, x, kernel_size, stride, padding, dilation, ceil_mode, indices)
 
 
-def max_pool2d(
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    dilation: Each = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    out: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def max_pool2d(x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0, dilation: Each = 1,
+               ceil_mode: bool = False, return_indices: bool = False, *,
+               out: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (N, C, H, W) -> y (N, C, OH, OW), and with return_indices also indices, h*W + w of each winner. See `_max_pool`."""
     return _max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out)
 
 
-def max_pool2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    dilation: Each = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    indices: np.ndarray | None = None,
-) -> np.ndarray:
+def max_pool2d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0,
+                        dilation: Each = 1, ceil_mode: bool = False, return_indices: bool = False, *,
+                        indices: np.ndarray | None = None) -> np.ndarray:
     """dout (N, C, OH, OW) -> dx (N, C, H, W). See `_max_pool_backward`."""
     return _max_pool_backward(2, dout, x, kernel_size, stride, padding, dilation, ceil_mode, indices)
 
 
-def max_pool3d(
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    dilation: Each = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    out: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def max_pool3d(x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0, dilation: Each = 1,
+               ceil_mode: bool = False, return_indices: bool = False, *,
+               out: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """x (N, C, D, H, W) -> y (N, C, OD, OH, OW), and with return_indices also indices, (d*H + h)*W + w of each winner. See `_max_pool`."""
     return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out)
 
 
-def max_pool3d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    kernel_size: Each,
-    stride: Each | None = None,
-    padding: Padding = 0,
-    dilation: Each = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-    *,
-    indices: np.ndarray | None = None,
-) -> np.ndarray:
+def max_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Each, stride: Each | None = None, padding: Padding = 0,
+                        dilation: Each = 1, ceil_mode: bool = False, return_indices: bool = False, *,
+                        indices: np.ndarray | None = None) -> np.ndarray:
     """dout (N, C, OD, OH, OW) -> dx (N, C, D, H, W). See `_max_pool_backward`."""
     return _max_pool_backward(3, dout, x, kernel_size, stride, padding, dilation, ceil_mode, indices)

@@ -10,92 +10,38 @@ from naive.shared import Padding, Size, dtypes
 __all__ = ["lp_pool1d", "lp_pool1d_backward", "lp_pool2d", "lp_pool2d_backward", "lp_pool3d", "lp_pool3d_backward"]
 
 
-def lp_pool1d(
-    x: np.ndarray,
-    norm_type: float,
-    kernel_size: Size,
-    stride: Size | None = None,
-    ceil_mode: bool = False,
-    *,
-    padding: Padding = 0,
-    dilation: Size = 1,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def lp_pool1d(x: np.ndarray, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False, *,
+              padding: Padding = 0, dilation: Size = 1, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, L) or (C, L) -> y (..., OL): y = (sum of x**p over the window * taps / counted)**(1/p), p = norm_type."""
     return _power(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, 1, out)
 
 
-def lp_pool1d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    norm_type: float,
-    kernel_size: Size,
-    stride: Size | None = None,
-    ceil_mode: bool = False,
-    *,
-    padding: Padding = 0,
-    dilation: Size = 1,
-) -> np.ndarray:
+def lp_pool1d_backward(dout: np.ndarray, x: np.ndarray, norm_type: float, kernel_size: Size, stride: Size | None = None,
+                       ceil_mode: bool = False, *, padding: Padding = 0, dilation: Size = 1) -> np.ndarray:
     """dout (..., OL) -> dx (N, C, L) or (C, L)."""
     return _power_backward(dout, x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, 1)
 
 
-def lp_pool2d(
-    x: np.ndarray,
-    norm_type: float,
-    kernel_size: Size,
-    stride: Size | None = None,
-    ceil_mode: bool = False,
-    *,
-    padding: Padding = 0,
-    dilation: Size = 1,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def lp_pool2d(x: np.ndarray, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False, *,
+              padding: Padding = 0, dilation: Size = 1, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, H, W) or (C, H, W) -> y (..., OH, OW): y = (sum of x**p over the window * taps / counted)**(1/p), p = norm_type."""
     return _power(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, 2, out)
 
 
-def lp_pool2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    norm_type: float,
-    kernel_size: Size,
-    stride: Size | None = None,
-    ceil_mode: bool = False,
-    *,
-    padding: Padding = 0,
-    dilation: Size = 1,
-) -> np.ndarray:
+def lp_pool2d_backward(dout: np.ndarray, x: np.ndarray, norm_type: float, kernel_size: Size, stride: Size | None = None,
+                       ceil_mode: bool = False, *, padding: Padding = 0, dilation: Size = 1) -> np.ndarray:
     """dout (..., OH, OW) -> dx (N, C, H, W) or (C, H, W)."""
     return _power_backward(dout, x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, 2)
 
 
-def lp_pool3d(
-    x: np.ndarray,
-    norm_type: float,
-    kernel_size: Size,
-    stride: Size | None = None,
-    ceil_mode: bool = False,
-    *,
-    padding: Padding = 0,
-    dilation: Size = 1,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def lp_pool3d(x: np.ndarray, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False, *,
+              padding: Padding = 0, dilation: Size = 1, out: np.ndarray | None = None) -> np.ndarray:
     """x (N, C, D, H, W) or (C, D, H, W) -> y (..., OD, OH, OW): y = (sum of x**p over the window * taps / counted)**(1/p), p = norm_type."""
     return _power(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, 3, out)
 
 
-def lp_pool3d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    norm_type: float,
-    kernel_size: Size,
-    stride: Size | None = None,
-    ceil_mode: bool = False,
-    *,
-    padding: Padding = 0,
-    dilation: Size = 1,
-) -> np.ndarray:
+def lp_pool3d_backward(dout: np.ndarray, x: np.ndarray, norm_type: float, kernel_size: Size, stride: Size | None = None,
+                       ceil_mode: bool = False, *, padding: Padding = 0, dilation: Size = 1) -> np.ndarray:
     """dout (..., OD, OH, OW) -> dx (N, C, D, H, W) or (C, D, H, W)."""
     return _power_backward(dout, x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, 3)
 

@@ -10,83 +10,38 @@ from naive.shared import Padding, Size, dtypes
 __all__ = ["max_unpool1d", "max_unpool1d_backward", "max_unpool2d", "max_unpool2d_backward", "max_unpool3d", "max_unpool3d_backward"]
 
 
-def max_unpool1d(
-    x: np.ndarray,
-    indices: np.ndarray,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Padding = 0,
-    output_size: Size | None = None,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def max_unpool1d(x: np.ndarray, indices: np.ndarray, kernel_size: Size, stride: Size | None = None, padding: Padding = 0,
+                 output_size: Size | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """x, indices (N, C, L) or (C, L) -> y (..., OL): each element at its index, 0 elsewhere; the last of several counts."""
     return _unpool(x, indices, kernel_size, stride, padding, output_size, 1, out)
 
 
-def max_unpool1d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    indices: np.ndarray,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Padding = 0,
-    output_size: Size | None = None,
-) -> np.ndarray:
+def max_unpool1d_backward(dout: np.ndarray, x: np.ndarray, indices: np.ndarray, kernel_size: Size, stride: Size | None = None,
+                          padding: Padding = 0, output_size: Size | None = None) -> np.ndarray:
     """dout (..., OL) -> dx (N, C, L) or (C, L): what lies at each index."""
     return _unpool_backward(dout, x, indices, 1)
 
 
-def max_unpool2d(
-    x: np.ndarray,
-    indices: np.ndarray,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Padding = 0,
-    output_size: Size | None = None,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def max_unpool2d(x: np.ndarray, indices: np.ndarray, kernel_size: Size, stride: Size | None = None, padding: Padding = 0,
+                 output_size: Size | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """x, indices (N, C, H, W) or (C, H, W) -> y (..., OH, OW): each element at its index, 0 elsewhere; the last of several counts."""
     return _unpool(x, indices, kernel_size, stride, padding, output_size, 2, out)
 
 
-def max_unpool2d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    indices: np.ndarray,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Padding = 0,
-    output_size: Size | None = None,
-) -> np.ndarray:
+def max_unpool2d_backward(dout: np.ndarray, x: np.ndarray, indices: np.ndarray, kernel_size: Size, stride: Size | None = None,
+                          padding: Padding = 0, output_size: Size | None = None) -> np.ndarray:
     """dout (..., OH, OW) -> dx (N, C, H, W) or (C, H, W): what lies at each index."""
     return _unpool_backward(dout, x, indices, 2)
 
 
-def max_unpool3d(
-    x: np.ndarray,
-    indices: np.ndarray,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Padding = 0,
-    output_size: Size | None = None,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def max_unpool3d(x: np.ndarray, indices: np.ndarray, kernel_size: Size, stride: Size | None = None, padding: Padding = 0,
+                 output_size: Size | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """x, indices (N, C, D, H, W) or (C, D, H, W) -> y (..., OD, OH, OW): each element at its index, 0 elsewhere; the last of several counts."""
     return _unpool(x, indices, kernel_size, stride, padding, output_size, 3, out)
 
 
-def max_unpool3d_backward(
-    dout: np.ndarray,
-    x: np.ndarray,
-    indices: np.ndarray,
-    kernel_size: Size,
-    stride: Size | None = None,
-    padding: Padding = 0,
-    output_size: Size | None = None,
-) -> np.ndarray:
+def max_unpool3d_backward(dout: np.ndarray, x: np.ndarray, indices: np.ndarray, kernel_size: Size, stride: Size | None = None,
+                          padding: Padding = 0, output_size: Size | None = None) -> np.ndarray:
     """dout (..., OD, OH, OW) -> dx (N, C, D, H, W) or (C, D, H, W): what lies at each index."""
     return _unpool_backward(dout, x, indices, 3)
 
