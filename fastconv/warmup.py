@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import multiprocessing
 import pkgutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from itertools import count
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +26,7 @@ from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
 
+MOST_PROCESSES = 8                                    # each takes half a GB
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -32,12 +37,8 @@ class Step(NamedTuple):
     run: Callable[[], Any]
 
 
-class Show(Protocol):
-    """What tells how far it is."""
-
-    def begin(self, name: str) -> None: ...
-
-    def end(self, name: str, seconds: float) -> None: ...
+Show = Callable[[str, float], None]                   # told the name of each step that is done, and its seconds
+_todo: list[Step] = []                                # of a process that `warm` has begun
 
 
 def engine() -> list[Any]:
@@ -85,43 +86,47 @@ def _run(call: Callable[[], Any], several: bool) -> None:
 
 
 def warm(show: Show, todo: list[Step]) -> int:
-    """Do all steps, without a word in the log; how many kernels were compiled, not loaded."""
-    if runtime.get_num_threads() > 1:
-        runtime.start()                      # on TBB, before Numba compiles anything parallel and starts threads of its own choice
-    before = len(compiling.compiled)
+    """Do all `steps()`, in as many processes as fastconv may use threads; how many kernels were compiled, not loaded."""
+    threads = runtime.get_num_threads()
+    if threads == 1:
+        return sum(_done(show, step.name, *_do(step)) for step in todo)
+    # Numba compiles one kernel at a time in a process.
+    with ProcessPoolExecutor(min(threads, MOST_PROCESSES), multiprocessing.get_context("spawn"), _begin, (threads,)) as pool:
+        running = {pool.submit(_do_number, number): step.name for number, step in enumerate(todo)}
+        try:
+            return sum(_done(show, running[future], *future.result()) for future in as_completed(running))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _begin(threads: int) -> None:
+    """In each of the processes."""
+    global _todo
+    signal.signal(signal.SIGINT, signal.SIG_IGN)      # the process that waits for this one ends it
+    runtime.set_num_threads(threads)
+    runtime.start()                                   # on TBB, before Numba compiles anything parallel and starts threads of its own choice
+    _todo = steps()
+
+
+def _do_number(number: int) -> tuple[float, int]:
+    return _do(_todo[number])
+
+
+def _do(step: Step) -> tuple[float, int]:
+    """Seconds, and how many kernels were compiled, without a word in the log."""
+    before, begin = len(compiling.compiled), time.perf_counter()
     with compiling.silent():
-        for step in todo:
-            show.begin(step.name)
-            begin = time.perf_counter()
-            step.run()
-            show.end(step.name, time.perf_counter() - begin)
-    return len(compiling.compiled) - before
+        step.run()
+    return time.perf_counter() - begin, len(compiling.compiled) - before
+
+
+def _done(show: Show, name: str, seconds: float, compiled: int) -> int:
+    show(name, seconds)
+    return compiled
 
 
 # ---------------------------------------------------------------- what the terminal shows
-class _Lines:
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-
-    def begin(self, name: str) -> None:
-        pass
-
-    def end(self, name: str, seconds: float) -> None:
-        self._done += 1
-        print(f"{self._done}/{self._total} {name} {seconds:.1f} s", flush=True)
-
-
-class _Bar:
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def begin(self, name: str) -> None:
-        self._bar.step(name)
-
-    def end(self, name: str, seconds: float) -> None:
-        pass
-
-
 @contextmanager
 def display(total: int) -> Iterator[Show]:
     """A live bar in a terminal where rich is installed, one line a step elsewhere."""
@@ -133,6 +138,8 @@ def display(total: int) -> Iterator[Show]:
         else:
             with terminal.progress(terminal.console()) as bar:
                 bar.start("compiling", total)
-                yield _Bar(bar)
+                bar.step("")                          # the bar counts the steps that have begun, here those that are done are told
+                yield lambda name, seconds: bar.step(name)
             return
-    yield _Lines(total)
+    numbers = count(1)
+    yield lambda name, seconds: print(f"{next(numbers)}/{total} {name} {seconds:.1f} s", flush=True)

@@ -122,7 +122,7 @@ def measure(case: Case, seconds: float, peak: Callable[[str, int, str], float]) 
     small = _naive_crop(case, seconds / 15)
     small_args, small_options = _arguments(case, small)
     args, options = _arguments(case, layer)
-    truth = _results(operation, operation.truth(), tuple(a.astype(np.float64) for a in args), options)
+    truth = _results(operation, operation.truth(), _cast(args, np.float64), options)
 
     outcome: list[Result | Failure] = []
     errors: dict[str, float] = {}
@@ -179,9 +179,14 @@ def _fast(operation: Operation, algorithm: str) -> Callable[..., Any]:
     return partial(operation.fast(), algorithm=algorithm) if algorithm else operation.fast()
 
 
-def _arguments(case: Case, layer: Layer) -> tuple[tuple[Array, ...], dict[str, Any]]:
+def _arguments(case: Case, layer: Layer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     args, options = case.operation.arguments(layer)
-    return tuple(np.ascontiguousarray(a, case.dtype) for a in args), options
+    return _cast(args, case.dtype), options
+
+
+def _cast(args: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
+    """The arrays among them in this dtype."""
+    return tuple(np.array(a, dtype, order="C") if isinstance(a, np.ndarray) else a for a in args)
 
 
 def _naive_crop(case: Case, seconds: float) -> Layer:
@@ -197,7 +202,7 @@ def _naive_crop(case: Case, seconds: float) -> Layer:
         elements *= 4
 
 
-def _results(operation: Operation, function: Callable[..., Any], args: tuple[Array, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+def _results(operation: Operation, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
     """What a call returns, and what it leaves in the arguments that it updates in place, of which it gets copies."""
     own = tuple(a.copy() if i in operation.writes else a for i, a in enumerate(args))
     result = function(*own, **options)

@@ -6,7 +6,7 @@ To add an operation, add a row: the report then proves it, times it and shows it
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from math import prod
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Operation(NamedTuple):
     module: str
     function: str
     takes: Callable[[Layer], Layer | None]  # the layer as this operation runs it, None where it does not fit
-    arguments: Callable[[Layer], Arguments]  # positional and keyword arguments; float arrays in float64, to be cast to the dtype measured
+    arguments: Callable[[Layer], Arguments]  # positional and keyword ones; arrays, all positional, in float64
     work: Callable[[Layer], int]  # floating-point operations (for GFLOP/s), or elements that have to be read and written (for GB/s)
     unit: str  # GFLOP/s or GB/s
     algorithms: tuple[str, ...] = ("",)  # values of algorithm=; "" for a function that has no such argument
@@ -68,6 +68,21 @@ def _norm(layer: Layer, training: bool) -> Arguments:
     mean, weight, bias = 0.1 * _random(3, layer.C)
     var = 1 + 0.1 * np.abs(mean)
     return (pixels(layer.x_shape, 1), mean, var, 1 + weight, bias), {"training": training}
+
+
+def _groups(layer: Layer) -> Arguments:
+    weight, bias = 0.1 * _random(2, layer.C)
+    return (pixels(layer.x_shape, 1), gcd(layer.C, 32), 1 + weight, bias), {}
+
+
+def _instances(layer: Layer) -> Arguments:
+    (x, _, weight, bias), options = _groups(layer)
+    return (x, None, None, weight, bias), options
+
+
+def _rows(layer: Layer, bias: bool) -> Arguments:
+    (x, _, *factors), options = _groups(layer)
+    return (x, (layer.C,), *(factors if bias else (factors[0], 1e-5))), options
 
 
 def _im2col(layer: Layer) -> Arguments:
@@ -128,9 +143,20 @@ def _folded(layer: Layer) -> Layer | None:
     return layer._replace(F=layer.C, groups=layer.C) if layer.op == "conv" and layer.KH * layer.KW > 1 else None
 
 
+def _planes(layer: Layer) -> Layer | None:
+    """Batch norm of images."""
+    return layer if layer.op == "batchnorm" and len(layer.x_shape) > 2 else None
+
+
+def _matrix(layer: Layer) -> Layer | None:
+    """Batch norm of (N, C)."""
+    return layer if layer.op == "batchnorm" and len(layer.x_shape) == 2 else None
+
+
 _CONV, _MAX, _AVG, _NORM = _is("conv"), _is("maxpool"), _is("maxpool", "avgpool"), _is("batchnorm")
 _TRAINING, _EVAL = partial(_norm, training=True), partial(_norm, training=False)
-_WAYS = ("direct", "im2col")
+_LAYER, _RMS = partial(_rows, bias=True), partial(_rows, bias=False)
+_WAYS = ("auto", "im2col")
 
 OPERATIONS = (
     Operation("conv2d", "conv", "conv2d", _CONV, _conv, _arithmetic(1), "GFLOP/s", algorithms=_WAYS, out=True),
@@ -147,6 +173,14 @@ OPERATIONS = (
     Operation("batch_norm_training_backward", "norm", "batch_norm_backward", _NORM, _backward(_TRAINING, _x), _traffic(_x, _x, _x), "GB/s"),
     Operation("batch_norm_eval", "norm", "batch_norm", _NORM, _EVAL, _traffic(_x, _x), "GB/s", out=True),
     Operation("batch_norm_eval_backward", "norm", "batch_norm_backward", _NORM, _backward(_EVAL, _x), _traffic(_x, _x, _x), "GB/s"),
+    Operation("instance_norm", "norm", "instance_norm", _planes, _instances, _traffic(_x, _x), "GB/s", out=True),
+    Operation("instance_norm_backward", "norm", "instance_norm_backward", _planes, _backward(_instances, _x), _traffic(_x, _x, _x), "GB/s"),
+    Operation("group_norm", "norm", "group_norm", _planes, _groups, _traffic(_x, _x), "GB/s", out=True),
+    Operation("group_norm_backward", "norm", "group_norm_backward", _planes, _backward(_groups, _x), _traffic(_x, _x, _x), "GB/s"),
+    Operation("layer_norm", "norm", "layer_norm", _matrix, _LAYER, _traffic(_x, _x), "GB/s", out=True),
+    Operation("layer_norm_backward", "norm", "layer_norm_backward", _matrix, _backward(_LAYER, _x), _traffic(_x, _x, _x), "GB/s"),
+    Operation("rms_norm", "norm", "rms_norm", _matrix, _RMS, _traffic(_x, _x), "GB/s", out=True),
+    Operation("rms_norm_backward", "norm", "rms_norm_backward", _matrix, _backward(_RMS, _x), _traffic(_x, _x, _x), "GB/s"),
 )
 
 # The layers of a quick run: small and large, few and many channels, every kind of kernel.

@@ -170,3 +170,56 @@ def batch_norm_backward(
     if training:
         dx = dout - dout.mean(axis=axes, keepdims=True) - xhat * (dout * xhat).mean(axis=axes, keepdims=True)
     return dx * invstd * weight.reshape(mean.shape), dweight, dbias
+
+
+def _normalised(x: Array, axes: tuple[int, ...], mean: bool) -> tuple[Array, Array]:
+    """x without its mean, in units of its deviation, both taken over the axes, and one over that deviation. eps 1e-5, the default."""
+    centred = x - x.mean(axis=axes, keepdims=True) if mean else x
+    inverse = 1 / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + 1e-5)
+    return centred * inverse, inverse
+
+
+def _normalised_backward(dxhat: Array, x: Array, axes: tuple[int, ...], mean: bool) -> tuple[Array, Array]:
+    """The gradient to x, and x normalised."""
+    xhat, inverse = _normalised(x, axes, mean)
+    dx = dxhat - xhat * (dxhat * xhat).mean(axis=axes, keepdims=True)
+    return (dx - dxhat.mean(axis=axes, keepdims=True) if mean else dx) * inverse, xhat
+
+
+def group_norm(x: Array, num_groups: int, weight: Array, bias: Array) -> Array:
+    xhat, _ = _normalised(x.reshape(len(x), num_groups, -1), (2,), True)
+    return xhat.reshape(x.shape) * weight[:, None, None] + bias[:, None, None]
+
+
+def group_norm_backward(dout: Array, x: Array, num_groups: int, weight: Array, bias: Array) -> tuple[Array, Array, Array]:
+    shape = (len(x), num_groups, -1)
+    dx, xhat = _normalised_backward((dout * weight[:, None, None]).reshape(shape), x.reshape(shape), (2,), True)
+    return dx.reshape(x.shape), (dout * xhat.reshape(x.shape)).sum(axis=(0, 2, 3)), dout.sum(axis=(0, 2, 3))
+
+
+def instance_norm(x: Array, running_mean: None, running_var: None, weight: Array, bias: Array) -> Array:
+    return group_norm(x, x.shape[1], weight, bias)
+
+
+def instance_norm_backward(
+    dout: Array, x: Array, running_mean: None, running_var: None, weight: Array, bias: Array
+) -> tuple[Array, Array, Array]:
+    return group_norm_backward(dout, x, x.shape[1], weight, bias)
+
+
+def layer_norm(x: Array, normalized_shape: tuple[int], weight: Array, bias: Array) -> Array:
+    return _normalised(x, (1,), True)[0] * weight + bias
+
+
+def layer_norm_backward(dout: Array, x: Array, normalized_shape: tuple[int], weight: Array, bias: Array) -> tuple[Array, Array, Array]:
+    dx, xhat = _normalised_backward(dout * weight, x, (1,), True)
+    return dx, (dout * xhat).sum(axis=0), dout.sum(axis=0)
+
+
+def rms_norm(x: Array, normalized_shape: tuple[int], weight: Array, eps: float) -> Array:
+    return _normalised(x, (1,), False)[0] * weight
+
+
+def rms_norm_backward(dout: Array, x: Array, normalized_shape: tuple[int], weight: Array, eps: float) -> tuple[Array, Array]:
+    dx, xhat = _normalised_backward(dout * weight, x, (1,), False)
+    return dx, (dout * xhat).sum(axis=0)
