@@ -8,22 +8,28 @@ times too large and then scaled, so that denormal results are rounded once.
 The normal distribution is exp(-a^2/2) M(a) for a = |x|, with M(a) (a + k) a polynomial in (a - k) / (a + k): the mapping of Shepherd and
 Laframboise (1981) for erfc. Neither tail cancels.
 
+    log(x) = e ln 2 + 2 s Q(s^2),    x = 2^e m,  sqrt(1/2) <= m < sqrt(2),  s = (m - 1) / (m + 1)
+
+is needed for powers, in float64 only: x^p = exp(p / 2 log(x))^2, where the square overflows and underflows as it should.
+
 All polynomials interpolate their function at the Chebyshev nodes of its interval, solved for in 60 digits: P over |r| <= ln 2 / 2, M (a + k)
-over 0 <= a <= LARGEST. Relative errors before rounding: of exp 8e-9 and 1.4e-17, of M 7e-8 and 4e-17. Arguments are float32 or float64
-scalars. Nothing may be reordered here: all kernels are exact.
+over 0 <= a <= LARGEST, Q over 0 <= s^2 <= 0.0295. Relative errors before rounding: of exp 8e-9 and 1.4e-17, of M 7e-8 and 4e-17,
+of Q 8e-21. Arguments are float32 or float64 scalars. Nothing may be reordered here: all kernels are exact.
 """
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .jit import jit
+from .simd import either
 from .tiles import FMA
 
-# Lowest coefficient first, for float32 and for float64: P of exp, and M (a + k), still to be multiplied by 2^-64.
+# Lowest coefficient first, for float32 and for float64: P of exp; M (a + k), still to be multiplied by 2^-64; Q of the logarithm.
 _FITTED = (
     ((0.5000000000, 0.1666657699, 0.04166655462, 0.008363179053, 0.001392618359),
      (0.5000000000000001, 0.16666666666666669, 0.04166666666662413, 0.008333333333330062, 0.0013888888917213717,
@@ -35,6 +41,8 @@ _FITTED = (
       -1.9078434059248706e-06, 3.51442149682578e-05, 7.149308325478401e-07, -5.919013186154044e-06, -6.249906995369785e-07,
       1.0200713392568465e-06, 2.6354310560684456e-07, -1.546196819122192e-07, -7.634712843441086e-08, 1.4842390072751344e-08,
       1.3976528155950821e-08, -1.015295717649618e-11, -9.990624160023276e-10)),
+    ((), (1.0, 0.3333333333333333, 0.2000000000000375, 0.14285714284408765, 0.11111111338581137,
+          0.09090886859866332, 0.07693580858531021, 0.06624372679941282, 0.06631132146503059)),
 )
 LOWER = 2.0 ** -64
 DENSITY = 0.3989422804014327 * LOWER         # 1 / sqrt(2 pi)
@@ -42,7 +50,7 @@ MIDDLE = 3.6, 4.0                            # the |x| that the variable of M ta
 LARGEST = 15.0, 40.0                         # |x| from which on exp(-x^2 / 2) is 0
 LOWEST = -104.0, -746.0                      # exp of less is 0
 
-POLYNOMIALS = (_FITTED[0], tuple(tuple(c * LOWER for c in coefficients) for coefficients in _FITTED[1]))
+POLYNOMIALS = (_FITTED[0], tuple(tuple(c * LOWER for c in coefficients) for coefficients in _FITTED[1]), _FITTED[2])
 
 _BITS = {4: (23, 127, 1.5 * 2.0 ** 23), 8: (52, 1023, 1.5 * 2.0 ** 52)}       # mantissa bits, bias of the exponent, the number that rounds
 
@@ -135,17 +143,41 @@ def _two_to_intrinsic(typingctx, lift, h):
     return h(lift, h), codegen
 
 
-if config.DISABLE_JIT:
-    by_type, fma, polynomial, rounder, two_to = _by_type, _fma, _polynomial, _rounder, _two_to
-else:
-    by_type, fma, rounder = (intrinsic(f) for f in (_by_type_intrinsic, _fma_intrinsic, _rounder_intrinsic))
-    polynomial, two_to = (intrinsic(prefer_literal=True)(f) for f in (_polynomial_intrinsic, _two_to_intrinsic))
-    for _compiled, _twin in zip((by_type, fma, polynomial, rounder, two_to), (_by_type, _fma, _polynomial, _rounder, _two_to)):
-        _compiled.__doc__ = _twin.__doc__
+def _parts(x):
+    """e and m of a float64 x > 0 that is not denormal: x = 2^e m, m from sqrt(1/2) to sqrt(2)."""
+    m, e = np.frexp(x)
+    return (np.float64(e - 1), 2 * m) if m < 0.7071067811865476 else (np.float64(e), m)
+
+
+def _parts_intrinsic(typingctx, x):
+    if x != types.float64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        i64 = ir.IntType(64)
+        bits = builder.bitcast(args[0], i64)
+        root = ir.Constant(i64, 0x3FE6A09E667F3BCD - (1023 << 52))           # sqrt(1/2), whose exponent counts as 1023 in k below
+        k = builder.lshr(builder.sub(bits, root), ir.Constant(i64, 52))
+        shifted = builder.shl(builder.sub(k, ir.Constant(i64, 1023)), ir.Constant(i64, 52))
+        m = builder.bitcast(builder.sub(bits, shifted), args[0].type)
+        # An integer below 2^52 becomes a float in the low bits of 2^52: some instruction sets have no conversion.
+        e = builder.bitcast(builder.or_(k, ir.Constant(i64, 0x4330000000000000)), args[0].type)
+        e = builder.fsub(e, ir.Constant(args[0].type, 2.0 ** 52 + 1023))
+        return context.make_tuple(builder, sig.return_type, (e, m))
+
+    return types.UniTuple(types.float64, 2)(x), codegen
+
+
+by_type = either(_by_type, _by_type_intrinsic)
+fma = either(_fma, _fma_intrinsic)
+parts = either(_parts, _parts_intrinsic)
+polynomial = either(_polynomial, _polynomial_intrinsic, literal=True)
+rounder = either(_rounder, _rounder_intrinsic)
+two_to = either(_two_to, _two_to_intrinsic, literal=True)
 
 
 # ---------------------------------------------------------------- functions
-@jit(exact=True)
+@jit(exact=True, merged=True)
 def reduced(x):
     """n added to the rounder, n, and r = x - n ln 2: the first step of exp."""
     h = fma(x, by_type(x, 1.4426950408889634, 1.4426950408889634), rounder(x))
@@ -209,3 +241,43 @@ def normal(x):
     share = one / (a + middle)
     tail = e * (polynomial(1, fma(share, -(middle + middle), one)) * share)
     return tail if x < by_type(x, 0.0, 0.0) else one - tail, e * by_type(x, DENSITY, DENSITY)
+
+
+@jit(exact=True, merged=True)
+def raised(number, p, sign):
+    """number^p, p not 0, in float64. sign: what a negative number is raised to besides: 1, -1 or NaN, for even, odd and other p."""
+    x = np.float64(number)
+    a = abs(x)
+    tiny = a < 2.3e-308
+    e, m = parts(a * 18014398509481984.0 if tiny else a)     # 2^54: no denormals
+    e = e - 54.0 if tiny else e
+    s = (m - 1.0) / (m + 1.0)
+    # The logarithm, and the rest that rounding takes from it: the relative error of exp is the absolute one of its argument, here of p log x.
+    whole, part = e * 6.93145751953125e-1, 2.0 * s * polynomial(2, s * s)
+    log = whole + part
+    rest = fma(e, 1.42860682030941723212e-6, part - (log - whole))
+    near = log + rest
+    rest -= near - log
+    half = 0.5 * p
+    y = half * near
+    rest = fma(half, near, -y) + half * rest
+    rest = rest if abs(y) < 380.0 else 0.0
+    y = -380.0 if y < -380.0 else y
+    y = 380.0 if y > 380.0 else y
+    h, n, r = reduced(np.float64(y))
+    r += rest
+    root = (1.0 + fma(polynomial(0, r), r * r, r)) * two_to(0, h)
+    result = root * root
+    result = np.nan if (x < 0) & (sign != sign) else result
+    result = (0.0 if p > 0 else np.inf) if a == 0.0 else result
+    result = (np.inf if p > 0 else 0.0) if a == np.inf else result
+    result = -result if (sign == -1.0) & (math.copysign(1.0, x) < 0) else result
+    return a if a != a else result
+
+
+@jit
+def sign_of(p):
+    """The `sign` of `raised`."""
+    if p != np.floor(p):
+        return np.nan
+    return 1.0 if p % 2 == 0 else -1.0

@@ -142,12 +142,16 @@ class KernelCache(_Cache):
                 new.unlink(missing_ok=True)
 
 
-def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, exact: bool = False, inline: bool = False) -> Any:
-    """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison)."""
+def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, exact: bool = False, inline: bool = False,
+        merged: bool = False) -> Any:
+    """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison).
+
+    inline: Numba copies the function into its callers, which then decide whether sums are reordered. merged: LLVM does, however long it is.
+    """
     if function is None:
-        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline)
+        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged)
     dispatcher = numba.njit(nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
-                            inline="always" if inline else "never", no_cfunc_wrapper=True)(function)
+                            inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)(function)
     if not numba.config.DISABLE_JIT:
         folder = cache_folder()
         if folder is not None and not inline:

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from .elementary import raised, sign_of
 from .geometry import inside
 from .jit import jit
 from .rows import add_spread, add_strided, sum_strided
@@ -41,8 +42,9 @@ def add_power(x, p, sums):
         for i in range(sums.size):
             sums[i] += x[i] * x[i] * x[i]
     else:
+        power, sign = np.float64(p), sign_of(np.float64(p))
         for i in range(sums.size):
-            sums[i] += x[i] ** p
+            sums[i] += raised(x[i], power, sign)
 
 
 @jit
@@ -96,9 +98,9 @@ def power(first, last, src, weight, dst, bias, residual, job, table):
             for i in range(y.size):
                 y[i] = math.sqrt(y[i] * (factor * factors[i]))
         else:
-            root = 1 / p
+            root = min(1 / np.float64(p), 1.7e308)           # finite, whatever p is
             for i in range(y.size):
-                y[i] = (y[i] * (factor * factors[i])) ** root
+                y[i] = raised(y[i] * (factor * factors[i]), root, np.nan)
 
 
 @jit
@@ -138,11 +140,11 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                         s = share[i] * scale
                         share[i] = zero if s == 0 else douts[i] * scale / math.sqrt(s)
                 else:
-                    slope = 1 / p - 1
+                    slope = 1 / np.float64(p) - 1
                     for i in range(OW):
                         scale = factor * w_factor[i]
                         s = share[i] * scale
-                        share[i] = zero if s == 0 else douts[i] * scale * s ** slope
+                        share[i] = zero if s == 0 else src.dtype.type(douts[i] * scale * raised(s, slope, np.nan))
                 line[:] = 0
                 for kw in range(KW):
                     offset = kw * DW - PW
@@ -160,6 +162,6 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
             for i in range(x.size):
                 dx[i] *= x[i]
         elif p != 1:
-            less = p - 1
+            less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
             for i in range(x.size):
-                dx[i] *= x[i] ** less
+                dx[i] *= raised(x[i], less, sign)

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from .elementary import raised
 from .jit import jit
 
 
@@ -41,9 +42,12 @@ def raise_by(div, beta, result):
     elif beta == 1:
         for i in range(result.size):
             result[i] = 1 / div[i]
+    elif beta == 0:
+        result[:] = 1
     else:
+        power = -np.float64(beta)
         for i in range(result.size):
-            result[i] = 1 / div[i] ** beta
+            result[i] = raised(div[i], power, np.nan)
 
 
 @jit

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import norm as kernels
 from . import layout
 from .passes import BY_COLUMNS, BY_SEGMENTS, Passes, backward, forward
@@ -71,7 +71,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     table = call.table(plan, running_mean, running_var, weight, bias)
     if given:
         table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = mean, invstd
-    dx = np.empty(x.shape, call.working) if wants[0] else None
+    dx = recycling.empty(x.shape, call.working) if wants[0] else None
     if x.size:
         backward(passes, plan, check.native(dout, call.working), call.x, dx, table, wants[1] or wants[2])
     else:
@@ -118,7 +118,7 @@ class Call:
     def table(self, plan: layout.Layout, running_mean: Any, running_var: Any, weight: Any, bias: Any) -> np.ndarray:
         """What the kernels keep beside the arrays, with the parameters in it."""
         table, C, at = np.empty(plan.table), self.C, plan.parameters
-        table[:2] = self.eps, self.momentum
+        table[0], table[1] = self.eps, self.momentum
         table[at:at + C] = 1.0 if weight is None else weight
         table[at + C:at + 2 * C] = 0.0 if bias is None else bias
         if running_mean is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from . import layout
 from .passes import NOTHING, run
 
@@ -22,7 +22,7 @@ def _columns(plan: layout.Layout, values: np.ndarray | None, S: int, dtype: np.d
 
 def _table(plan: layout.Layout, eps: float, momentum: float, weight: np.ndarray | None, bias: np.ndarray | None, running: Any) -> np.ndarray:
     table, C, at = np.empty(plan.table), plan.C, plan.parameters
-    table[:2] = eps, momentum
+    table[0], table[1] = eps, momentum
     if not plan.elementwise:
         table[at:at + C] = 1.0 if weight is None else weight
         table[at + C:at + 2 * C] = 0.0 if bias is None else bias
@@ -54,7 +54,7 @@ def backward(plan: layout.Layout, dout: np.ndarray, x: np.ndarray, S: int, weigh
         stats = table[plan.stats:plan.stats + 2 * plan.keys].reshape(2, plan.keys)
         stats[0], stats[1] = (np.ravel(value) for value in given)
     gradients = table[plan.gradients:plan.gradients + 2 * plan.C].reshape(2, plan.C)
-    dx = np.empty(x.shape, x.dtype)
+    dx = recycling.empty(x.shape, x.dtype)
     if x.size:
         none = NOTHING[x.dtype]
         run(plan.steps, 24.0 * plan.nbytes, x.reshape(-1), dout.reshape(-1), dx.reshape(-1), _columns(plan, weight, S, x.dtype, 1.0), none,
