@@ -13,16 +13,16 @@ from .shape import Shape
 from .winograd import fits, places_of, step_of, tile_rows
 
 BLOCK = 64                                   # channels, and filters, of a task
-LARGE_BLOCK_BYTES = 512                      # of them where there are two blocks at least of this size
+LARGE_BLOCK_BYTES = 512                      # of them where there are two blocks at least of this size and a full chain of tiles
 TILES = 56                                   # that one chain sums
 TASK_SHARE = 0.25                            # of the direct multiplications are left
 
 # What a part of the work costs, in vector multiply-adds.
-INPUT_COST = 280.0                           # to bring a tile of a vector of channels into V
-DOUT_COST = 250.0                            # to bring a tile of a vector of filters into Y
-PRODUCT_COST = 1.06                          # a multiply-add in the register tiles
-CHAIN_COST = 6.0                             # tiles' worth, to fetch and to store a register tile
-SUM_COST = 300.0                             # to bring the sums of a channel and a vector of filters back to 3x3
+TILE_COST = 430.0                            # to bring a tile of a vector of channels into V, or of filters into Y, from memory
+PRODUCT_COST = 1.1                           # a multiply-add in the register tiles
+CHAIN_COST = 4.0                             # tiles' worth, to fetch and to store a register tile
+SUM_COST = 200.0                             # to bring the sums of a channel and a vector of filters back to 3x3
+DIRECT_SUM_COST = 20.0                       # to bring a vector of the direct gradient's sums where it belongs
 GAIN = 0.95                                  # of the direct gradient's cost that a choice must stay below
 
 
@@ -33,7 +33,7 @@ def to_weight(s: Shape) -> WeightStage:
     C, F = s.C // s.G, s.F // s.G
     tiles_h, tiles_w = -(-s.OH // OUTPUTS), -(-s.OW // OUTPUTS)
     large = LARGE_BLOCK_BYTES // s.size
-    block = large if min(C, F) >= 2 * large else BLOCK
+    block = large if min(C, F) >= 2 * large and s.N * tiles_h * tiles_w >= TILES else BLOCK
     channels, filters = even(C, block, lanes), even(F, block, width)
     images, rows, columns = 1, tiles_h, tiles_w
     if tiles_h * tiles_w <= TILES:
@@ -61,7 +61,7 @@ def to_weight(s: Shape) -> WeightStage:
     room = window + ELEMENTS * (v_step + -(-filters // width) * (y_step + m_step)) + ROWS + (channels * TAPS + lanes) * lanes
     all_tiles, vectors = s.N * tiles_h * tiles_w, -(-F // lanes)
     cost = (PRODUCT_COST * ELEMENTS * (all_tiles + CHAIN_COST * blocks) * tile_rows(C, ROWS) * vectors
-            + all_tiles * (INPUT_COST * -(-C // lanes) * -(-F // filters) + DOUT_COST * vectors * -(-C // channels))
+            + all_tiles * TILE_COST * (-(-C // lanes) * -(-F // filters) + vectors * -(-C // channels))
             + len(rounds) * parts * C * vectors * SUM_COST)
     return WeightStage(winograd_weight.weights, None, rounds, np.concatenate(tables).astype(np.int64), tasks, parts, 0, room * s.size, False,
                        s.flops / 2 / lanes / s.G / cost)
@@ -69,4 +69,7 @@ def to_weight(s: Shape) -> WeightStage:
 
 def pays(s: Shape) -> bool:
     """Whether the gradient to the weights is expected to be faster than the direct one."""
-    return fits(s) and s.flops * s.H * s.W > 0 and GAIN * to_weight(s).share > direct_weight.to_weight(s).share
+    if not fits(s) or s.flops * s.H * s.W == 0:
+        return False
+    needed, vectors = s.flops / 2 / (VECTOR_BYTES // s.size), s.C // s.G * s.F * TAPS / (VECTOR_BYTES // s.size)
+    return needed / to_weight(s).share < GAIN * (needed / direct_weight.to_weight(s).share + DIRECT_SUM_COST * vectors)
