@@ -180,9 +180,7 @@ def _for_input(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
 
 
 def _for_weight(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
-    """The algorithm of the gradient to the weights: few filters do not fill a vector, the taps of a patch do."""
+    """The algorithm of the gradient to the weights."""
     if algorithm != "auto" or chosen not in ("direct", "winograd"):
         return chosen
-    if precision == "high" and winograd_weight.pays(s):
-        return "winograd"
-    return "im2col" if 4 * (s.F // s.G) < direct.lanes(s.size) <= s.C // s.G * s.KH * s.KW else "direct"
+    return "winograd" if precision == "high" and winograd_weight.pays(s) else "direct"

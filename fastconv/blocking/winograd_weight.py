@@ -22,6 +22,7 @@ TILE_COST = 430.0                            # to bring a tile of a vector of ch
 PRODUCT_COST = 1.1                           # a multiply-add in the register tiles
 CHAIN_COST = 4.0                             # tiles' worth, to fetch and to store a register tile
 SUM_COST = 200.0                             # to bring the sums of a channel and a vector of filters back to 3x3
+START_COST = 20_000.0                        # of a call, more than of the direct gradient
 DIRECT_SUM_COST = 20.0                       # to bring a vector of the direct gradient's sums where it belongs
 GAIN = 0.95                                  # of the direct gradient's cost that a choice must stay below
 
@@ -62,7 +63,7 @@ def to_weight(s: Shape) -> WeightStage:
     all_tiles, vectors = s.N * tiles_h * tiles_w, -(-F // lanes)
     cost = (PRODUCT_COST * ELEMENTS * (all_tiles + CHAIN_COST * blocks) * tile_rows(C, ROWS) * vectors
             + all_tiles * TILE_COST * (-(-C // lanes) * -(-F // filters) + vectors * -(-C // channels))
-            + len(rounds) * parts * C * vectors * SUM_COST)
+            + len(rounds) * parts * C * vectors * SUM_COST + START_COST / s.G)
     return WeightStage(winograd_weight.weights, None, rounds, np.concatenate(tables).astype(np.int64), tasks, parts, 0, room * s.size, False,
                        s.flops / 2 / lanes / s.G / cost)
 
