@@ -7,6 +7,7 @@ All are contiguous, so ravel() is a view. One that a prepared layer may run has
 """
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ class Depthwise:
 
 
 class Winograd:
-    """Tiles of 4x4 results with 36 multiplications."""
+    """Tiles of 4x4 results with 36 multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
@@ -178,6 +179,13 @@ class Winograd:
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
         Winograd._run(plan.to_input, plan, dout, weight, NONE[plan.dtype], dx)
+
+    @staticmethod
+    def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
+        with np.errstate(all="ignore"):
+            Direct.to_weight(plan, dout, x, dweight)
+        if not np.isfinite(dweight).all():   # a NaN reaches all nine taps, and large numbers may overflow on the way: sum directly
+            Direct.to_weight(dataclasses.replace(plan, weight_algorithm="direct"), dout, x, dweight)
 
 
 ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise, "winograd": Winograd}

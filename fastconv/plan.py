@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import check
-from .blocking import depthwise, direct, direct_weight, im2col, winograd
+from .blocking import depthwise, direct, direct_weight, im2col, winograd, winograd_weight
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
@@ -20,7 +20,7 @@ from .instruction_set import isa
 ALGORITHMS = ("auto", "direct", "im2col", "depthwise", "winograd")
 PRECISIONS = ("high", "highest")
 BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise, "winograd": winograd}
-WEIGHT_BLOCKING = {**BLOCKING, "direct": direct_weight}
+WEIGHT_BLOCKING = {**BLOCKING, "direct": direct_weight, "winograd": winograd_weight}
 
 FEW_FILTERS = 4                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
 
@@ -134,8 +134,8 @@ def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, 
     chosen = _choose(algorithm, shape, precision, prepared)
     return Plan(
         algorithm=chosen, asked=algorithm != "auto", input_algorithm=_for_input(algorithm, chosen, shape, precision),
-        weight_algorithm=_for_weight(algorithm, chosen, shape), x_shape=x_shape, weight_shape=weight_shape, y_shape=(N, F, OH, OW), stride=stride,
-        padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(), flops=shape.flops,
+        weight_algorithm=_for_weight(algorithm, chosen, shape, precision), x_shape=x_shape, weight_shape=weight_shape, y_shape=(N, F, OH, OW),
+        stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(), flops=shape.flops,
         bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape)
 
 
@@ -179,9 +179,8 @@ def _for_input(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
     return "winograd" if precision == "high" and winograd.pays_to_input(s) else "direct"
 
 
-def _for_weight(algorithm: str, chosen: str, s: Shape) -> str:
-    """The algorithm of the gradient to the weights: few filters do not fill a vector, the taps of a patch do."""
-    chosen = "direct" if chosen == "winograd" else chosen
-    if algorithm == "auto" and chosen == "direct" and 4 * (s.F // s.G) < direct.lanes(s.size) <= s.C // s.G * s.KH * s.KW:
-        return "im2col"
-    return chosen
+def _for_weight(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
+    """The algorithm of the gradient to the weights."""
+    if algorithm != "auto" or chosen not in ("direct", "winograd"):
+        return chosen
+    return "winograd" if precision == "high" and winograd_weight.pays(s) else "direct"

@@ -8,9 +8,9 @@ import fastconv
 import naive
 from fastconv import Conv2d, plan
 from fastconv.algorithms import Winograd
-from fastconv.blocking import winograd
+from fastconv.blocking import winograd, winograd_weight
 from fastconv.kernels import points, simd, simd_winograd
-from fastconv.kernels.simd_winograd import FILTER, FORWARD, INPUT, POINTS
+from fastconv.kernels.simd_winograd import DOUT, FILTER, FORWARD, INPUT, POINTS, WEIGHT
 from fastconv.kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from fastconv.testing import assert_same
 
@@ -25,14 +25,14 @@ def normal(*shapes, dtype=np.float32, seed=0):
 
 
 def check(x, weight, bias=None, seed=0, tolerance=None, **options):
-    """Forward and gradient to the input against float64 loops."""
+    """Forward and both gradients against float64 loops."""
     dtype = x.dtype.type
     options = {**options, "algorithm": "winograd"}
     assert_same(fastconv.conv2d, naive.conv2d, (x, weight, bias), options, tolerance=tolerance or BOUND[dtype])
     with np.errstate(all="ignore"):
         shape = fastconv.conv2d(x, weight, bias, **options).shape
     dout, = normal(shape, dtype=dtype, seed=seed + 1)
-    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight, bias), {**options, "need": (True, False, False)},
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight, bias), {**options, "need": (True, True, False)},
                 tolerance=tolerance or BOUND[dtype])
 
 
@@ -73,8 +73,18 @@ def spread_filter(source, at, pitch, target, to, step):
 
 
 @njit(error_model="numpy")
-def collect(source, at, step, target, to, pitch, rows, columns):
+def spread_dout(source, at, pitch, target, to, step):
+    simd_winograd.spread(DOUT, source, at, pitch, target, to, step)
+
+
+@njit(error_model="numpy")
+def collect_forward(source, at, step, target, to, pitch, rows, columns):
     return simd_winograd.collect(FORWARD, source, at, step, target, to, pitch, rows, columns)
+
+
+@njit(error_model="numpy")
+def collect_weight(source, at, step, target, to, pitch, rows, columns):
+    return simd_winograd.collect(WEIGHT, source, at, step, target, to, pitch, rows, columns)
 
 
 @njit(error_model="numpy")
@@ -99,7 +109,7 @@ def close(found, wanted):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("call, kind", [(spread_input, INPUT), (spread_filter, FILTER)])
+@pytest.mark.parametrize("call, kind", [(spread_input, INPUT), (spread_filter, FILTER), (spread_dout, DOUT)])
 def test_spread(call, kind, dtype):
     lanes = simd.lanes(dtype)
     source, = normal((3 + 60 * lanes,), dtype=dtype)
@@ -113,17 +123,20 @@ def test_spread(call, kind, dtype):
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("call, kind", [(collect_forward, FORWARD), (collect_weight, WEIGHT)])
 @pytest.mark.parametrize("rows", [1, 3, 4])
 @pytest.mark.parametrize("columns", [1, 2, 4])
-def test_collect(rows, columns, dtype):
+def test_collect(rows, columns, call, kind, dtype):
+    if kind == WEIGHT:                       # 3x3 results
+        rows, columns = min(rows, 3), min(columns, 3)
     lanes = simd.lanes(dtype)
     source, = normal((5 + POINTS * POINTS * (lanes + 3),), dtype=dtype)
     for value in (0, np.nan, np.inf):
         source[5 + 7 * (lanes + 3) + lanes - 1] = value      # the last lane of one element
         target = np.full(1 + 30 * lanes, 77, dtype)
         twin = target.copy()
-        assert collect(source, 5, lanes + 3, target, 1, 6, rows, columns) == (value != 0)
-        assert simd_winograd._collect(FORWARD, source, 5, lanes + 3, twin, 1, 6, rows, columns) == (value != 0)
+        assert call(source, 5, lanes + 3, target, 1, 6, rows, columns) == (value != 0)
+        assert simd_winograd._collect(kind, source, 5, lanes + 3, twin, 1, 6, rows, columns) == (value != 0)
         assert np.array_equal(target == 77, twin == 77)
         if value == 0:
             close(target, twin)
@@ -189,6 +202,25 @@ def test_several_blocks_of_every_kind(monkeypatch, dtype):
         plan.conv_plan.cache_clear()
 
 
+@EACH_DTYPE
+@pytest.mark.parametrize("N, C, H, W, F, groups", [(7, 3, 4, 4, 70, 1), (6, 34, 4, 3, 3, 1), (1, 3, 23, 4, 40, 1), (2, 40, 9, 19, 6, 2), (1, 20, 6, 30, 35, 1)])
+def test_gradients_to_weights_of_several_blocks_parts_and_rounds(monkeypatch, N, C, H, W, F, groups, dtype):
+    """Blocks of images, of rows and of columns of tiles, of channels and of filters, in parts and in rounds."""
+    lanes = simd.lanes(dtype)
+    for tiles, block, parts_bytes in [(3, lanes, 1), (5, 2 * lanes, 1 << 20)]:
+        for name, value in {"TILES": tiles, "BLOCK": block, "LARGE_BLOCK_BYTES": 1 << 20, "PART_UNITS": 1, "PARTS_BYTES": parts_bytes}.items():
+            monkeypatch.setattr(winograd_weight, name, value)
+        plan.conv_plan.cache_clear()
+        try:
+            x, weight, dout = normal((N, C, H, W), (F, C // groups, 3, 3), (N, F, H, W), dtype=dtype)
+            made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=1, groups=groups, algorithm="winograd").to_weight
+            assert made.parts > 1 or len(made.rounds) > 1
+            assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight),
+                        {"padding": 1, "groups": groups, "algorithm": "winograd", "need": (False, True, False)}, tolerance=BOUND[dtype])
+        finally:
+            plan.conv_plan.cache_clear()
+
+
 def test_integers_come_near_themselves():
     rng = np.random.default_rng(0)
     x, weight = rng.integers(-4, 5, (2, 20, 11, 9)).astype(np.float32), rng.integers(-4, 5, (18, 20, 3, 3)).astype(np.float32)
@@ -218,6 +250,19 @@ def test_errors_stay_within_their_bound(C, positive, kind, dtype):
     assert np.abs(y.reshape(truth.shape) - truth).max() <= BOUND[dtype] * np.abs(truth).max()
 
 
+@EACH_DTYPE
+@pytest.mark.parametrize("of_x", KINDS)
+@pytest.mark.parametrize("of_dout", KINDS)
+@pytest.mark.parametrize("N, C, F, H", [(1, 1, 20, 70), (40, 3, 33, 13), (2, 64, 17, 28), (3, 1024, 8, 14)])
+def test_errors_of_gradients_to_weights_stay_within_their_bound(N, C, F, H, of_dout, of_x, dtype):
+    rng = np.random.default_rng(C)
+    x, dout = KINDS[of_x](rng, (N, C, H, H)).astype(dtype), KINDS[of_dout](rng, (N, F, H, H)).astype(dtype)
+    dweight = fastconv.conv2d_backward(dout, x, np.zeros((F, C, 3, 3), dtype), padding=1, algorithm="winograd", need=(False, True, False))[1]
+    patches = fastconv.im2col(x.astype("f8"), 3, padding=1)
+    truth = np.tensordot(dout.reshape(N, F, -1).astype("f8"), patches, ((0, 2), (0, 2)))
+    assert np.abs(dweight.reshape(truth.shape) - truth).max() <= BOUND[dtype] * np.abs(truth).max()
+
+
 # ---------------------------------------------------------------- NaN and inf
 @EACH_DTYPE
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -231,7 +276,20 @@ def test_nan_and_inf_reach_their_windows_alone(value, dtype):
         dout, = normal((2, 20, 10, 11), dtype=dtype)
         dout[0, 13, h, w] = value
         assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"padding": 1, "groups": 2, "algorithm": "winograd",
-                    "need": (True, False, False)}, tolerance=BOUND[dtype])
+                    "need": (True, True, False)}, tolerance=BOUND[dtype])
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_reach_their_taps_alone(value, dtype):
+    """Without padding a pixel at the edge meets some of the taps."""
+    for h, w in [(0, 0), (0, 8), (1, 6), (7, 0), (4, 4)]:
+        x, weight, dout = normal((2, 3, 8, 9), (5, 3, 3, 3), (2, 5, 6, 7), dtype=dtype)
+        x[1, 1, h, w] = value
+        found = fastconv.conv2d_backward(dout, x, weight, algorithm="winograd", need=(False, True, False))[1]
+        assert np.isfinite(found[:, [0, 2]]).all() and (np.isfinite(found[:, 1]).any() or (h, w) == (4, 4))
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"algorithm": "winograd", "need": (False, True, False)},
+                    tolerance=BOUND[dtype])
 
 
 @EACH_DTYPE
@@ -245,6 +303,11 @@ def test_large_numbers_overflow_where_they_do_in_the_loops(dtype):
     y, wanted = fastconv.conv2d(x, weight, padding=1, algorithm="winograd"), fastconv.conv2d(x, weight, padding=1, algorithm="direct")
     assert np.isfinite(y[0, 0]).any() and np.isfinite(y[0, 2]).all()
     assert np.array_equal(np.isnan(y), np.isnan(wanted)) and np.array_equal(np.isinf(y), np.isinf(wanted))
+    dout, = normal(y.shape, dtype=dtype)
+    dout /= 2 * np.abs(dout).max()
+    found, wanted = (fastconv.conv2d_backward(dout, x, weight, padding=1, algorithm=algorithm, need=(False, True, False))[1]
+                     for algorithm in ("winograd", "direct"))
+    assert np.isfinite(wanted).all() and np.array_equal(found, wanted)
 
 
 def test_a_prepared_layer_sums_directly_from_its_own_weights():
@@ -305,7 +368,9 @@ for N, C, H, F in [(1, 64, 56, 64), (1, 256, 14, 256), (9, 130, 7, 130)]:
         fastconv.set_num_threads(threads)
         y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
         dx, _, _ = fastconv.conv2d_backward(dout, x, weight, padding=1, algorithm="winograd", need=(True, False, False))
-        results.append((y.tobytes(), dx.tobytes()))
+        _, dweight, _ = fastconv.conv2d_backward(dout, dout, np.ones((F, F, 3, 3), np.float32), padding=1, algorithm="winograd", need=(False, True, False))
+        assert np.isfinite(dweight).all()
+        results.append((y.tobytes(), dx.tobytes(), dweight.tobytes()))
     assert results[0] == results[1], (N, C, H, F)
 print("same")
 """
@@ -330,15 +395,15 @@ def test_transformed_filters_do_not_depend_on_the_image(F):
 def test_auto_takes_it_where_it_pays():
     def chosen(x, weight, **options):
         made = fastconv.plan_conv2d(x, weight, padding=1, **options)
-        return made.algorithm, made.input_algorithm
+        return made.algorithm, made.input_algorithm, made.weight_algorithm
 
     for shape, F in [((1, 64, 56, 56), 64), ((16, 512, 7, 7), 512), ((1, 64, 224, 224), 64), ((1, 256, 28, 28), 256)]:
-        assert chosen(shape, (F, shape[1], 3, 3)) == ("winograd", "winograd")
-        assert chosen(shape, (F, shape[1], 3, 3), algorithm="direct") == ("direct", "direct")
-        assert chosen(shape, (F, shape[1], 3, 3), stride=2) == ("direct", "direct")
-    assert chosen((1, 512, 7, 7), (512, 512, 3, 3)) == ("direct", "direct")        # the filters cost more than they spare
+        assert chosen(shape, (F, shape[1], 3, 3)) == ("winograd",) * 3
+        assert chosen(shape, (F, shape[1], 3, 3), algorithm="direct") == ("direct",) * 3
+        assert chosen(shape, (F, shape[1], 3, 3), stride=2) == ("direct",) * 3
+    assert chosen((1, 512, 7, 7), (512, 512, 3, 3)) == ("direct",) * 3             # the filters cost more than they spare
     assert chosen((1, 3, 224, 224), (64, 3, 3, 3))[0] == "direct"
-    assert chosen((1, 64, 56, 56), (64, 64, 1, 1)) == ("direct", "direct")
+    assert chosen((1, 64, 56, 56), (64, 64, 1, 1)) == ("direct",) * 3
     assert "36 multiplications for 144" in str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1))
 
 
@@ -366,7 +431,7 @@ def test_other_kernels_are_refused(options, kernel):
 def test_the_workspace_is_bounded():
     for shape, F in [((1, 64, 56, 56), 64), ((1, 60_000, 9, 9), 32), ((1, 3, 5000, 5000), 8), ((64, 512, 7, 7), 2048), ((1, 8, 40, 100_000), 4096)]:
         made = fastconv.plan_conv2d(shape, (F, shape[1], 3, 3), padding=1, algorithm="winograd")
-        assert max(made.forward.workspace, made.to_input.workspace) <= 64 * 2 ** 20
+        assert made.workspace <= 64 * 2 ** 20
 
 
 PROGRAM = """
@@ -379,7 +444,7 @@ for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
         x[0, 0, 4, 4] = dout[0, 0, 4, 4] = np.nan
         options = {"padding": 1, "algorithm": "winograd"}
         assert_same(fastconv.conv2d, naive.conv2d, (x, weight), options, tolerance=tolerance)
-        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {**options, "need": (True, False, False)}, tolerance=tolerance)
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {**options, "need": (True, True, False)}, tolerance=tolerance)
 """
 
 

@@ -120,10 +120,9 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes
     computed = max(tile_rows(tiles, height), round_up(tiles, ROWS) if 0 < F % width <= lanes else 0)
-    v_step, m_step = _step(tiles * v_row, size), _step(computed * m_row, size)
+    v_step, m_step = step_of(tiles * v_row, size), step_of(computed * m_row, size)
     chunk = even(C, CHAIN)
-    pixels = np.arange((OUTPUTS * rows + 2) * W)
-    places = (pixels // W * (OUTPUTS * columns + 2) + pixels % W) * lanes
+    places = places_of(rows, columns, 2, W, lanes)
     pad = lanes
     group = ELEMENTS * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at = G * group if prepared else -1
@@ -140,7 +139,13 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
                  G * -(-F // width), G * group + (G * C * F * 9 if prepared else 0), room * size, raw_at, cost)
 
 
-def _step(elements: int, size: int) -> int:
+def places_of(rows: int, columns: int, edge: int, W: int, lanes: int) -> np.ndarray:
+    """Where each pixel of so many rows of W goes in a window, pixel W with them: it tells the window's pitch."""
+    pixels = np.arange(max((OUTPUTS * rows + edge) * W, W + 1))
+    return (pixels // max(1, W) * (OUTPUTS * columns + edge) + pixels % max(1, W)) * lanes
+
+
+def step_of(elements: int, size: int) -> int:
     """So many elements and more, an odd number of cache lines modulo a page: 36 streams that do not push each other out."""
     line, page = 64 // size, PAGE // size
     return round_up(elements, page) + line

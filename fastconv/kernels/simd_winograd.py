@@ -15,13 +15,14 @@ from .simd import I32, I64, Vector, _pointer
 from .simd_tiles import _accumulate
 from .tiles import VECTOR_BYTES
 
-INPUT, FILTER, FORWARD = 0, 1, 2             # which transform
+INPUT, FILTER, FORWARD, DOUT, WEIGHT = range(5)              # which transform: the last two are those of the gradient to the weights, F(3, 4)
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one tile and axis
 LINE = 64                                    # bytes of a cache line
 AHEAD = 4096                                 # bytes: the processor's own prefetchers stop at each page, and filters come from afar
 MATRICES = {
     INPUT: points.source(points.SQUARES), FILTER: points.kernel(3, points.SQUARES), FORWARD: points.result(OUTPUTS, points.SQUARES),
+    DOUT: points.kernel(OUTPUTS, points.SQUARES), WEIGHT: points.result(3, points.SQUARES),
 }
 
 
@@ -67,7 +68,7 @@ def _from_points(v, matrix, values):
 def _spread(kind, source, at, pitch, target, to, step):
     """target[to + (POINTS * i + j) * step + l] = (M d M^T)[i, j], d[r, s] = source[at + (r * pitch + s) * lanes + l], for every lane l.
 
-    kind: the integer literal INPUT or FILTER, M its matrix (POINTS, n). n x n vectors are read.
+    kind: the integer literal INPUT, FILTER or DOUT, M its matrix (POINTS, n). n x n vectors are read.
     """
     matrix, lanes = MATRICES[kind], VECTOR_BYTES // source.itemsize
     n = matrix.shape[1]
@@ -99,7 +100,7 @@ def _spread_intrinsic(typingctx, kind, source, at, pitch, target, to, step):
 def _collect(kind, source, at, step, target, to, pitch, rows, columns):
     """target[to + (r * pitch + s) * lanes + l] = (M m M^T)[r, s], m[i, j] = source[at + (POINTS * i + j) * step + l], for r < rows, s < columns.
 
-    kind: the integer literal FORWARD, M its matrix (n, POINTS). Returns whether any of all n x n results, of any lane, is not finite.
+    kind: the integer literal FORWARD or WEIGHT, M its matrix (n, POINTS). Returns whether any of all n x n results, of any lane, is not finite.
     """
     matrix, lanes, finite = MATRICES[kind], VECTOR_BYTES // source.itemsize, True
     for lane in range(lanes):

@@ -5,8 +5,9 @@
     M[e] = V[e] U[e], e < 36                                      36 products of (tiles x channels) and (channels x filters) matrices
     M, 36 numbers of a tile and a filter  -> 4x4 results          transform of the result, A^T m A
 
-One description serves the forward pass and the gradient to the input, which is the same with turned filters. A task is a block of filters of
-a block of tiles. Channels lie along the vectors of V, filters along those of U and M; V and M stay in L2.
+One description serves the forward pass and the gradient to the input, which is the same with turned filters; the gradient to the weights is
+in `winograd_weight`. A task is a block of filters of a block of tiles. Channels lie along the vectors of V, filters along those of U and M;
+V and M stay in L2.
 
 A NaN or inf in one pixel reaches all 16 results of its tile, and large numbers may overflow in between. So a tile with a result that is
 not finite is summed again directly: every NaN and inf stands where the loops have it.
@@ -19,7 +20,7 @@ from .direct import pack_panel, panel_width
 from .gemm import aligned
 from .jit import jit
 from .simd_tiles import RELU, turn_block
-from .simd_winograd import FILTER, FORWARD, INPUT, OUTPUTS, POINTS, collect, place_pixels, product_tile, spread
+from .simd_winograd import DOUT, FILTER, FORWARD, INPUT, OUTPUTS, POINTS, collect, place_pixels, product_tile, spread
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 
 TAPS = 9
@@ -92,6 +93,41 @@ def load_pixels(src, at, plane, pixels, valid, window, to, places):
 
 
 @jit
+def load_tiles(src, base, image, plane, channels, H, W, top, left, images, rows, columns, edge, window, places, V, row, step):
+    """Transformed tiles of so many images, rows and columns of tiles: V (36, tiles, channels), tiles `row` and matrices `step` elements apart.
+
+    Tile (n, i, j) reads 4 + edge pixels squared, from row top + 4 i and column left + 4 j of each channel's (H, W) on, zeros outside; images
+    and channels are `image` and `plane` elements apart. edge: 2 for pixels, 0 for gradients to results. Whole vectors of channels are written,
+    the last channel for those that are missing. window: room for all pixels of one image's tiles; places: where those of whole rows go in it.
+    """
+    lanes = VECTOR_BYTES // src.itemsize
+    high, pitch = OUTPUTS * rows + edge, OUTPUTS * columns + edge
+    h0, h1, w0, w1 = max(0, top), min(H, top + high), max(0, left), min(W, left + pitch)
+    start = ((h0 - top) * pitch + w0 - left) * lanes
+    whole = w1 - w0 == W and places[W] == pitch * lanes
+    if h1 - h0 < high or w1 - w0 < pitch:
+        window[:high * pitch * lanes] = 0
+    for c in range(0, channels, lanes):
+        valid = min(lanes, channels - c)
+        for n in range(images):
+            at = base + n * image + c * plane
+            if h0 < h1 and w0 < w1:
+                if whole:
+                    load_pixels(src, at + h0 * W, plane, (h1 - h0) * W, valid, window, start, places)
+                else:
+                    for h in range(h0, h1):
+                        load_pixels(src, at + h * W + w0, plane, w1 - w0, valid, window, start + (h - h0) * pitch * lanes, places)
+            to = c + n * rows * columns * row
+            for i in range(rows):
+                for j in range(columns):
+                    if edge:
+                        spread(INPUT, window, OUTPUTS * (i * pitch + j) * lanes, pitch, V, to, step)
+                    else:
+                        spread(DOUT, window, OUTPUTS * (i * pitch + j) * lanes, pitch, V, to, step)
+                    to += row
+
+
+@jit
 def multiply(tiles, height, vectors, keep, channels, V, at, v_row, U, u_at, M, m_at, m_row):
     """M[m_at + t * m_row:] (+)= the sum over the channels of V[at + t * v_row + c] * U[u_at + c * panel:]; some rows too many are written."""
     t = 0
@@ -153,30 +189,10 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         i0, t = t % row_blocks * rows, t // row_blocks
         g, n0 = t % G, t // G * images
         nn, ni, nj = min(images, N - n0), min(rows, tiles_h - i0), min(columns, tiles_w - j0)
-        count, pitch = nn * ni * nj, OUTPUTS * nj + 2
-        top, left = OUTPUTS * i0 + row0, OUTPUTS * j0 + column0
+        count, top, left = nn * ni * nj, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0
         if b != at_hand:
             at_hand = b
-            h0, h1 = max(0, top), min(H, top + OUTPUTS * ni + 2)
-            w0, w1 = max(0, left), min(W, left + pitch)
-            whole = w1 - w0 == W and nj == tiles_w
-            window[:] = 0
-            start = ((h0 - top) * pitch + w0 - left) * lanes
-            for c in range(0, C, lanes):
-                valid = min(lanes, C - c)
-                for n in range(nn):
-                    plane = (((n0 + n) * G + g) * C + c) * H * W
-                    if h0 < h1 and w0 < w1:
-                        if whole:
-                            load_pixels(src, plane + h0 * W, H * W, (h1 - h0) * W, valid, window, start, table)
-                        else:
-                            for h in range(h0, h1):
-                                load_pixels(src, plane + h * W + w0, H * W, w1 - w0, valid, window, start + (h - h0) * pitch * lanes, table)
-                    to = n * ni * nj * v_row + c
-                    for i in range(ni):
-                        for j in range(nj):
-                            spread(INPUT, window, OUTPUTS * (i * pitch + j) * lanes, pitch, V, to, v_step)
-                            to += v_row
+            load_tiles(src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, 2, window, table, V, v_row, v_step)
         nf = min(block, F - f0)
         for f in range(0, nf, width):        # U in the order in which it stands in memory
             panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * ELEMENTS * (C * width + panel_pad)

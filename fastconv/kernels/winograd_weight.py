@@ -1,0 +1,99 @@
+"""Winograd's gradient to the weights, F(3x3, 4x4): the gradients to 4x4 results are the filter, and the 3x3 taps what comes out.
+
+    tile of x, 6x6 pixels of a channel        -> V, 36 numbers    transform of the pixels, B^T d B
+    tile of dout, 4x4 gradients of a filter   -> Y, 36 numbers    transform of the gradients, G d G^T
+    M[e] = V[e]^T Y[e], e < 36                                    36 products of (channels x tiles) and (tiles x filters) matrices
+    M, 36 numbers of a channel and a filter   -> 3x3 taps         transform of the sums, A^T m A
+
+The sum over the tiles is within the products, so the last transform is done once for all tiles: 36 multiplications for 144 as in the forward
+pass. Channels lie along the vectors of V, filters along those of Y and M. Whether a result is finite is the caller's to look at.
+
+After: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. The transforms: see `points`.
+"""
+from __future__ import annotations
+
+from .direct import panel_width
+from .gemm import aligned
+from .jit import jit
+from .simd_tiles import KEEP, gather_tile, turn_block
+from .simd_winograd import OUTPUTS, WEIGHT, collect
+from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
+from .winograd import ELEMENTS, TAPS, load_tiles
+
+# The integers of a job, in this order.
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "first_block", "blocks", "parts",
+       "channels", "filters", "v_row", "v_step", "y_step", "m_step", "places", "dout_places")
+
+
+@jit
+def unpack_job(job):
+    """The integers of JOB: C and F of one group; images, rows, columns of a block of tiles; blocks of this round; channels and filters of a task."""
+    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
+            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25])
+
+
+@jit
+def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, rows):
+    """M[m_at + c * panel:] (+)= the sum over the tiles of V[at + t * v_row + c] * Y[y_at + t * panel:]; some channels too many are written.
+
+    rows: the numbers 0, 1, 2, ... of a register tile's rows.
+    """
+    c, one = 0, panel < VECTORS * VECTOR_BYTES // V.itemsize
+    while c < channels:
+        left, v_at, to = channels - c, at + c, m_at + c * panel
+        if one:
+            gather_tile(ROWS, 1, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            c += ROWS
+        elif left > ROWS_HALF:
+            gather_tile(ROWS, VECTORS, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            c += ROWS
+        elif left > ROWS_SMALL:
+            gather_tile(ROWS_HALF, VECTORS, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            c += ROWS_HALF
+        else:
+            gather_tile(ROWS_SMALL, VECTORS, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            c += ROWS_SMALL
+
+
+@jit
+def weights(first, last, src, weight, dst, bias, residual, job, table):
+    """Tasks: a block of filters and a block of channels of one group, over one part of the round's blocks of tiles; channels go fastest.
+
+    src: x; weight: dout; dst: (parts, G * F, C, 3, 3). table: the integers 0, 1, ... of a register tile's rows; from `places` and
+    `dout_places` on, where the pixels of whole rows of x and of dout go in a window.
+    """
+    (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, first_block, blocks, parts, channels, filters, v_row, v_step,
+     y_step, m_step, places, dout_places) = unpack_job(job)
+    lanes = VECTOR_BYTES // src.itemsize
+    width = VECTORS * lanes
+    c_blocks, f_blocks, row_blocks, column_blocks = -(-C // channels), -(-F // filters), -(-tiles_h // rows), -(-tiles_w // columns)
+    panels = -(-filters // width)
+    window = aligned((OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes, src)
+    V, Y, M = aligned(ELEMENTS * v_step + ROWS, src), aligned(panels * ELEMENTS * y_step, src), aligned(panels * ELEMENTS * m_step, src)
+    line = aligned((channels * TAPS + lanes) * lanes, src)
+    V[:] = 0                                 # only so that no forgotten denormal slows the products down
+    for task in range(first, last):
+        c0, t = task % c_blocks * channels, task // c_blocks
+        f0, t = t % f_blocks * filters, t // f_blocks
+        g, part = t % G, t // G
+        nc, nf = min(channels, C - c0), min(filters, F - f0)
+        begin, end = first_block + part * blocks // parts, first_block + (part + 1) * blocks // parts
+        for b in range(begin, end):
+            j0, t = b % column_blocks * columns, b // column_blocks
+            i0, n0 = t % row_blocks * rows, t // row_blocks * images
+            nn, ni, nj = min(images, N - n0), min(rows, tiles_h - i0), min(columns, tiles_w - j0)
+            load_tiles(src, ((n0 * G + g) * C + c0) * H * W, G * C * H * W, H * W, nc, H, W, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0, nn, ni, nj,
+                       2, window, table[places:], V, v_row, v_step)
+            for f in range(0, nf, width):
+                panel, q = panel_width(nf - f, lanes), f // width * ELEMENTS
+                load_tiles(weight, ((n0 * G + g) * F + f0 + f) * OH * OW, G * F * OH * OW, OH * OW, min(panel, nf - f), OH, OW, OUTPUTS * i0,
+                           OUTPUTS * j0, nn, ni, nj, 0, window, table[dout_places:], Y[q * y_step:], panel, y_step)
+                for e in range(ELEMENTS):
+                    multiply(nc, panel, KEEP if b > begin else 0, nn * ni * nj, V, e * v_step, v_row, Y, (q + e) * y_step, M, (q + e) * m_step, table)
+        for f in range(0, nf, lanes):
+            panel, valid = panel_width(nf - f // width * width, lanes), min(lanes, nf - f)
+            for c in range(nc):
+                collect(WEIGHT, M, f // width * ELEMENTS * m_step + c * panel + f % width, m_step, line, c * TAPS * lanes, 3, 3, 3)
+            place = (((part * G + g) * F + f0 + f) * C + c0) * TAPS
+            for p in range(0, nc * TAPS, lanes):
+                turn_block(min(lanes, nc * TAPS - p), valid, 0, line, p * lanes, lanes, bias, -1, residual, -1, dst, place + p, C * TAPS)
