@@ -22,7 +22,7 @@ from fastconv.report.measure import Case, Failure, Result, crop, measure
 from fastconv.report.page import render
 from fastconv.report.photo import pixels
 
-SMALL = {"cs231n": ("naive_conv", "naive_pool", "gradient_bn"), "vgg16": (), "resnet50": (), "mobilenetv2": ()}
+SMALL = {"cs231n": ("naive_conv", "naive_pool", "gradient_bn", "spatial_grad_bn"), "vgg16": (), "resnet50": (), "mobilenetv2": ()}
 BY_NAME = {operation.name: operation for operation in operations.OPERATIONS}
 
 
