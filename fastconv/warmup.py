@@ -23,6 +23,7 @@ from .kernels.burst import burst
 from .kernels.jit import name_of
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+PARAMETERS = ["first", "last", "src", "weight", "dst", "bias", "residual", "job", "table"]     # of the shared signature
 
 
 class Step(NamedTuple):
@@ -46,7 +47,7 @@ def engine() -> list[Any]:
     for module in (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(kernels.__path__)):
         for value in vars(module).values():
             function = getattr(value, "py_func", None)
-            if function is not None and function.__module__ == module.__name__ and list(inspect.signature(function).parameters)[:2] == ["first", "last"]:
+            if function is not None and function.__module__ == module.__name__ and list(inspect.signature(function).parameters) == PARAMETERS:
                 found.append(value)
     return found
 
