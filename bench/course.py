@@ -49,16 +49,20 @@ def col2im_taps(dpatches: np.ndarray, dxpad: np.ndarray, stride: int) -> None:
 
 
 def conv_backward(
-    dout: np.ndarray, x: np.ndarray, w: np.ndarray, patches: np.ndarray, stride: int, pad: int, col2im: Callable[..., None] = col2im_loop
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """dout (N, F, OH, OW) and the forward's patches -> dx, dw, db."""
+    dout: np.ndarray, x: np.ndarray, w: np.ndarray, patches: np.ndarray, stride: int, pad: int, col2im: Callable[..., None] = col2im_loop,
+    need_dx: bool = True,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """dout (N, F, OH, OW) and the forward's patches -> dx, dw, db; None for a dx that is not needed."""
     N, C, H, W = x.shape
     F, _, KH, KW = w.shape
     dy = dout.swapaxes(0, 1).reshape(F, -1)  # (F, N*OH*OW)
+    dw, db = (dy @ patches.T).reshape(w.shape), dout.sum(axis=(0, 2, 3))
+    if not need_dx:
+        return None, dw, db
     dpatches = (w.reshape(F, -1).T @ dy).reshape(C, KH, KW, N, *dout.shape[2:])
     dxpad = np.zeros((N, C, H + 2 * pad, W + 2 * pad), dpatches.dtype)
     col2im(dpatches, dxpad, stride)
-    return dxpad[:, :, pad : pad + H, pad : pad + W], (dy @ patches.T).reshape(w.shape), dout.sum(axis=(0, 2, 3))
+    return dxpad[:, :, pad : pad + H, pad : pad + W], dw, db
 
 
 def max_pool_forward(x: np.ndarray, size: int) -> np.ndarray:

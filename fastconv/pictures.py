@@ -1,13 +1,13 @@
 """Pictures on disk: PNG and JPEG in, arrays out, and back. A file is written whole or not at all. Needs Pillow (extra `examples`)."""
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from .files import replacing
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 QUALITY = 92                                 # of JPEG
@@ -78,21 +78,7 @@ def write(image: Image.Image, path: Path) -> None:
     """Write the picture in the format that the name ends in: into a file beside it first, which then takes its place."""
     kind = format_of(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise BadPicture(f"cannot write to {path.parent}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             image.save(file, kind, **({"quality": QUALITY} if kind == "JPEG" else {}))
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
     except OSError as error:
-        os.unlink(name)
         raise BadPicture(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def _umask() -> int:
-    """What permissions new files of this user lack: a temporary file lacks more."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

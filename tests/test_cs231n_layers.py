@@ -58,6 +58,20 @@ def test_affine_promotes_and_takes_any_layout():
     assert out.shape == (0, 5)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-13)])
+def test_large_affine_layers_against_truth_in_float64(dtype, tolerance):
+    """As a convolution: more than 2**18 terms. NaN stays in its row."""
+    x, w, b, dout = (normal(*shape).astype(dtype) for shape in ((17, 30, 31), (930, 33), (1, 33), (17, 33)))
+    out, cache = layers.affine_forward(x, w, b)
+    wide, w64, dout64 = x.astype(np.float64).reshape(17, 930), w.astype(np.float64), dout.astype(np.float64)
+    assert_same(out, (wide @ w64 + b).astype(dtype), tolerance=tolerance)
+    truth = (dout64 @ w64.T).reshape(x.shape).astype(dtype), (wide.T @ dout64).astype(dtype), dout64.sum(axis=0)[None].astype(dtype)
+    assert_same(layers.affine_backward(dout, cache), truth, tolerance=tolerance)
+    assert_same(layers.affine_forward(np.asfortranarray(x)[::-1], np.asfortranarray(w), b)[0][::-1], out, tolerance=tolerance)
+    x[3, 2, 1] = np.nan
+    assert np.isnan(layers.affine_forward(x, w, b)[0]).any(axis=1).nonzero()[0].tolist() == [3]
+
+
 def test_affine_refuses_weights_of_another_size():
     with pytest.raises(ValueError, match="rows of w"):
         layers.affine_forward(normal(4, 6), normal(8, 3), np.zeros(3))

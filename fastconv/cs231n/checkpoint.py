@@ -4,14 +4,14 @@ The arrays are members of the file; everything else is one JSON text, in which a
 back bit for bit.
 """
 
-import contextlib
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..files import replacing
 
 __all__ = ["load", "save"]
 
@@ -23,16 +23,8 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     path, arrays = Path(path), []
     text = json.dumps(_packed(state, arrays))
     members = {str(n): array for n, array in enumerate(arrays)}
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(new, "xb") as file:
-            np.savez(file, **{TREE: np.frombuffer(text.encode(), np.uint8)}, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
+    with replacing(path) as file:
+        np.savez(file, **{TREE: np.frombuffer(text.encode(), np.uint8)}, **members)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Solver:
     num_train_samples (1000), num_val_samples (None): how many examples accuracies are measured on; None: all.
     checkpoint_name (None): save to checkpoint_name + '_epoch_E.npz' whenever accuracies are measured. Such a file is written whole or
         not at all, and reading it runs no code. `resume` goes on from it as if nothing had happened.
-    print_every (10): steps between two printed losses. verbose (True): print at all, and show a bar in a terminal.
+    print_every (10): steps between two printed losses; 0: none. verbose (True): print at all, and show a bar in a terminal.
 
     Attributes after `train`: loss_history, one number a step; train_acc_history and val_acc_history, after the first step, each epoch
     and the last step; epoch; best_val_acc and best_params, which are the model's params then.
@@ -81,7 +81,7 @@ class Solver:
                 show(f"epoch {self.epoch + 1}, validation accuracy {self.val_acc_history[-1]:.3f}" if self.val_acc_history else "epoch 1")
                 self._step()
                 self._steps_done += 1
-                if self.verbose and t % self.print_every == 0:
+                if self.verbose and self.print_every and t % self.print_every == 0:
                     print(f"(Iteration {t + 1} / {steps}) loss: {self.loss_history[-1]:f}")
                 epoch_ends = (t + 1) % steps_per_epoch == 0
                 if epoch_ends:
@@ -111,12 +111,17 @@ class Solver:
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
         if self.verbose:
-            print(f"(Epoch {self.epoch} / {self.num_epochs}) train acc: {train_acc:f}; val_acc: {val_acc:f}")
+            self._report()
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
             self.best_params = {name: w.copy() for name, w in self.model.params.items()}
             self._best_bn_params = copy.deepcopy(getattr(self.model, "bn_params", []))
         self._save_checkpoint()
+
+    def _report(self) -> None:
+        """Print the last accuracies."""
+        train_acc, val_acc = self.train_acc_history[-1], self.val_acc_history[-1]
+        print(f"(Epoch {self.epoch} / {self.num_epochs}) train acc: {train_acc:f}; val_acc: {val_acc:f}")
 
     def check_accuracy(self, X: np.ndarray, y: np.ndarray, num_samples: int | None = None, batch_size: int = 100) -> float:
         """The share of X whose highest score is that of its label in y; of num_samples examples drawn with replacement, if there are more.
@@ -136,6 +141,10 @@ class Solver:
         path = f"{self.checkpoint_name}_epoch_{self.epoch}.npz"
         if self.verbose:
             print(f'Saving checkpoint to "{path}"')
+        self.save_checkpoint(path)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write what `resume` needs to path, whole or not at all."""
         state = {name: getattr(self, name) for name in (*SETTINGS, *HISTORIES, "epoch", "best_val_acc", "best_params", "optim_configs")}
         state |= {
             "model": type(self.model).__name__,

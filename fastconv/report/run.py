@@ -1,8 +1,6 @@
 """The whole report: which cases, within which time, and the two files that come out."""
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import runtime
+from ..files import replacing
 from .measure import Case, Failure, Result, measure, prepare
 from .operations import Operation, layers
 from .peaks import Peaks
@@ -92,27 +91,9 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
 
     found = report.as_dict()
     texts = {folder / "report.html": render(found), folder / "report.json": json.dumps(found, indent=1) + "\n"}
+    folder.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
-        _replace(path, text)
+        with replacing(path) as file:
+            file.write(text.encode())
     page, data = texts
     return page, data
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write to a temporary file in the same folder, then rename it: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
