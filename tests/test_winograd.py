@@ -401,8 +401,9 @@ def test_auto_takes_it_where_it_pays():
         assert chosen(shape, (F, shape[1], 3, 3)) == ("winograd",) * 3
         assert chosen(shape, (F, shape[1], 3, 3), algorithm="direct") == ("direct",) * 3
         assert chosen(shape, (F, shape[1], 3, 3), stride=2) == ("direct",) * 3
-    assert chosen((1, 512, 7, 7), (512, 512, 3, 3)) == ("direct",) * 3             # the filters cost more than they spare
-    assert chosen((1, 3, 224, 224), (64, 3, 3, 3))[0] == "direct"
+    assert chosen((1, 512, 7, 7), (512, 512, 3, 3)) == ("direct", "direct", "winograd")      # the filters cost more than they spare
+    assert chosen((1, 3, 224, 224), (64, 3, 3, 3)) == ("direct",) * 3
+    assert chosen((16, 3, 200, 200), (2, 3, 3, 3)) == ("direct",) * 3              # few channels, few filters
     assert chosen((1, 64, 56, 56), (64, 64, 1, 1)) == ("direct",) * 3
     assert "36 multiplications for 144" in str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1))
 
