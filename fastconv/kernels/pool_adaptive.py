@@ -11,12 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
-from .rows import sum_strided
+from .rows import copy_strided
+from .softmax import sum_of
 
 HEAD = 12                                    # sizes before the windows in job
 NARROW = 32                                  # columns of a window up to which its rows are combined first
 DEEP = 256                                   # rows added in one chain
-LANES = 64                                   # chains of the maximum of a wide window
+LANES, FEW = 64, 16                          # chains of the maximum of a wide window, and of a short one
 
 
 @jit
@@ -42,6 +43,10 @@ def windows_of(job):
 def adaptive_average(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y."""
     units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    if D * H == 1 and OW == 1:               # one window a plane
+        for u in range(first * count, min(units, last * count)):
+            dst[u] = sum_of(src[u * W:(u + 1) * W]) / W
+        return
     d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
     line = np.empty(min(W, NARROW * size), src.dtype)
     for u in range(first * count, min(units, last * count)):
@@ -75,7 +80,8 @@ def adaptive_average(first, last, src, weight, dst, bias, residual, job, table):
                 wide, total = w_to[ow] - w_from[ow], np.float64(0)
                 for d in range(d0, d1):
                     for h in range(h0, h1):
-                        total += sum_strided(src, ((plane * D + d) * H + h) * W + w_from[ow], 1, wide)
+                        at = ((plane * D + d) * H + h) * W + w_from[ow]
+                        total += sum_of(src[at:at + wide])
                 dst[row * OW + ow] = total / (deep * wide)
 
 
@@ -103,6 +109,12 @@ def adaptive_average_backward(first, last, src, weight, dst, bias, residual, job
     """src: dout, dst: dx. size: rows of a unit, blocks: units of a plane's rows, job[10]: columns of a unit, job[11]: units of a row."""
     units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
     columns, c_blocks = job[10], job[11]
+    if D * H == 1 and OW == 1 and c_blocks == 1:         # one window a plane
+        for u in range(first * count, min(units, last * count)):
+            share, dx = src[u] / src.dtype.type(W), dst[u * W:(u + 1) * W]
+            for i in range(W):
+                dx[i] = share
+        return
     d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
     for u in range(first * count, min(units, last * count)):
         c0, band, plane = u % c_blocks * columns, u // c_blocks % blocks, u // c_blocks // blocks
@@ -114,7 +126,7 @@ def adaptive_average_backward(first, last, src, weight, dst, bias, residual, job
             oh0, oh1 = holding(h_from, h_to, r % H)
             at = (plane * D * H + r) * W
             if before == (od0, od1, oh0, oh1):           # a row like the one above
-                dst[at + c0:at + c1] = dst[at - W + c0:at - W + c1]
+                copy_strided(dst, at - W + c0, 1, dst, at + c0, c1 - c0)
                 continue
             before = (od0, od1, oh0, oh1)
             for od in range(od0, od1):
@@ -145,15 +157,28 @@ def larger(value, best):
 def largest(x, best, chains):
     """The largest of best and the elements of x; NaN if there is one. chains: LANES elements to work in."""
     done = 0
-    if x.size >= 2 * LANES:
+    if x.size >= 4 * LANES:
         chains[:] = best
         done = x.size // LANES * LANES
         for i in range(0, done, LANES):
             part = x[i:i + LANES]
             for j in range(LANES):
                 chains[j] = part[j] if larger(part[j], chains[j]) else chains[j]
-        for j in range(LANES):
+        for j in range(LANES // 2):
+            chains[j] = chains[j + LANES // 2] if larger(chains[j + LANES // 2], chains[j]) else chains[j]
+        for j in range(FEW):
+            chains[j] = chains[j + FEW] if larger(chains[j + FEW], chains[j]) else chains[j]
+        for j in range(FEW):
             best = chains[j] if larger(chains[j], best) else best
+    elif x.size >= 2 * FEW:
+        few, done = chains[:FEW], x.size // FEW * FEW
+        few[:] = best
+        for i in range(0, done, FEW):
+            part = x[i:i + FEW]
+            for j in range(FEW):
+                few[j] = part[j] if larger(part[j], few[j]) else few[j]
+        for j in range(FEW):
+            best = few[j] if larger(few[j], best) else best
     rest = x[done:]
     for i in range(rest.size):
         best = rest[i] if larger(rest[i], best) else best
@@ -230,6 +255,11 @@ def maximum_row(src, plane, od, oh, ow0, ow1, job, line, line_rows, chains, best
 def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y. table: the indices, written too, or empty."""
     units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    if D * H == 1 and OW == 1 and not table.size:
+        chains = np.empty(LANES, src.dtype)
+        for u in range(first * count, min(units, last * count)):
+            dst[u] = largest(src[u * W:(u + 1) * W], src[u * W], chains)
+        return
     room = min(W, NARROW * size)
     line, rows, chains = np.empty(room, src.dtype), np.empty(room, np.int32), np.empty(LANES, src.dtype)
     for u in range(first * count, min(units, last * count)):
@@ -243,11 +273,11 @@ def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
 def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, weight: dout, dst: dx. table: the forward's indices, or empty: then they are found again.
 
-    size: elements of a unit, blocks: units of a plane.
+    size: elements of a unit, blocks: units of a plane. One of the indices that are no place in the plane is left in job[11].
     """
     units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
     d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
-    known = table.size > 0
+    known, outputs = table.size > 0, OD * OH * OW
     room = 0 if known else OW
     best, found, chains = np.empty(room, src.dtype), np.empty(room, np.int64), np.empty(LANES, src.dtype)
     line, rows = np.empty(0 if known else W, src.dtype), np.empty(0 if known else W, np.int32)
@@ -256,16 +286,21 @@ def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job
         e1 = min(D * H * W, e0 + size)
         dx = dst[plane * D * H * W:(plane + 1) * D * H * W]
         dx[e0:e1] = 0
+        if known:
+            where, douts = table[plane * outputs:(plane + 1) * outputs], weight[plane * outputs:(plane + 1) * outputs]
+            for o in range(outputs):
+                if e0 <= where[o] < e1:
+                    dx[where[o]] += douts[o]
+                elif where[o] < 0 or where[o] >= D * H * W:
+                    job[11] = where[o]
+            continue
         for od in range(OD):
             for oh in range(OH):
                 at = ((plane * OD + od) * OH + oh) * OW
-                where, douts = found, weight[at:at + OW]
-                if known:
-                    where = table[at:at + OW]
-                elif (d_from[od] * H + h_from[oh]) * W >= e1 or ((d_to[od] - 1) * H + h_to[oh]) * W <= e0:
+                douts = weight[at:at + OW]
+                if (d_from[od] * H + h_from[oh]) * W >= e1 or ((d_to[od] - 1) * H + h_to[oh]) * W <= e0:
                     continue
-                else:
-                    maximum_row(src, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
+                maximum_row(src, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
                 for ow in range(OW):
-                    if e0 <= where[ow] < e1:
-                        dx[where[ow]] += douts[ow]
+                    if e0 <= found[ow] < e1:
+                        dx[found[ow]] += douts[ow]

@@ -13,7 +13,7 @@ import numpy as np
 from .. import check
 from ..kernels import pool_adaptive as kernels
 from ..kernels.tasks import run_tasks
-from .planes import NO_INDICES, NOTHING, checked, checked_dout, checked_indices, outputs_of
+from .planes import NO_INDICES, NOTHING, checked, checked_dout, integers, outputs_of
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_avg_pool3d",
@@ -148,10 +148,12 @@ def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, 
     dtype, working, plan = _checked(x, output_size, nd, "maximum")
     check.flag("return_indices", return_indices)
     checked_dout(dout, x, plan.y_shape)
-    known = NO_INDICES if indices is None else checked_indices(indices, plan.y_shape, math.prod(x.shape[x.ndim - nd:]), 0)
-    dx, nothing = np.empty(x.shape, working), NOTHING[working]
+    known = NO_INDICES if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
+    dx, nothing, job = np.empty(x.shape, working), NOTHING[working], plan.job.copy()
     run_tasks(kernels.adaptive_maximum_backward, plan.tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
-              check.native(dout, working).reshape(-1), dx.reshape(-1), nothing, nothing, plan.job, known)
+              check.native(dout, working).reshape(-1), dx.reshape(-1), nothing, nothing, job, known)
+    if job[11]:
+        raise ValueError(f"indices hold {job[11]}; wanted: places in a plane of {math.prod(x.shape[x.ndim - nd:])} elements")
     return check.deliver(dx, None, dtype)
 
 

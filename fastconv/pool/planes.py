@@ -36,14 +36,6 @@ def integers(indices: Any, shape: tuple[int, ...], why: str) -> np.ndarray:
     return check.native(indices, NO_INDICES.dtype).reshape(-1)
 
 
-def checked_indices(indices: Any, shape: tuple[int, ...], size: int, least: int) -> np.ndarray:
-    """As `integers`, and each is a place in a plane of `size` elements."""
-    known = integers(indices, shape, "the shape of the forward's result")
-    if known.size and (known.min() < least or known.max() >= size):
-        raise ValueError(f"indices go from {known.min()} to {known.max()}; wanted: places in a plane of {size} elements")
-    return known
-
-
 def outputs_of(out: Any, return_indices: bool, shape: tuple[int, ...], dtype: np.dtype, x: np.ndarray,
                ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
     """What was given for y, what for the indices, and the array that the indices go to: empty where they are not wanted."""
