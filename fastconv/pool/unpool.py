@@ -9,6 +9,7 @@ import numpy as np
 from .. import check
 from ..kernels import pool_unpool as kernels
 from ..kernels.tasks import run_tasks
+from ..runtime import get_num_threads
 from .planes import NOTHING, checked, checked_dout, integers
 
 __all__ = ["max_unpool1d", "max_unpool1d_backward", "max_unpool2d", "max_unpool2d_backward", "max_unpool3d", "max_unpool3d_backward"]
@@ -68,7 +69,8 @@ def _unpool(x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, o
     y = check.target(given, shape, working)
     n, size, planes = math.prod(x.shape[-nd:]), math.prod(shape[-nd:]), math.prod(x.shape[:-nd])
     if y.size:
-        parts = max(1, min(-(-4 // planes), size // (4 * TASK)))     # each looks at all indices of its planes
+        # Each part looks at all indices of its planes; that shows in no bit, so there are no more than threads want.
+        parts = max(1, min(get_num_threads() // planes, size // (4 * TASK)))
         count = max(1, TASK // max(n, size // parts))
         job = np.array([n, size, count, planes, parts, 0], np.int64)
         _run(kernels.unpool, -(-planes // count) * parts, check.native(x, working), y, job, places)
