@@ -224,7 +224,7 @@ def max_backward_pairs(first, last, src, weight, dst, bias, residual, job, table
 def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, weight: x; table: the forward's indices, or empty: then the maxima are found again.
 
-    Units: bands of rows (d, h) of each volume of dx.
+    residual: one element, set where an index is no place of a volume and not -1. Units: bands of rows (d, h) of each volume of dx.
     """
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, variant = blocks(job)
@@ -235,8 +235,9 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
         at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
-        dx, lo, hi = dst[at:at + D * H * W], row0 * W, row1 * W
-        dx[lo:hi] = 0
+        lo, length = row0 * W, np.uint64((row1 - row0) * W)
+        dx = dst[at + lo:at + row1 * W]
+        dx[:] = 0
         od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
         oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
         for od in range(od0, od1):
@@ -246,6 +247,8 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
                     find(variant, weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, 0, OW, bias[0])
                 dout, places = src[row:row + OW], table[row:row + OW] if known else where[:OW]
                 for ow in range(OW):
-                    place = places[ow]
-                    if lo <= place < hi:
+                    place = np.uint64(places[ow] - lo)               # unsigned: Numba has nothing to wrap around
+                    if place < length:
                         dx[place] += dout[ow]
+                    elif known and np.uint64(places[ow] + 1) > np.uint64(D * H * W):
+                        residual[0] = 1

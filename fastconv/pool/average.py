@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import pool_average as kernels
 from ..kernels.tasks import run_tasks
 from .window import EMPTY, NO_TABLE, Window, window_of
@@ -101,7 +101,7 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
     check.common_dtype((("x", x), ("dout", dout)))
     check.shape_of("dout", dout, window.shape_like(x), "the shape of the forward's result")
-    dx = np.empty(x.shape, window.working)
+    dx = recycling.empty(x.shape, window.working)
     if not dout.size:
         dx[...] = 0
     elif dx.size:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import pool_max as kernels
 from ..kernels.tasks import run_tasks
+from .planes import integers
 from .window import NO_TABLE, Window, window_of
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
@@ -149,33 +150,24 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     if window.dtype.kind == "f":
         check.common_dtype((("x", x), ("dout", dout)))
     working = check.working_dtype(dtype)
-    known = NO_TABLE if indices is None else _known(indices, shape, window)
-    dx = np.empty(x.shape, working)
+    known = NO_TABLE if indices is None else integers(indices, shape, "the shape of the forward's result")
+    dx = recycling.empty(x.shape, working)
     if not dout.size:
         dx[...] = 0
     elif dx.size:
         xs = check.native(x, window.working)
         if indices is None and window.dtype.kind != "f":
-            known = np.empty(shape, INDEX)
-            _forward(window, xs, np.empty(shape, window.working), known)
+            known = recycling.empty(shape, INDEX)
+            _forward(window, xs, recycling.empty(shape, window.working), known)
         lowest = _lowest(working)
         kernel, tasks, job = _backward_plan(window, known.size > 0)
+        bad = np.zeros(1, working)
         run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
-                  dx.reshape(-1), lowest, lowest[:0], job, known.reshape(-1))
+                  dx.reshape(-1), lowest, bad, job, known.reshape(-1))
+        if bad[0]:
+            place = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
+            raise ValueError(f"indices go from {known.min()} to {known.max()}; wanted: places {place} = {np.prod(window.x_shape[2:])}, or -1")
     return check.deliver(dx, None, dtype)
-
-
-def _known(indices: Any, shape: tuple[int, ...], window: Window) -> np.ndarray:
-    """The indices of the forward, checked."""
-    if not isinstance(indices, np.ndarray) or isinstance(indices, np.ma.MaskedArray) or indices.dtype.kind not in "iu":
-        came = f"has dtype {indices.dtype}" if isinstance(indices, np.ndarray) else f"is a {type(indices).__name__}"
-        raise TypeError(f"indices {came}; wanted: the integers that max_pool{window.nd}d(..., return_indices=True) gave")
-    check.shape_of("indices", indices, shape, "the shape of the forward's result")
-    sizes = window.x_shape[2:]
-    if indices.size and (indices.min() < -1 or indices.max() >= np.prod(sizes)):
-        place = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[window.nd]
-        raise ValueError(f"indices go from {indices.min()} to {indices.max()}; wanted: places {place} = {np.prod(sizes)}, or -1")
-    return check.native(indices, INDEX)
 
 
 @functools.cache
