@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import check
+from . import check, recycling
 from .kernels import activation as kernels
 from .kernels import dropout as drops
 from .kernels import softmax as rows
@@ -130,7 +130,7 @@ def dropout(x: np.ndarray, p: float = 0.5, training: bool = True, *, generator: 
     check.flag("return_mask", return_mask)
     given = check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
-    mask = np.empty(x.shape, working) if return_mask else NOTHING[working]
+    mask = recycling.empty(x.shape, working) if return_mask else NOTHING[working]
     if training and p > 0:
         if not isinstance(generator, np.random.Generator):
             came = "None" if generator is None else f"a {type(generator).__name__}"
@@ -160,7 +160,7 @@ def dropout_backward(dout: np.ndarray, x: np.ndarray, p: float = 0.5, training: 
     if mask is None:
         raise TypeError("mask is None; wanted: the mask that dropout(..., return_mask=True) returned")
     _checked_like("mask", mask, x)
-    dx = np.empty(x.shape, working)
+    dx = recycling.empty(x.shape, working)
     _run(drops.dropout_backward, check.native(mask, working), check.native(dout, working), dx, NOTHING[working])
     return check.deliver(dx, None, dtype)
 
@@ -212,7 +212,7 @@ def _backward(kernel: Any, dout: Any, x: Any, y: Any = None, slope: float | None
     if y is not None:
         _checked_like("y", y, x)
         x, slope = y, 1.0
-    dx = np.empty(x.shape, working)
+    dx = recycling.empty(x.shape, working)
     _run(kernel, check.native(x, working), check.native(dout, working), dx, _slope(slope, working))
     return check.deliver(dx, None, dtype)
 
@@ -231,11 +231,11 @@ def _softmax_backward(dout: Any, x: Any, dim: Any, y: Any, log: int) -> np.ndarr
     sums = _sums(x.shape, _axis(dim, x), log)
     _checked_like("dout", dout, x)
     if y is None:
-        y = np.empty(x.shape, working)
+        y = recycling.empty(x.shape, working)
         _run_sums(rows.softmax_rows, rows.softmax_columns, sums, check.native(x, working), NOTHING[working], y)
     else:
         _checked_like("y", y, x)
-    dx = np.empty(x.shape, working)
+    dx = recycling.empty(x.shape, working)
     _run_sums(rows.softmax_rows_backward, rows.softmax_columns_backward, sums, check.native(y, working), check.native(dout, working), dx)
     return check.deliver(dx, None, dtype)
 

@@ -19,6 +19,7 @@ VARIABLE = "FASTCONV_RECYCLE_MIB"
 DEFAULT = 256                                # MiB
 MIB = 2 ** 20
 LEAST = 8 * MIB                              # of smaller arrays malloc keeps the memory itself
+FEW = LEAST // 16                            # elements that are less than that in any dtype
 WASTE = 1.25                                 # memory serves results of its own size, or up to so many times smaller
 ALIGN = 64                                   # a cache line, and the longest vector
 
@@ -50,6 +51,8 @@ def kept() -> int:
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """As np.empty: an array of this shape and dtype, its contents whatever stood there."""
+    if math.prod(shape) < FEW:
+        return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < LEAST or nbytes > kept():

@@ -58,12 +58,25 @@ def test_results_of_every_kind_come_out_of_kept_memory():
         lambda: fastconv.max_pool2d(x, 1),
         lambda: fastconv.avg_pool2d(x, 1),
         lambda: fastconv.batch_norm(x, None, None),
+        lambda: fastconv.max_pool2d_backward(x, x, 1),
+        lambda: fastconv.avg_pool2d_backward(x, x, 1),
+        lambda: fastconv.lp_pool2d_backward(x, x, 1, 1),
+        lambda: fastconv.adaptive_avg_pool2d_backward(x, x, None),
+        lambda: fastconv.adaptive_max_pool2d_backward(x, x, None),
+        lambda: fastconv.max_unpool2d_backward(x, x, np.zeros(x.shape, np.int64), 1),
+        lambda: fastconv.batch_norm_backward(x, x, None, None)[0],
+        lambda: fastconv.layer_norm_backward(x, x, x.shape[2:])[0],
+        lambda: fastconv.local_response_norm_backward(x, x, 1),
+        lambda: fastconv.relu_backward(x, x),
+        lambda: fastconv.softmax_backward(x, x, 1, y=x),
+        lambda: fastconv.dropout_backward(x, x, mask=x),
     ]
     where = place(large(shape=x.shape))
     for call in calls:
         y = call()
         assert place(y) == where
         del y
+        gc.collect()                         # what has just been compiled may leave cycles that hold it
 
 
 @pytest.mark.parametrize("view", [

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import norm as kernels
 from . import layout
 from .passes import BY_COLUMNS, BY_SEGMENTS, Passes, backward, forward
@@ -71,7 +71,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     table = call.table(plan, running_mean, running_var, weight, bias)
     if given:
         table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = mean, invstd
-    dx = np.empty(x.shape, call.working) if wants[0] else None
+    dx = recycling.empty(x.shape, call.working) if wants[0] else None
     if x.size:
         backward(passes, plan, check.native(dout, call.working), call.x, dx, table, wants[1] or wants[2])
     else:

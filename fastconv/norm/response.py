@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import response as kernels
 from ..kernels.tasks import run_tasks
 
@@ -42,7 +42,7 @@ def local_response_norm_backward(dout: np.ndarray, x: np.ndarray, size: int, alp
     check.array("dout", dout, f"of the shape of x, {x.shape}", (x.ndim,))
     check.common_dtype((("x", x), ("dout", dout)))
     check.shape_of("dout", dout, x.shape, "the shape of x")
-    dx, nothing = np.empty(x.shape, working), NOTHING[working]
+    dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
     run_tasks(kernels.response_backward, tasks, 32 * dx.nbytes, check.native(x, working).reshape(-1), check.native(dout, working).reshape(-1),
               dx.reshape(-1), numbers, nothing, job, NO_TABLE)
     return check.deliver(dx, None, dtype)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from . import layout
 from .passes import NOTHING, run
 
@@ -54,7 +54,7 @@ def backward(plan: layout.Layout, dout: np.ndarray, x: np.ndarray, S: int, weigh
         stats = table[plan.stats:plan.stats + 2 * plan.keys].reshape(2, plan.keys)
         stats[0], stats[1] = (np.ravel(value) for value in given)
     gradients = table[plan.gradients:plan.gradients + 2 * plan.C].reshape(2, plan.C)
-    dx = np.empty(x.shape, x.dtype)
+    dx = recycling.empty(x.shape, x.dtype)
     if x.size:
         none = NOTHING[x.dtype]
         run(plan.steps, 24.0 * plan.nbytes, x.reshape(-1), dout.reshape(-1), dx.reshape(-1), _columns(plan, weight, S, x.dtype, 1.0), none,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import pool_adaptive as kernels
 from ..kernels.tasks import run_tasks
 from .planes import NO_INDICES, NOTHING, checked, checked_dout, integers, outputs_of
@@ -128,7 +128,7 @@ def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
 def _average_backward(dout: Any, x: Any, output_size: Any, nd: int) -> np.ndarray:
     dtype, working, plan = _checked(x, output_size, nd, "average")
     checked_dout(dout, x, plan.y_shape)
-    dx, nothing = np.empty(x.shape, working), NOTHING[working]
+    dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
     run_tasks(kernels.adaptive_average_backward, plan.tasks, 8 * dx.nbytes, check.native(dout, working).reshape(-1), nothing, dx.reshape(-1),
               nothing, nothing, plan.job, NO_INDICES)
     return check.deliver(dx, None, dtype)
@@ -149,7 +149,7 @@ def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, 
     check.flag("return_indices", return_indices)
     checked_dout(dout, x, plan.y_shape)
     known = NO_INDICES if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
-    dx, nothing, job = np.empty(x.shape, working), NOTHING[working], plan.job.copy()
+    dx, nothing, job = recycling.empty(x.shape, working), NOTHING[working], plan.job.copy()
     run_tasks(kernels.adaptive_maximum_backward, plan.tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
               check.native(dout, working).reshape(-1), dx.reshape(-1), nothing, nothing, job, known)
     if job[11]:

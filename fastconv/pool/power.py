@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import pool_power as kernels
 from ..kernels.tasks import run_tasks
 from .planes import NO_INDICES, NOTHING, checked, checked_dout
@@ -80,7 +80,7 @@ def _power_backward(dout: Any, x: Any, norm_type: Any, kernel_size: Any, stride:
                     nd: int) -> np.ndarray:
     dtype, working, p, plan = _checked(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, nd)
     checked_dout(dout, x, plan.y_shape)
-    dx, nothing = np.empty(x.shape, working), NOTHING[working]
+    dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
     run_tasks(kernels.power_backward, plan.back_tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
               check.native(dout, working).reshape(-1), dx.reshape(-1), _numbers(p, plan, working), nothing, plan.back_job, NO_INDICES)
     return check.deliver(dx, None, dtype)

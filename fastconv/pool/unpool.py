@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check
+from .. import check, recycling
 from ..kernels import pool_unpool as kernels
 from ..kernels.tasks import run_tasks
 from ..runtime import get_num_threads
@@ -80,7 +80,7 @@ def _unpool(x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, o
 def _unpool_backward(dout: Any, x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, nd: int) -> np.ndarray:
     dtype, working, shape, places = _checked(x, indices, kernel_size, stride, padding, output_size, nd)
     checked_dout(dout, x, shape)
-    dx = np.empty(x.shape, working)
+    dx = recycling.empty(x.shape, working)
     if dx.size:
         job = np.array([math.prod(x.shape[-nd:]), math.prod(shape[-nd:]), TASK, 0, 1, 0], np.int64)
         _run(kernels.unpool_backward, -(-dx.size // TASK), check.native(dout, working), dx, job, places)
