@@ -22,11 +22,11 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .jit import jit
+from .simd import either
 from .tiles import FMA
 
 # Lowest coefficient first, for float32 and for float64: P of exp; M (a + k), still to be multiplied by 2^-64; Q of the logarithm.
@@ -168,13 +168,12 @@ def _parts_intrinsic(typingctx, x):
     return types.UniTuple(types.float64, 2)(x), codegen
 
 
-if config.DISABLE_JIT:
-    by_type, fma, parts, polynomial, rounder, two_to = _by_type, _fma, _parts, _polynomial, _rounder, _two_to
-else:
-    by_type, fma, parts, rounder = (intrinsic(f) for f in (_by_type_intrinsic, _fma_intrinsic, _parts_intrinsic, _rounder_intrinsic))
-    polynomial, two_to = (intrinsic(prefer_literal=True)(f) for f in (_polynomial_intrinsic, _two_to_intrinsic))
-    for _compiled, _twin in zip((by_type, fma, parts, polynomial, rounder, two_to), (_by_type, _fma, _parts, _polynomial, _rounder, _two_to)):
-        _compiled.__doc__ = _twin.__doc__
+by_type = either(_by_type, _by_type_intrinsic)
+fma = either(_fma, _fma_intrinsic)
+parts = either(_parts, _parts_intrinsic)
+polynomial = either(_polynomial, _polynomial_intrinsic, literal=True)
+rounder = either(_rounder, _rounder_intrinsic)
+two_to = either(_two_to, _two_to_intrinsic, literal=True)
 
 
 # ---------------------------------------------------------------- functions

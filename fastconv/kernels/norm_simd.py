@@ -8,12 +8,11 @@ stay in them anyway.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..instruction_set import isa
-from .simd import I32, I64, _pointer
+from .simd import I32, I64, _pointer, either
 from .tiles import FMA, REGISTERS, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
@@ -726,26 +725,15 @@ def _settle_intrinsic(typingctx, stream):
     return types.void(types.int64), codegen
 
 
-_TWINS = (_segment_moments, _segment_gradient_sums, _scale_segment, _gradient_segment, _scale_row, _row_gradient_sums, _column_moments,
-          _column_gradient_sums, _scale_columns, _gradient_columns, _gradient_rows, _settle)
-
-if config.DISABLE_JIT:
-    (segment_moments, segment_gradient_sums, scale_segment, gradient_segment, scale_row, row_gradient_sums, column_moments,
-     column_gradient_sums, scale_columns, gradient_columns, gradient_rows, settle) = _TWINS
-else:
-    segment_moments = intrinsic(_segment_moments_intrinsic)
-    segment_gradient_sums = intrinsic(_segment_gradient_sums_intrinsic)
-    scale_segment = intrinsic(_scale_segment_intrinsic)
-    gradient_segment = intrinsic(_gradient_segment_intrinsic)
-    scale_row = intrinsic(_scale_row_intrinsic)
-    row_gradient_sums = intrinsic(_row_gradient_sums_intrinsic)
-    column_moments = intrinsic(_column_moments_intrinsic)
-    column_gradient_sums = intrinsic(_column_gradient_sums_intrinsic)
-    scale_columns = intrinsic(_scale_columns_intrinsic)
-    gradient_columns = intrinsic(_gradient_columns_intrinsic)
-    gradient_rows = intrinsic(_gradient_rows_intrinsic)
-    settle = intrinsic(_settle_intrinsic)
-    _COMPILED = (segment_moments, segment_gradient_sums, scale_segment, gradient_segment, scale_row, row_gradient_sums, column_moments,
-                 column_gradient_sums, scale_columns, gradient_columns, gradient_rows, settle)
-    for _compiled, _twin in zip(_COMPILED, _TWINS):
-        _compiled.__doc__ = _twin.__doc__
+segment_moments = either(_segment_moments, _segment_moments_intrinsic)
+segment_gradient_sums = either(_segment_gradient_sums, _segment_gradient_sums_intrinsic)
+scale_segment = either(_scale_segment, _scale_segment_intrinsic)
+gradient_segment = either(_gradient_segment, _gradient_segment_intrinsic)
+scale_row = either(_scale_row, _scale_row_intrinsic)
+row_gradient_sums = either(_row_gradient_sums, _row_gradient_sums_intrinsic)
+column_moments = either(_column_moments, _column_moments_intrinsic)
+column_gradient_sums = either(_column_gradient_sums, _column_gradient_sums_intrinsic)
+scale_columns = either(_scale_columns, _scale_columns_intrinsic)
+gradient_columns = either(_gradient_columns, _gradient_columns_intrinsic)
+gradient_rows = either(_gradient_rows, _gradient_rows_intrinsic)
+settle = either(_settle, _settle_intrinsic)

@@ -7,12 +7,11 @@ the memory around belongs to the array), or gathered lane by lane (before the fi
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..instruction_set import isa
-from .simd import I32, I64, Vector, _pointer
+from .simd import I32, I64, Vector, _pointer, either
 from .tiles import REGISTERS, VECTOR_BYTES
 
 RESIDUAL, RELU = 1, 2                        # flags: add the residual; negative results become 0
@@ -599,14 +598,7 @@ def _drain_intrinsic(typingctx, sums, at):
     return sums.dtype(sums, types.int64), codegen
 
 
-_TWINS = (_row_tile, _any_tile, _tap_tile, _drain)
-
-if config.DISABLE_JIT:
-    row_tile, any_tile, tap_tile, drain = _TWINS
-else:
-    row_tile = intrinsic(prefer_literal=True)(_row_tile_intrinsic)
-    any_tile = intrinsic(prefer_literal=True)(_any_tile_intrinsic)
-    tap_tile = intrinsic(prefer_literal=True)(_tap_tile_intrinsic)
-    drain = intrinsic(_drain_intrinsic)
-    for _compiled, _twin in zip((row_tile, any_tile, tap_tile, drain), _TWINS):
-        _compiled.__doc__ = _twin.__doc__
+row_tile = either(_row_tile, _row_tile_intrinsic, literal=True)
+any_tile = either(_any_tile, _any_tile_intrinsic, literal=True)
+tap_tile = either(_tap_tile, _tap_tile_intrinsic, literal=True)
+drain = either(_drain, _drain_intrinsic)

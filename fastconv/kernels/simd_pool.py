@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .simd import I32, I64, Vector, _pointer
+from .simd import I32, I64, Vector, _pointer, either
 from .simd_depthwise import MASKS, Columns, _const, _store_part
 
 MAX, SUM, MEAN = 0, 1, 2                     # what becomes of a window
@@ -425,14 +424,7 @@ def _pairs_gradient_intrinsic(typingctx, x, at, W, dout, d_at, dx, to, row, n):
     return types.void(x, i, i, dout, i, dx, i, i, i), codegen
 
 
-_TWINS = (_pool_row, _any_nan, _index_row, _pairs_gradient)
-
-if config.DISABLE_JIT:
-    pool_row, any_nan, index_row, pairs_gradient = _TWINS
-else:
-    pool_row = intrinsic(prefer_literal=True)(_pool_row_intrinsic)
-    any_nan = intrinsic(_any_nan_intrinsic)
-    index_row = intrinsic(prefer_literal=True)(_index_row_intrinsic)
-    pairs_gradient = intrinsic(_pairs_gradient_intrinsic)
-    for _compiled, _twin in zip((pool_row, any_nan, index_row, pairs_gradient), _TWINS):
-        _compiled.__doc__ = _twin.__doc__
+pool_row = either(_pool_row, _pool_row_intrinsic, literal=True)
+any_nan = either(_any_nan, _any_nan_intrinsic)
+index_row = either(_index_row, _index_row_intrinsic, literal=True)
+pairs_gradient = either(_pairs_gradient, _pairs_gradient_intrinsic)

@@ -10,11 +10,10 @@ each row's multiply-adds behind its broadcast (65 % of the peak without, 98 % wi
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .simd import BYTES, I32, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer
+from .simd import BYTES, I32, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer, either
 from .tiles import VECTOR_BYTES
 
 STEPS_AHEAD = 64                             # of a tile's rows of b, from where they are fetched
@@ -342,14 +341,8 @@ def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, flags, outer, step, i
     return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step)
 
 
-if config.DISABLE_JIT:
-    gather_tile, gather_tile_ahead, turn_block, pixel_tile, add_taps = _gather_tile, _gather_tile_ahead, _turn_block, _pixel_tile, _add_taps
-else:
-    gather_tile = intrinsic(prefer_literal=True)(_gather_tile_intrinsic)
-    gather_tile_ahead = intrinsic(prefer_literal=True)(_gather_tile_ahead_intrinsic)
-    turn_block = intrinsic(_turn_block_intrinsic)
-    pixel_tile = intrinsic(prefer_literal=True)(_pixel_tile_intrinsic)
-    add_taps = intrinsic(prefer_literal=True)(_add_taps_intrinsic)
-    for _compiled, _twin in ((gather_tile, _gather_tile), (gather_tile_ahead, _gather_tile_ahead), (turn_block, _turn_block), (pixel_tile, _pixel_tile),
-                             (add_taps, _add_taps)):
-        _compiled.__doc__ = _twin.__doc__
+gather_tile = either(_gather_tile, _gather_tile_intrinsic, literal=True)
+gather_tile_ahead = either(_gather_tile_ahead, _gather_tile_ahead_intrinsic, literal=True)
+turn_block = either(_turn_block, _turn_block_intrinsic)
+pixel_tile = either(_pixel_tile, _pixel_tile_intrinsic, literal=True)
+add_taps = either(_add_taps, _add_taps_intrinsic, literal=True)

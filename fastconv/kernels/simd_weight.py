@@ -6,11 +6,10 @@ lanes. Nothing is turned around and nothing need be aligned: rows are read where
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .simd import I32, I64, Vector, _pointer
+from .simd import I32, I64, Vector, _pointer, either
 from .simd_tiles import KEEP
 
 TO_L2 = 2                                    # llvm.prefetch's locality
@@ -108,8 +107,4 @@ def _dot_tile_intrinsic(typingctx, rows, columns, valid_rows, valid_columns, fla
     return sig, codegen
 
 
-if config.DISABLE_JIT:
-    dot_tile = _dot_tile
-else:
-    dot_tile = intrinsic(prefer_literal=True)(_dot_tile_intrinsic)
-    dot_tile.__doc__ = _dot_tile.__doc__
+dot_tile = either(_dot_tile, _dot_tile_intrinsic, literal=True)
