@@ -1,17 +1,20 @@
 """The operations that move bytes, against a copy of as many bytes in the same turns: their share of np.copyto between filled arrays.
 
-    python bench/memory.py [--only NAME ...] [--mb 2 12 128] [--width N ...] [--cold] [--threads 1 2] [--dtype float32 float64] [--peer] [--json FILE]
+    python bench/memory.py [--only NAME ...] [--quick] [--mb 2 12 128] [--width N ...] [--cold] [--threads 1 2] [--dtype float32 float64] [--peer]
+                           [--json FILE]
 
 A row is one operation on x of so many MB: the bytes are those that must move, each array once, except where its pass is named; the copy
 reads and writes as many. Forward operations fill a reused out=, gradients are fresh arrays. Hot: the same arrays in every call. Cold: the
 calls go round so many sets of arrays that each has left the caches. One thread is timed by its own processor time, two by the clock, both
 against np.copyto, which has one thread. A share is the median of the turns' own ratios. `<`: below what is asked.
+--mb 0: calls of 4 KiB, where only the time beside PyTorch counts.
 --peer: PyTorch, where installed, in the same turns on as many threads, as a multiple of its speed; its answer must be ours.
 """
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +35,7 @@ Call = Callable[[], Any]
 DTYPES = ("float32", "float64")
 CHANNELS = 8
 CACHE = 96e6                                 # bytes: what lies further back has left every cache
-SMALL = 4096                                 # bytes of x in the rows of small calls (--mb 0)
+SMALL, SMALL_WIDTH = 4096, 8                 # bytes of x in the rows of small calls (--mb 0), and of their planes
 
 
 class Problem(NamedTuple):
@@ -117,7 +120,140 @@ POOLING = [
       for window in ("2x2 s2", "3x3 s2", "3x3 s1")],
 ]
 
-OPERATIONS = {operation.name: operation for operation in [*POOLING]}
+
+# ---------------------------------------------------------------------------------------------------------------- normalisation
+EPS = 1e-5
+
+
+def batch_norm(mode: str, columns: int, shape: tuple[int, ...], dtype: str, seed: int) -> Problem:
+    """mode: training, evaluation or backward (of training, with the forward's statistics). columns: of a matrix (N, C), or 0 for planes."""
+    x = filled((max(2, math.prod(shape) // columns), columns) if columns else shape, dtype, seed)
+    C = x.shape[1]
+    mean, var, weight, bias = np.zeros(C, dtype), np.ones(C, dtype), np.full(C, 1.5, dtype), np.full(C, 0.5, dtype)
+    if mode != "backward":
+        training = mode == "training"
+        theirs = [mean.copy(), var.copy(), weight, bias]
+
+        def peer(torch: Any) -> Call:
+            return partial(torch.nn.functional.batch_norm, torch.from_numpy(x), *map(torch.from_numpy, theirs), training)
+
+        ours = partial(fastconv.batch_norm, x, mean, var, weight, bias, training, out=np.ones_like(x))
+        return Problem((3 if training else 2) * x.nbytes, ours, peer)
+    dout = filled(x.shape, dtype, seed + 1)
+    _, own, invstd = fastconv.batch_norm(x, None, None, weight, bias, True, return_stats=True)
+
+    def peer_backward(torch: Any) -> Call:
+        d, t, w, m, v = map(torch.from_numpy, (dout, x, weight, own, invstd))
+        return partial(torch.ops.aten.native_batch_norm_backward.default, d, t, w, None, None, m, v, True, EPS, [True] * 3)
+
+    return Problem(5 * x.nbytes, partial(fastconv.batch_norm_backward, dout, x, None, None, weight, bias, True, mean=own, invstd=invstd), peer_backward)
+
+
+def row_norm(kind: str, backward: bool, shape: tuple[int, ...], dtype: str, seed: int) -> Problem:
+    """Group norm of 2 channels a group, instance norm, layer and RMS norm of rows of 512."""
+    matrix = kind in ("layer", "rms")
+    x = filled((max(1, math.prod(shape) // 512), 512) if matrix else shape, dtype, seed)
+    C = x.shape[1]
+    groups = max(1, C // 2) if kind == "group" and C % 2 == 0 else C if kind == "instance" else 1
+    weight, bias, dout = np.full(C, 1.5, dtype), np.full(C, 0.5, dtype), filled(x.shape, dtype, seed + 1)
+    parameters = {"weight": weight} if kind == "rms" else {"weight": weight, "bias": bias}
+    how = {"group": (groups,), "instance": (), "layer": ((512,),), "rms": ((512,),)}[kind]
+
+    def peer(torch: Any) -> Call:
+        t, options = torch.from_numpy(x), {name: torch.from_numpy(value) for name, value in parameters.items()}
+        if not backward:
+            return partial(getattr(torch.nn.functional, f"{kind}_norm"), t, *how, **options, **({"eps": EPS} if kind == "rms" else {}))
+        d, w, b, everything = torch.from_numpy(dout), options["weight"], torch.from_numpy(bias), [True] * 3
+        if kind == "layer":
+            _, mean, invstd = torch.ops.aten.native_layer_norm.default(t, [512], w, b, EPS)
+            return partial(torch.ops.aten.native_layer_norm_backward.default, d, t, [512], mean, invstd, w, b, everything)
+        S = math.prod(x.shape[2:])
+        _, mean, invstd = torch.ops.aten.native_group_norm.default(t, w, b, x.shape[0], C, S, groups, EPS)
+        return partial(torch.ops.aten.native_group_norm_backward.default, d, t, mean, invstd, w, x.shape[0], C, S, groups, everything)
+
+    function = getattr(fastconv, f"{kind}_norm" + ("_backward" if backward else ""))
+    if not backward:
+        return Problem(2 * x.nbytes, partial(function, x, *how, **parameters, **({"eps": EPS} if kind == "rms" else {}), out=np.ones_like(x)), peer)
+    _, mean, invstd = getattr(fastconv, f"{kind}_norm")(x, *how, **parameters, return_stats=True)
+    return Problem(3 * x.nbytes, partial(function, dout, x, *how, **parameters, mean=mean, invstd=invstd), peer)
+
+
+NORMS = [
+    *[Operation(f"batch_norm {mode}{end}", partial(batch_norm, mode, columns), 0.5 if columns else share, 1.5 if columns and peer == 4.0 else peer,
+                (56,) if columns else (112, 7))
+      for mode, share, peer in (("training", 0.75, 4.0), ("evaluation", 0.85, 1.0), ("backward", 0.75, 1.3))
+      for columns, end in ((0, ""), (512, " (N, C)"))],
+    *[Operation(f"{kind}_norm{'_backward' if backward else ''}", partial(row_norm, kind, backward), 0.7, 1.0, (56,))
+      for kind in ("group", "instance", "layer") for backward in (False, True)],
+    Operation("rms_norm", partial(row_norm, "rms", False), 0.7, 1.0, (56,)),
+]
+
+
+# ---------------------------------------------------------------------------------------------------------------- everything else
+def elementwise(name: str, backward: bool, shape: tuple[int, ...], dtype: str, seed: int) -> Problem:
+    """An activation; the gradient from the forward's result where it can be."""
+    x, along = filled(shape, dtype, seed), (1,) if "softmax" in name else ()
+    forward = getattr(fastconv, name)
+    if not backward:
+        y = np.ones_like(x)
+        return Problem(2 * x.nbytes, partial(forward, x, *along, out=y),
+                       lambda torch: partial(getattr(torch.nn.functional if hasattr(torch.nn.functional, name) else torch, name), torch.from_numpy(x), *along))
+    dout, y = filled(shape, dtype, seed + 1), forward(x, *along)
+    saved = {} if name in ("relu", "leaky_relu", "gelu") else {"y": y}
+
+    def peer(torch: Any) -> Call:
+        d, t, r, aten = torch.from_numpy(dout), torch.from_numpy(x), torch.from_numpy(y), torch.ops.aten
+        return {
+            "relu": lambda: partial(aten.threshold_backward.default, d, t, 0),
+            "leaky_relu": lambda: partial(aten.leaky_relu_backward.default, d, t, 0.01, False),
+            "sigmoid": lambda: partial(aten.sigmoid_backward.default, d, r), "tanh": lambda: partial(aten.tanh_backward.default, d, r),
+            "gelu": lambda: partial(aten.gelu_backward.default, d, t), "softmax": lambda: partial(aten._softmax_backward_data.default, d, r, 1, t.dtype),
+            "log_softmax": lambda: partial(aten._log_softmax_backward_data.default, d, r, 1, t.dtype),
+        }[name]()
+
+    return Problem(3 * x.nbytes, partial(getattr(fastconv, f"{name}_backward"), dout, x, *along, **saved), peer)
+
+
+def other(name: str, arguments: tuple[Any, ...], backward: bool, shape: tuple[int, ...], dtype: str, seed: int) -> Problem:
+    """Any function of x and numbers, named as in torch.nn.functional; its gradient beside the gradient of a kept graph."""
+    x, forward = filled(shape, dtype, seed), getattr(fastconv, name)
+    y = forward(x, *arguments)
+    if not backward:
+        return Problem(x.nbytes + y.nbytes, partial(forward, x, *arguments, out=y),
+                       lambda torch: partial(getattr(torch.nn.functional, name), torch.from_numpy(x), *arguments))
+    dout = filled(y.shape, dtype, seed + 1)
+
+    def peer(torch: Any) -> Call:
+        with torch.enable_grad():
+            t = torch.from_numpy(x).requires_grad_()
+            result = getattr(torch.nn.functional, name)(t, *arguments)
+        return lambda: torch.autograd.grad(result, t, torch.from_numpy(dout), retain_graph=True)[0]
+
+    return Problem(2 * x.nbytes + y.nbytes, partial(getattr(fastconv, f"{name}_backward"), dout, x, *arguments), peer)
+
+
+def unpool(backward: bool, shape: tuple[int, ...], dtype: str, seed: int) -> Problem:
+    x = filled(shape, dtype, seed)
+    y, indices = fastconv.max_pool2d(x, 2, return_indices=True)
+    z = fastconv.max_unpool2d(y, indices, 2)
+    moved = y.nbytes + indices.nbytes + z.nbytes
+    if backward:
+        return Problem(moved, partial(fastconv.max_unpool2d_backward, z, y, indices, 2),
+                       lambda torch: lambda: torch.gather(torch.from_numpy(z).flatten(2), 2, torch.from_numpy(indices).flatten(2)).view(y.shape))
+    return Problem(moved, partial(fastconv.max_unpool2d, y, indices, 2, out=z),
+                   lambda torch: partial(torch.nn.functional.max_unpool2d, torch.from_numpy(y), torch.from_numpy(indices), 2))
+
+
+MORE = [
+    *[Operation(f"{name}{'_backward' if backward else ''}", partial(elementwise, name, backward), 0.0, 1.0, (56,))
+      for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "softmax", "log_softmax") for backward in (False, True)],
+    *[Operation(f"{name}{'_backward' if backward else ''} {' '.join(map(str, arguments))}", partial(other, name, arguments, backward), 0.0, 1.0, (56,))
+      for name, arguments in (("adaptive_avg_pool2d", (1,)), ("adaptive_avg_pool2d", (7,)), ("adaptive_max_pool2d", (7,)), ("lp_pool2d", (2, 2)),
+                              ("lp_pool2d", (3.5, 2)), ("local_response_norm", (5,))) for backward in (False, True)],
+    *[Operation(f"max_unpool2d{'_backward' if backward else ''}", partial(unpool, backward), 0.0, 1.0, (56,)) for backward in (False, True)],
+]
+
+OPERATIONS = {operation.name: operation for operation in [*POOLING, *NORMS, *MORE]}
 
 
 # ---------------------------------------------------------------------------------------------------------------- measuring
@@ -171,7 +307,8 @@ def line(row: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="operations whose name holds one of these (default: all)")
-    parser.add_argument("--mb", nargs="+", type=float, default=[2, 12, 128], help="of x; 0: 4 KiB (default: 2 12 128)")
+    parser.add_argument("--quick", action="store_true", help="one width of each operation, 12 MB of x")
+    parser.add_argument("--mb", nargs="+", type=float, default=None, help="of x; 0: 4 KiB (default: 2 12 128)")
     parser.add_argument("--width", nargs="+", type=int, default=[], help="of the planes (default: those of the operation)")
     parser.add_argument("--cold", action="store_true", help="only cold, not hot too")
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
@@ -180,6 +317,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.4, help="for each row (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
+    options.mb = options.mb or ([12] if options.quick else [2, 12, 128])
     kept, torch = harness.keep_memory(), None
     if options.peer:
         try:
@@ -196,10 +334,10 @@ def main() -> None:
             torch.set_num_threads(threads)
         for operation in chosen:
             for dtype in options.dtype:
-                for width in options.width or operation.widths:
-                    for megabytes in options.mb:
+                for megabytes in options.mb:
+                    for width in options.width or (operation.widths[:1] if options.quick else operation.widths) if megabytes else (SMALL_WIDTH,):
                         for cold in (True,) if options.cold else (False, True):
-                            if not (cold and megabytes * 1e6 > CACHE):       # hot there is cold
+                            if not (cold and (megabytes * 1e6 > CACHE or megabytes == 0)):       # hot there is cold, or cold is no question
                                 rows.append(measure(operation, width, megabytes, dtype, threads, cold, options.seconds, torch))
                                 print(line(rows[-1]), flush=True)
     if options.json:
