@@ -175,12 +175,16 @@ def _probability(p: Any) -> float:
 # ---------------------------------------------------------------- what they share
 def _checked(x: Any) -> tuple[np.dtype, np.dtype]:
     """The dtype of x in native byte order, and the one computed in."""
+    if check.plain(x):
+        return x.dtype, x.dtype
     check.array("x", x, "of any shape", ANY)
     dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
     return dtype, check.working_dtype(dtype)
 
 
 def _checked_like(name: str, value: Any, x: np.ndarray) -> None:
+    if check.plain(value) and value.dtype is x.dtype and value.shape == x.shape:
+        return
     check.array(name, value, f"of the shape of x, {x.shape}", ANY)
     check.common_dtype((("x", x), (name, value)))
     check.shape_of(name, value, x.shape, "the shape of x")
@@ -199,7 +203,7 @@ def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias
 
 def _forward(kernel: Any, x: Any, out: Any, slope: float | None = None) -> np.ndarray:
     dtype, working = _checked(x)
-    given = check.output(out, x.shape, dtype, (x,))
+    given = None if out is None else check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
     _run(kernel, check.native(x, working), NOTHING[working], y, _slope(slope, working))
     return check.deliver(y, given, dtype)

@@ -38,8 +38,15 @@ def _wrong_type(name: str, value: Any, wanted: str) -> TypeError:
 
 
 # ---------------------------------------------------------------- arrays
+def plain(x: Any) -> bool:
+    """Whether x is an array that the kernels take as it is. Each check asks this first: small calls cost little but their checks."""
+    return type(x) is np.ndarray and (x.dtype is F32 or x.dtype is F64) and x.flags.carray
+
+
 def array(name: str, x: Any, shape: str, ndims: Sequence[int], integers: bool = False) -> np.ndarray:
     """`x` if it is an array of a dtype we compute in and of one of the ranks `ndims`; `shape` says in words what is wanted."""
+    if plain(x) and x.ndim in ndims:
+        return x
     if type(x) is not np.ndarray:
         if isinstance(x, np.ma.MaskedArray):
             raise TypeError(f"{name} is a masked array; wanted: a plain NumPy array. Fill it first: {name}.filled(0)")
@@ -66,6 +73,8 @@ def array(name: str, x: Any, shape: str, ndims: Sequence[int], integers: bool = 
 
 def native(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`x` as the kernels take it: plain, C-contiguous, aligned, native byte order, of `dtype`, and typed as writeable."""
+    if plain(x) and x.dtype is dtype:
+        return x
     if type(x) is not np.ndarray:
         x = x.view(np.ndarray)
     flags = x.flags
@@ -94,10 +103,10 @@ def _typed_writeable(x: np.ndarray) -> np.ndarray:
 
 def common_dtype(arrays: Sequence[tuple[str, np.ndarray | None]]) -> np.dtype:
     """The dtype that all the arrays have; mixed ones are refused, with the conversion that would help."""
-    first_name, first = next((name, x) for name, x in arrays if x is not None)
+    first_name, first = next((name, x) for name, x in arrays if x is not None) if arrays[0][1] is None else arrays[0]
     dtype = first.dtype if first.dtype.isnative else first.dtype.newbyteorder("=")
     for name, x in arrays:
-        if x is not None and x.dtype != dtype and x.dtype.newbyteorder("=") != dtype:
+        if x is not None and x.dtype is not dtype and x.dtype != dtype and x.dtype.newbyteorder("=") != dtype:
             raise TypeError(f"{name} has dtype {x.dtype} and {first_name} has {first.dtype}; wanted: one dtype. Convert one: "
                             f"{name}.astype({first_name}.dtype)")
     return dtype
@@ -120,7 +129,7 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[n
         return None
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} is a {type(out).__name__}; wanted: a NumPy array of shape {shape} and dtype {dtype}, or None")
-    if out.shape != shape or out.dtype.newbyteorder("=") != dtype:
+    if out.shape != shape or (out.dtype is not dtype and out.dtype.newbyteorder("=") != dtype):
         raise ValueError(f"{name} has shape {out.shape} and dtype {out.dtype}; wanted: shape {shape} and dtype {dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only; wanted: an array that can be written")
@@ -155,7 +164,7 @@ def deliver(y: np.ndarray, given: np.ndarray | None, dtype: np.dtype) -> np.ndar
     """y in the caller's dtype, in the array that was given, if one was."""
     if given is None:
         return y if y.dtype == dtype else y.astype(dtype)
-    if not np.may_share_memory(y, given):    # else `target` handed it out, and it is filled
+    if y is not given and not np.may_share_memory(y, given):         # else `target` handed it out, and it is filled
         given[...] = y
     return given
 
@@ -299,12 +308,16 @@ def float_dtype(name: str, value: Any) -> np.dtype:
 
 
 def flag(name: str, value: Any) -> bool:
+    if value is True or value is False:
+        return value
     if not isinstance(value, (bool, np.bool_)):
         raise _wrong_type(name, value, "True or False")
     return bool(value)
 
 
 def number(name: str, value: Any, least: float) -> float:
+    if type(value) is float and least <= value < float("inf"):
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise _wrong_type(name, value, f"a finite number of at least {least}")
     try:

@@ -264,7 +264,7 @@ def raised(number, p, sign):
     rest = rest if abs(y) < 380.0 else 0.0
     y = -380.0 if y < -380.0 else y
     y = 380.0 if y > 380.0 else y
-    h, n, r = reduced(y)
+    h, n, r = reduced(np.float64(y))
     r += rest
     root = (1.0 + fma(polynomial(0, r), r * r, r)) * two_to(0, h)
     result = root * root

@@ -118,7 +118,7 @@ class Call:
     def table(self, plan: layout.Layout, running_mean: Any, running_var: Any, weight: Any, bias: Any) -> np.ndarray:
         """What the kernels keep beside the arrays, with the parameters in it."""
         table, C, at = np.empty(plan.table), self.C, plan.parameters
-        table[:2] = self.eps, self.momentum
+        table[0], table[1] = self.eps, self.momentum
         table[at:at + C] = 1.0 if weight is None else weight
         table[at + C:at + 2 * C] = 0.0 if bias is None else bias
         if running_mean is not None:

@@ -22,7 +22,7 @@ def _columns(plan: layout.Layout, values: np.ndarray | None, S: int, dtype: np.d
 
 def _table(plan: layout.Layout, eps: float, momentum: float, weight: np.ndarray | None, bias: np.ndarray | None, running: Any) -> np.ndarray:
     table, C, at = np.empty(plan.table), plan.C, plan.parameters
-    table[:2] = eps, momentum
+    table[0], table[1] = eps, momentum
     if not plan.elementwise:
         table[at:at + C] = 1.0 if weight is None else weight
         table[at + C:at + 2 * C] = 0.0 if bias is None else bias

@@ -8,6 +8,7 @@ import numpy as np
 from .. import check, recycling
 from ..kernels import pool_average as kernels
 from ..kernels.tasks import run_tasks
+from .planes import checked_dout
 from .window import EMPTY, NO_TABLE, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
@@ -98,15 +99,15 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
                        divisor: Any, dilation: Any) -> np.ndarray:
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
     counts = window.counts(include_pad, divisor)
-    check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
-    check.common_dtype((("x", x), ("dout", dout)))
-    check.shape_of("dout", dout, window.shape_like(x), "the shape of the forward's result")
+    checked_dout(dout, x, window.shape_like(x))
     dx = recycling.empty(x.shape, window.working)
     if not dout.size:
         dx[...] = 0
     elif dx.size:
-        bands, units = window.bands
-        tasks, job = window.job(bands, 1, units, 0)
+        if "backward" not in window.plans:
+            bands, units = window.bands
+            window.plans["backward"] = window.job(bands, 1, units, 0)
+        tasks, job = window.plans["backward"]
         none = EMPTY[window.working]
         run_tasks(kernels.average_backward, tasks, window.work, check.native(dout, window.working).reshape(-1), counts, dx.reshape(-1), none,
                   none, job, NO_TABLE)

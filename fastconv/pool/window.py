@@ -54,7 +54,7 @@ class Window:
         """The result's shape: without the batch axis where x has none."""
         return self.y_shape if x.ndim == self.nd + 2 else self.y_shape[1:]
 
-    @property
+    @functools.cached_property
     def work(self) -> float:
         """Eight times the bytes of x, as `runtime` counts what is worth a thread."""
         return 8.0 * self.working.itemsize * int(np.prod(self.x_shape))
