@@ -180,7 +180,7 @@ def row_norm(kind: str, backward: bool, shape: tuple[int, ...], dtype: str, seed
 
 NORMS = [
     *[Operation(f"batch_norm {mode}{end}", partial(batch_norm, mode, columns), 0.5 if columns else share, 1.5 if columns and peer == 4.0 else peer,
-                (56,) if columns else (112, 7))
+                (56,) if columns else (7, 112))
       for mode, share, peer in (("training", 0.75, 4.0), ("evaluation", 0.85, 1.0), ("backward", 0.75, 1.3))
       for columns, end in ((0, ""), (512, " (N, C)"))],
     *[Operation(f"{kind}_norm{'_backward' if backward else ''}", partial(row_norm, kind, backward), 0.7, 1.0, (56,))
@@ -307,7 +307,7 @@ def line(row: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="operations whose name holds one of these (default: all)")
-    parser.add_argument("--quick", action="store_true", help="one width of each operation, 12 MB of x")
+    parser.add_argument("--quick", action="store_true", help="the last width of each operation, 12 MB of x")
     parser.add_argument("--mb", nargs="+", type=float, default=None, help="of x; 0: 4 KiB (default: 2 12 128)")
     parser.add_argument("--width", nargs="+", type=int, default=[], help="of the planes (default: those of the operation)")
     parser.add_argument("--cold", action="store_true", help="only cold, not hot too")
@@ -335,7 +335,7 @@ def main() -> None:
         for operation in chosen:
             for dtype in options.dtype:
                 for megabytes in options.mb:
-                    for width in options.width or (operation.widths[:1] if options.quick else operation.widths) if megabytes else (SMALL_WIDTH,):
+                    for width in options.width or (operation.widths[-1:] if options.quick else operation.widths) if megabytes else (SMALL_WIDTH,):
                         for cold in (True,) if options.cold else (False, True):
                             if not (cold and (megabytes * 1e6 > CACHE or megabytes == 0)):       # hot there is cold, or cold is no question
                                 rows.append(measure(operation, width, megabytes, dtype, threads, cold, options.seconds, torch))
