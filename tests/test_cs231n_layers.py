@@ -58,6 +58,15 @@ def test_affine_promotes_and_takes_any_layout():
     assert out.shape == (0, 5)
 
 
+@pytest.mark.parametrize("dtypes", [("f4", "f4"), ("f8", "f8"), ("f4", "f8"), ("f8", "i8")])
+def test_relu_passes_gradients_where_x_is_positive_or_nan(dtypes):
+    dout, x = np.arange(1, 7).astype(dtypes[0]), np.array([-2, -0.0, 3, np.inf if dtypes[1] != "i8" else 9, 0, 1]).astype(dtypes[1])
+    wanted = np.array([0, 0, 3, 4, 0, 6], dtypes[0])
+    if dtypes[1] != "i8":
+        x[4], wanted[4] = np.nan, 5
+    assert_same(layers.relu_backward(dout, x), wanted, exact=True)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-13)])
 def test_large_affine_layers_against_truth_in_float64(dtype, tolerance):
     """As a convolution: more than 2**18 terms. NaN stays in its row."""

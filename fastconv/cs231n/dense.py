@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import activation
 from ..conv import conv2d, conv2d_backward
 from .promote import promote
 
@@ -59,8 +60,11 @@ def relu_forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def relu_backward(dout: np.ndarray, cache: np.ndarray) -> np.ndarray:
-    """dout where x > 0, else 0; cache: x, or the forward's result, which is positive at the same places."""
-    return np.where(np.asarray(cache) > 0, dout, np.zeros((), np.asarray(dout).dtype))
+    """dout where x > 0 or NaN, else 0; cache: x, or the forward's result, which serves as well."""
+    dout, x = np.asarray(dout), np.asarray(cache)
+    if dout.shape == x.shape and dout.dtype == x.dtype and dout.dtype in (np.float32, np.float64):
+        return activation.relu_backward(dout, x)
+    return np.where(x <= 0, np.zeros((), dout.dtype), dout)
 
 
 def _rows(x: np.ndarray, w: np.ndarray) -> np.ndarray:
