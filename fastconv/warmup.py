@@ -5,15 +5,13 @@ of their own: small calls of the public functions run each, once as on one threa
 """
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
-import multiprocessing
 import pkgutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -21,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import compiling, fold, kernels, norm, runtime
+from . import compiling, fold, kernels, norm, processes, runtime
 from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
 
-MOST_PROCESSES = 8                                    # each takes half a GB
+PARAMETERS = ["first", "last", "src", "weight", "dst", "bias", "residual", "job", "table"]     # of the shared signature
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -38,7 +36,6 @@ class Step(NamedTuple):
 
 
 Show = Callable[[str, float], None]                   # told the name of each step that is done, and its seconds
-_todo: list[Step] = []                                # of a process that `warm` has begun
 
 
 def engine() -> list[Any]:
@@ -47,7 +44,7 @@ def engine() -> list[Any]:
     for module in (importlib.import_module(f"{kernels.__name__}.{info.name}") for info in pkgutil.iter_modules(kernels.__path__)):
         for value in vars(module).values():
             function = getattr(value, "py_func", None)
-            if function is not None and function.__module__ == module.__name__ and list(inspect.signature(function).parameters)[:3] == ["first", "last", "src"]:
+            if function is not None and function.__module__ == module.__name__ and list(inspect.signature(function).parameters) == PARAMETERS:
                 found.append(value)
     return found
 
@@ -86,44 +83,24 @@ def _run(call: Callable[[], Any], several: bool) -> None:
 
 
 def warm(show: Show, todo: list[Step]) -> int:
-    """Do all `steps()`, in as many processes as fastconv may use threads; how many kernels were compiled, not loaded."""
-    threads = runtime.get_num_threads()
-    if threads == 1:
-        return sum(_done(show, step.name, *_do(step)) for step in todo)
-    # Numba compiles one kernel at a time in a process.
-    with ProcessPoolExecutor(min(threads, MOST_PROCESSES), multiprocessing.get_context("spawn"), _begin, (threads,)) as pool:
-        running = {pool.submit(_do_number, number): step.name for number, step in enumerate(todo)}
-        try:
-            return sum(_done(show, running[future], *future.result()) for future in as_completed(running))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    """Do all `steps()`; how many kernels were compiled, not loaded."""
+    total = 0
+    for number, (seconds, compiled) in processes.each(_do, range(len(todo))):
+        show(todo[number].name, seconds)
+        total += compiled
+    return total
 
 
-def _begin(threads: int) -> None:
-    """In each of the processes."""
-    global _todo
-    signal.signal(signal.SIGINT, signal.SIG_IGN)      # the process that waits for this one ends it
-    runtime.set_num_threads(threads)
-    runtime.start()                                   # on TBB, before Numba compiles anything parallel and starts threads of its own choice
-    _todo = steps()
-
-
-def _do_number(number: int) -> tuple[float, int]:
-    return _do(_todo[number])
-
-
-def _do(step: Step) -> tuple[float, int]:
-    """Seconds, and how many kernels were compiled, without a word in the log."""
+def _do(number: int) -> tuple[float, int]:
+    """Do this one of all steps: seconds, and how many kernels were compiled."""
     before, begin = len(compiling.compiled), time.perf_counter()
-    with compiling.silent():
-        step.run()
+    _steps()[number].run()
     return time.perf_counter() - begin, len(compiling.compiled) - before
 
 
-def _done(show: Show, name: str, seconds: float, compiled: int) -> int:
-    show(name, seconds)
-    return compiled
+@functools.cache
+def _steps() -> list[Step]:
+    return steps()
 
 
 # ---------------------------------------------------------------- what the terminal shows
@@ -138,7 +115,6 @@ def display(total: int) -> Iterator[Show]:
         else:
             with terminal.progress(terminal.console()) as bar:
                 bar.start("compiling", total)
-                bar.step("")                          # the bar counts the steps that have begun, here those that are done are told
                 yield lambda name, seconds: bar.step(name)
             return
     numbers = count(1)

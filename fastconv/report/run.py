@@ -4,11 +4,10 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
-from .. import runtime
+from .. import processes, runtime
 from ..files import replacing
 from .measure import Case, Failure, Result, measure, prepare
 from .operations import Operation, layers
@@ -60,14 +59,10 @@ def run(operations: Sequence[Operation], quick: bool, progress: Progress) -> Rep
     peaks = Peaks(threads)
     todo = cases(operations, quick)
 
-    largest: dict[tuple[str, str], Case] = {}
-    for case in todo:
-        key = case.operation.name, case.dtype
-        largest[key] = max(largest.get(key, case), case, key=lambda case: prod(case.layer.y_shape))
-    progress.start("compiling", len(largest))
-    for case in largest.values():
-        progress.step(f"{case.operation.name}, {case.dtype}")
-        prepare(case)
+    kernels = [(operation.name, dtype) for operation in operations for dtype in DTYPES]
+    progress.start("compiling", len(kernels))
+    for (name, dtype), _ in processes.each(prepare, kernels):
+        progress.step(f"{name}, {dtype}")
 
     progress.start("measuring", len(todo))
     deadline = time.perf_counter() + SECONDS[quick]
