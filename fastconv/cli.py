@@ -216,8 +216,8 @@ def _train(options: argparse.Namespace) -> int:
 COMMANDS = (
     Command(
         "report",
-        "prove every operation equal to plain loops, time it, and write a page with the results",
-        "Runs every operation on crops of a photograph, with layers of real networks as shapes; proves that the results equal those"
+        "prove the layers of image networks equal to plain loops, time them, and write a page with the results",
+        "Runs convolution, pooling and normalisation on crops of a photograph, with layers of real networks as shapes; proves that the results equal those"
         " of plain Python loops; measures how much faster they come, and how near to the peak of this processor. Shows a table, and"
         " writes report.html and report.json. Takes at most ten minutes. The exit status is 1 where a result is not equal.",
         _report_options,
