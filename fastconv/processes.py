@@ -5,7 +5,9 @@ What the processes share is the folder of compiled kernels. Where there is none,
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
@@ -36,7 +38,15 @@ def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple
 
 
 def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)      # the process that waits for this one ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)      # the process that waits for this one ends it,
+    threading.Thread(target=_end_with_parent, daemon=True).start()       # or is killed
     compiling.LOG.setLevel("ERROR")
     runtime.set_num_threads(threads)
     runtime.start()                                   # on TBB, before Numba compiles anything parallel and starts threads of its own choice
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

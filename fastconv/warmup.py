@@ -98,7 +98,7 @@ def _do(number: int) -> tuple[float, int]:
     return time.perf_counter() - begin, len(compiling.compiled) - before
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def _steps() -> list[Step]:
     return steps()
 

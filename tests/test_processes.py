@@ -539,3 +539,17 @@ print(runtime._layer, "one at a time" in runtime.info()["threading layer"])
 """
     layer, told = run(program).split()
     assert (layer == "tbb") != (told == "True")
+
+
+@NO_JIT
+@pytest.mark.skipif(os.name == "nt", reason="no signals to kill by")
+def test_processes_that_compile_end_with_the_one_that_waits_for_them():
+    """They have its standard output: it is at its end once all of them are gone."""
+    program = """
+import os, signal
+from fastconv import processes
+for _ in processes.each(eval, ["1 + 1"] * 8):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with pytest.raises(AssertionError, match="exit status -9"):
+        run(program, timeout=60, FASTCONV_NUM_THREADS=2)
