@@ -197,11 +197,11 @@ def change_columns(first, last, src, weight, dst, bias, residual, job, table):
     for t in range(first, last):
         block, j0 = t // job[PARTS], t % job[PARTS] * width
         r1, n = min(R, (block + 1) * job[SPAN]), min(width, K - j0)
-        known, order = residual[2 * P + j0:], job[STREAM]
+        known = residual[2 * P + j0:]
         for r in range(block * job[SPAN], r1, CHANGED):
             at, rows = r * K + j0, min(CHANGED, r1 - r)
             if weight.size:
-                gradient_columns(src, weight, dst, at, K, rows, n, known, P, order)
+                gradient_columns(src, weight, dst, at, K, rows, n, known, P, job[STREAM])
             else:
-                scale_columns(src, dst, at, K, rows, n, known, P, order)
+                scale_columns(src, dst, at, K, rows, n, known, P, job[STREAM])
     settle(job[STREAM])
