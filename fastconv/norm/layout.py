@@ -37,6 +37,7 @@ class Layout(NamedTuple):
     keys: int
     folded: int
     gradients: int
+    programs: dict[str, Any]                 # what `passes` makes of the steps of each call
     steps: tuple[tuple[Any, int], ...] = ()  # kernels and their tasks, ONCE for one that is no loop
     elementwise: bool = False                # a weight and a bias for each element
 
@@ -51,7 +52,7 @@ def _finished(sizes: dict[int, int], areas: list[tuple[int, int]], tasks: int, n
         job[name] = at
         at += size
     return Layout(job, at, residual, tasks, nbytes, bool(sizes[k.FLAGS] & k.OWN), sizes[k.CHANNELS], int(job[k.PARAMETERS]), int(job[k.STATS]), sizes[k.KEYS],
-                  int(job[k.FOLDED]), int(job[k.GRADIENTS]), tuple(steps), elementwise)
+                  int(job[k.FOLDED]), int(job[k.GRADIENTS]), {}, tuple(steps), elementwise)
 
 
 @functools.lru_cache(maxsize=1024)
