@@ -168,11 +168,11 @@ def _reduced(w, vectors):
     return found
 
 
-def _emit_sums(builder, scalar, sources, n, formula, uniform, count):
+def _emit_sums(builder, scalar, sources, n, formula, uniform, count, early=True):
     """`count` (2 or 4) sums over i < n, in float64, of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None)
     each, for the term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
-    float32 is summed in chains of CHAIN vectors, and these in float64.
+    float32 is summed in chains of CHAIN vectors, and these in float64. early: whether lines are asked for AHEAD of their turn.
     """
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
     wide = Lanes(builder, DOUBLE, WIDE)
@@ -204,7 +204,7 @@ def _emit_sums(builder, scalar, sources, n, formula, uniform, count):
         main = builder.add(begin, _whole(builder, builder.sub(end, begin), SETS * v.lanes))
         with _steps(builder, begin, main, SETS * v.lanes) as (i, _):
             for j in range(SETS):
-                if j * VECTOR_BYTES % LINE_BYTES == 0:
+                if early and j * VECTOR_BYTES % LINE_BYTES == 0:
                     for source in sources[:2]:       # a third would be parameters, which stay near
                         _emit_prefetch(builder, builder.gep(source, [builder.add(i, builder.add(ahead, _const(j * v.lanes)))]))
                 add(j, builder.add(i, _const(j * v.lanes)))
@@ -302,7 +302,7 @@ def _emit_segment_sums(context, builder, sig, args, arrays, formula, sums):
     with cgutils.for_range(builder, count) as loop:
         here = [builder.gep(source, [builder.mul(loop.index, row)]) for source in sources]
         uniform = _rounded(builder, scalar, [builder.load(builder.gep(shift, [builder.mul(loop.index, step)])) for shift in shifts])
-        found = _emit_sums(builder, scalar, here, n, formula, uniform, sums)
+        found = _emit_sums(builder, scalar, here, n, formula, uniform, sums, early=arrays == 1)     # two streams do better without
         for k, value in enumerate(found):
             builder.store(value, builder.gep(target, [builder.add(builder.mul(_const(k), apart), loop.index)]))
         if scalar != DOUBLE:
