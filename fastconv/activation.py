@@ -24,6 +24,7 @@ __all__ = [
 
 ANY = range(65)
 NOTHING = {dtype: np.empty(0, dtype) for dtype in (check.F32, check.F64)}
+NOTHING32 = NOTHING[check.F32]
 NO_JOB = np.empty(0, np.int64)
 LONG, BLOCK = 65536, 8192                    # elements of a block that softmax takes at once, and of a task
 
@@ -197,11 +198,19 @@ def _slope(slope: float | None, dtype: np.dtype) -> np.ndarray:
 
 def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_JOB) -> None:
     """An elementwise kernel over blocks of src."""
-    run_tasks(kernel, -(-dst.size // kernels.BLOCK), 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias,
-              NOTHING[dst.dtype], job, NO_JOB)
+    size, nothing = dst.size, NOTHING32 if dst.dtype is check.F32 else NOTHING[dst.dtype]
+    if size <= kernels.BLOCK:                # one task: nothing to decide
+        kernel(0, 1, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, nothing, job, NO_JOB)
+        return
+    run_tasks(kernel, -(-size // kernels.BLOCK), 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, nothing, job, NO_JOB)
 
 
 def _forward(kernel: Any, x: Any, out: Any, slope: float | None = None) -> np.ndarray:
+    if check.plain(x) and (out is None or check.ready(out, x)):
+        y = recycling.empty(x.shape, x.dtype) if out is None else out
+        nothing = NOTHING32 if x.dtype is check.F32 else NOTHING[x.dtype]
+        _run(kernel, x, nothing, y, nothing if slope is None else _slope(slope, x.dtype))
+        return y
     dtype, working = _checked(x)
     given = None if out is None else check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
@@ -218,12 +227,16 @@ def _backward(kernel: Any, dout: Any, x: Any, y: Any = None, slope: float | None
         x, slope = y, 1.0
     dx = recycling.empty(x.shape, working)
     _run(kernel, check.native(x, working), check.native(dout, working), dx, _slope(slope, working))
-    return check.deliver(dx, None, dtype)
+    return dx if dtype is working else check.deliver(dx, None, dtype)
 
 
 def _softmax(x: Any, dim: Any, out: Any, log: int) -> np.ndarray:
     dtype, working = _checked(x)
     sums = _sums(x.shape, _axis(dim, x), log)
+    if dtype is working and check.plain(x) and (out is None or check.ready(out, x)):
+        y = recycling.empty(x.shape, dtype) if out is None else out
+        _run_sums(rows.softmax_rows, rows.softmax_columns, sums, x, NOTHING[dtype], y)
+        return y
     given = check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
     _run_sums(rows.softmax_rows, rows.softmax_columns, sums, check.native(x, working), NOTHING[working], y)

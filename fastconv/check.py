@@ -139,7 +139,14 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[n
     return out
 
 
+def ready(out: Any, x: np.ndarray) -> bool:
+    """Whether `out` can be filled as it is, by a function whose result is like the plain array x."""
+    return type(out) is np.ndarray and out.dtype is x.dtype and out.shape == x.shape and out.flags.carray and not _overlap(out, x)
+
+
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    if a is not b and a.flags.owndata and b.flags.owndata:
+        return False
     try:
         return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=100_000)
     except RuntimeError:                     # NumPy's TooHardError: interleaved views that it cannot tell apart in reasonable time
@@ -331,6 +338,8 @@ def number(name: str, value: Any, least: float) -> float:
 
 def need(value: Any, count: int = 3) -> tuple[bool, ...]:
     """Which gradients to compute: so many flags."""
+    if type(value) is tuple and len(value) == count and set(map(type, value)) == {bool}:
+        return value
     if not isinstance(value, (tuple, list)) or len(value) != count:
         example = (True, False, True)[-count:]
         raise TypeError(f"need is {shown(value)}; wanted: {('two', 'three')[count - 2]} flags, one for each gradient, such as {example}")

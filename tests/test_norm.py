@@ -5,7 +5,8 @@ from cases import inject, layouts, norm_cases, row_norm_cases
 
 import fastconv
 import naive
-from fastconv.testing import assert_gradient, assert_same
+from fastconv.norm import known, layout
+from fastconv.testing import TOLERANCE, assert_gradient, assert_same
 
 ROW_CASES = pytest.mark.parametrize("case", row_norm_cases(), ids=str)
 CASES = pytest.mark.parametrize("case", norm_cases(), ids=str)
@@ -273,3 +274,60 @@ def test_what_the_row_norms_refuse():
         fastconv.instance_norm(x, use_input_stats=False)
     with pytest.raises(ValueError, match=r"normalized_shape is \(5,\) and x has shape"):
         fastconv.layer_norm(x, (5,))
+
+
+# ---------------------------------------------------------------- how a result is stored, and what is remembered
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(37, 512), (9, 333), (1, 700), (40, 64)], ids=str)
+def test_results_past_the_caches_are_the_same_bits(shape, dtype, monkeypatch):
+    rng = np.random.default_rng(shape[1])
+    x, dout, weight, bias = (rng.standard_normal(s).astype(dtype) for s in (shape, shape, shape[1:], shape[1:]))
+
+    def results():
+        kept = []
+        for at in (0, 1, 5):                 # a line's elements are 16 or 8: some of them stand before the first whole one
+            out = np.full(x.size + 32, -7, dtype)
+            y = out[at:at + x.size].reshape(shape)
+            fastconv.layer_norm(x, shape[1:], weight, bias, out=y)
+            kept.append(out.copy())
+            if shape[0] > 1:
+                fastconv.batch_norm(x, None, None, weight, bias, training=True, out=y)
+                kept.append(out.copy())
+        kept += fastconv.layer_norm_backward(dout, x, shape[1:], weight, bias)
+        if shape[0] > 1:
+            kept += fastconv.batch_norm_backward(dout, x, None, None, weight, bias, training=True)
+        return kept
+
+    def forget():
+        known._calls.clear()
+        layout.rows.cache_clear()
+        layout.columns.cache_clear()
+
+    wanted = results()
+    truth = naive.layer_norm(x.astype(np.float64), shape[1:], weight, bias)
+    assert_same(wanted[0][:x.size].reshape(shape).astype(np.float64), truth, tolerance=TOLERANCE[np.dtype(dtype)])
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "PAST", 0)
+        forget()
+        found = results()
+    forget()
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_an_equal_argument_of_another_type_is_not_a_known_call():
+    x = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+    fastconv.layer_norm(x, (8,))
+    fastconv.group_norm(x, 1)
+    fastconv.batch_norm(x, None, None, training=True)
+    for call in (lambda: fastconv.layer_norm(x, (8.0,)), lambda: fastconv.group_norm(x, True), lambda: fastconv.batch_norm(x, None, None, training=1)):
+        with pytest.raises(TypeError):
+            call()
+    wide = fastconv.layer_norm(x.astype(np.float64), (8,))
+    assert wide.dtype == np.float64 and not np.array_equal(wide, fastconv.layer_norm(x, (8,)))
+
+
+def test_known_calls_are_bounded(monkeypatch):
+    monkeypatch.setattr(known, "MOST", 5)
+    for length in range(2, 20):
+        fastconv.layer_norm(np.ones((2, length), np.float32), (length,))
+        assert len(known._calls) <= 5

@@ -63,7 +63,7 @@ def useful_shift(mean, low, high, like):
     return shift if np.isfinite(shift) and 2 * abs(shift) > high - low else 0.0
 
 
-@jit
+@jit(merged=True)
 def split(value, like):
     """A float64 in two: its value in the dtype of `like`, and what that leaves out; 0 if that is not finite."""
     head = np.float64(like.dtype.type(value))
@@ -89,7 +89,7 @@ def wide_gradient_moments(x, dout, at, n, shift, dout_shift):
     return total, square, gradient, product
 
 
-@jit
+@jit(merged=True)
 def statistics(total, square, count, shift, eps):
     """(mean, biased variance, 1 / sqrt(variance + eps)) from the sums of deviations from the shift and of their squares."""
     offset = total / count
@@ -113,12 +113,14 @@ def move_running(job, f, mean, variance):
     """Move the running statistics towards the averages over the images of these, which stand at `mean` and `variance` (biased)."""
     C, count, momentum, parameters = job[CHANNELS], job[COUNT], f[MOMENTUM], job[PARAMETERS]
     images = job[KEYS] // C
-    for c in range(C):
-        for new, running, factor in ((mean, parameters + 2 * C, 1.0), (variance, parameters + 3 * C, count / max(count - 1.0, 1.0))):
-            total = np.float64(0)
-            for n in range(images):
-                total += f[new + n * C + c]
-            f[running + c] = (1 - momentum) * f[running + c] + momentum * (total / images * factor)
+    for new, to, factor in ((mean, parameters + 2 * C, 1.0), (variance, parameters + 3 * C, count / max(count - 1.0, 1.0))):
+        running, total, factor = f[to:to + C], f[new:new + C], momentum * factor / images
+        for n in range(1, images):
+            more = f[new + n * C:new + (n + 1) * C]
+            for c in range(C):
+                total[c] += more[c]
+        for c in range(C):
+            running[c] = (1 - momentum) * running[c] + factor * total[c]
 
 
 @jit
@@ -157,15 +159,16 @@ def fold(job, f, count):
 def own_statistics(job, f):
     """mean and invstd from the folded sums; these become the mean and the variance of x."""
     keys, stats, folded = job[KEYS], job[STATS], job[FOLDED]
+    total, square, shift = f[folded:folded + keys], f[folded + keys:folded + 2 * keys], f[job[SHIFTS]:job[SHIFTS] + keys]
+    mean, invstd, count, eps = f[stats:stats + keys], f[stats + keys:stats + 2 * keys], job[COUNT], f[EPS]
     for key in range(keys):
-        found = statistics(f[folded + key], f[folded + keys + key], job[COUNT], f[job[SHIFTS] + key], f[EPS])
-        f[folded + key], f[folded + keys + key] = found[:2]
-        f[stats + key], f[stats + keys + key] = found[0], found[2]
+        total[key], square[key], invstd[key] = statistics(total[key], square[key], count, shift[key], eps)
+        mean[key] = total[key]
     if job[FLAGS] & RUNNING:
         move_running(job, f, folded, folded + keys)
 
 
-@jit
+@jit(merged=True)
 def forward_coefficients(src, job, f, mean, invstd, c, to):
     """center, scale and shift of y = (x - center) * scale + shift for channel c, or a column of it."""
     center, rest = split(mean, src)
@@ -188,7 +191,7 @@ def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
         forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + 6 * i)
 
 
-@jit
+@jit(merged=True)
 def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slope, f, to):
     """center, dout_center, a, b, d, invstd of dx = (weight * dout - dout_mean - (x - mean) * slope) * invstd
     = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd."""
@@ -199,7 +202,7 @@ def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slop
     f[to], f[to + 1], f[to + 2], f[to + 3], f[to + 4], f[to + 5] = center, dout_shift, weight, -slope, constant, invstd
 
 
-@jit
+@jit(merged=True)
 def batch_gradients(src, job, f, c):
     """Of channel c, whose key is c: mean and invstd, dweight and dbias; returns what its dx is made of."""
     C, stats, shifts, folded, gradients = job[CHANNELS], job[STATS], job[SHIFTS], job[FOLDED], job[GRADIENTS]

@@ -79,8 +79,13 @@ def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
     if weight.size:
         shift_columns(weight, job, f, shifts + C)
     for k in range(2 if weight.size else 1):
-        for c in range(C):
-            residual[k * P + c * S:k * P + (c + 1) * S] = f[shifts + k * C + c]
+        line, values = residual[k * P:k * P + C * S], f[shifts + k * C:shifts + (k + 1) * C]
+        if S == 1:
+            for c in range(C):
+                line[c] = values[c]
+        else:
+            for c in range(C):
+                line[c * S:(c + 1) * S] = values[c]
     f[job[SUMS]:] = 0
 
 
@@ -132,9 +137,13 @@ def fold_columns(src, weight, job, f):
         for i in range(lines * P):
             first[i] += more[i]
     for k in range(lines):
-        total = f[folded + k * C:folded + (k + 1) * C]
-        for c in range(C):
-            total[c] = first[k * P + c * S:k * P + (c + 1) * S].sum()
+        total, line = f[folded + k * C:folded + (k + 1) * C], first[k * P:k * P + C * S]
+        if S == 1:
+            for c in range(C):
+                total[c] = line[c]
+        else:
+            for c in range(C):
+                total[c] = line[c * S:(c + 1) * S].sum()
     for c in range(C):
         total, square = f[folded + c], f[folded + C + c]
         fits = job[COUNT] * SMALL < square < LARGE or total == square == 0
@@ -143,12 +152,15 @@ def fold_columns(src, weight, job, f):
             wide_column_sums(src, weight, job, f, c)
 
 
-@jit
+@jit(merged=True)
 def spread(job, f, values, count, c, residual):
     """The coefficients of channel c, to all its columns."""
     S, P = job[LENGTH], job[PADDED]
     for k in range(count):
-        residual[(2 + k) * P + c * S:(2 + k) * P + (c + 1) * S] = f[values + k]
+        if S == 1:
+            residual[(2 + k) * P + c] = f[values + k]
+        else:
+            residual[(2 + k) * P + c * S:(2 + k) * P + (c + 1) * S] = f[values + k]
 
 
 @jit
@@ -197,11 +209,11 @@ def change_columns(first, last, src, weight, dst, bias, residual, job, table):
     for t in range(first, last):
         block, j0 = t // job[PARTS], t % job[PARTS] * width
         r1, n = min(R, (block + 1) * job[SPAN]), min(width, K - j0)
-        known, order = residual[2 * P + j0:], job[STREAM]
+        known = residual[2 * P + j0:]
         for r in range(block * job[SPAN], r1, CHANGED):
             at, rows = r * K + j0, min(CHANGED, r1 - r)
             if weight.size:
-                gradient_columns(src, weight, dst, at, K, rows, n, known, P, order)
+                gradient_columns(src, weight, dst, at, K, rows, n, known, P, job[STREAM])
             else:
-                scale_columns(src, dst, at, K, rows, n, known, P, order)
+                scale_columns(src, dst, at, K, rows, n, known, P, job[STREAM])
     settle(job[STREAM])

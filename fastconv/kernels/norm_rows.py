@@ -51,13 +51,15 @@ from .norm_simd import (
     gradient_rows,
     gradient_segment,
     row_gradient_sums,
-    scale_row,
+    scale_rows,
     scale_segment,
     segment_gradient_sums,
     segment_moments,
     settle,
 )
 
+LINE_BYTES = 64
+NEAR = 1024                                  # elements that a part is ahead of its own pass
 STRIP = 16                                   # rows whose gradients to weight and bias are added in the dtype of x
 
 
@@ -169,19 +171,30 @@ def finish_running(first, last, src, weight, dst, bias, residual, job, table):
 
 # ---------------------------------------------------------------- a weight and a bias for each element
 @jit
+def scale_coefficients(src, job, f, key, count, known):
+    """center, rest and invstd of rows key .. key + count - 1, at f[known + 5 * i]."""
+    mean, invstd = f[job[STATS] + key:job[STATS] + key + count], f[job[STATS] + job[KEYS] + key:job[STATS] + job[KEYS] + key + count]
+    for i in range(count):
+        center, rest = split(mean[i], src)
+        to = known + 5 * i
+        f[to], f[to + 1], f[to + 2] = center, -rest * invstd[i] if rest != 0 else 0.0, invstd[i]
+
+
+@jit
 def rows(first, last, src, weight, dst, bias, residual, job, table):
     """The forward of rows whose elements have parameters of their own: task t is UNITS rows, ROWS at a time."""
     f = table.view(np.float64)
-    L, keys, block = job[COUNT], job[KEYS], job[ROWS]
+    L, keys, period, block = job[COUNT], job[KEYS], job[PERIOD], job[ROWS]
+    alike = L * src.itemsize % LINE_BYTES == 0 or not job[STREAM]
     for t in range(first, last):
+        known = job[COEFFICIENTS] + t * 5 * block
         for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
             count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
             sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
-            for i in range(key, key + count):
-                center, rest = split(f[job[STATS] + i], src)
-                invstd = f[job[STATS] + keys + i]
-                scale_row(src, dst, i * L, L, bias, residual, i % job[PERIOD] * L, center, -rest * invstd if rest != 0 else 0.0, invstd,
-                          job[STREAM])
+            scale_coefficients(src, job, f, key, count, known)
+            together = count if period == 1 and alike else 1
+            for i in range(0, count, together):
+                scale_rows(src, dst, (key + i) * L, L, together, L, bias, residual, (key + i) % period * L, f, known + 5 * i, job[STREAM])
     settle(job[STREAM])
 
 
@@ -241,11 +254,12 @@ def rows_gradient(first, last, src, weight, dst, bias, residual, job, table):
                 found = row_sums(src, weight, at, L, bias, to, f[job[SHIFTS] + key + i])
                 row_gradients(src, job, f, key + i, found[0], found[1], found[2], found[3], known + 5 * i)
             if period == 1:
-                gradient_rows(src, weight, dst, key * L, L, count, L, bias, 0, f, known, f, area, P)
+                gradient_rows(src, weight, dst, key * L, L, count, L, bias, 0, f, known, f, area, P, job[STREAM])
             else:
                 for i in range(count):
                     to = (key + i) % period * L
-                    gradient_rows(src, weight, dst, (key + i) * L, L, 1, L, bias, to, f, known + 5 * i, f, area + to, P)
+                    gradient_rows(src, weight, dst, (key + i) * L, L, 1, L, bias, to, f, known + 5 * i, f, area + to, P, job[STREAM])
+    settle(job[STREAM])
 
 
 @jit
@@ -301,19 +315,18 @@ def finish_parts(first, last, src, weight, dst, bias, residual, job, table):
         f[job[PLANES]:job[PLANES] + 2 * job[PADDED]] = 0
     else:
         row_statistics(job, f, 0, keys, job[FOLDED])
+        scale_coefficients(src, job, f, 0, keys, job[COEFFICIENTS])
 
 
 @jit
 def scale_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass of the forward."""
     f = table.view(np.float64)
-    L, parts, span, keys = job[COUNT], job[PARTS], job[SPAN], job[KEYS]
+    L, parts, span = job[COUNT], job[PARTS], job[SPAN]
     for u in range(first, last):
         key, s = u // parts, u % parts * span
-        center, rest = split(f[job[STATS] + key], src)
-        invstd = f[job[STATS] + keys + key]
-        scale_row(src, dst, key * L + s, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, center,
-                  -rest * invstd if rest != 0 else 0.0, invstd, job[STREAM])
+        scale_rows(src, dst, key * L + s, NEAR, 1, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, f, job[COEFFICIENTS] + 5 * key,
+                   job[STREAM])
     settle(job[STREAM])
 
 
@@ -326,4 +339,5 @@ def gradient_parts(first, last, src, weight, dst, bias, residual, job, table):
         s = t * span
         n, area = min(span, L - s), job[PLANES] + s
         for key in range(0, keys, STRIP):
-            gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + 5 * key, f, area, P)
+            gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + 5 * key, f, area, P, job[STREAM])
+    settle(job[STREAM])

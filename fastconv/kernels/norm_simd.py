@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..instruction_set import isa
-from .simd import I32, I64, _pointer, either
+from .simd import I32, I64, LINE_BYTES, _pointer, either
 from .tiles import FMA, REGISTERS, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
@@ -22,6 +22,7 @@ WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
 ABREAST = 4 if REGISTERS >= 32 else 2        # vectors of a row that a pass down the columns takes at a time
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
+AHEAD = 8192                                 # bytes that a sum asks for lines ahead
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
 LARGE, SMALL = 1e37, 1e-30                   # sums of squares of float32 beyond these are to be made again in float64
 
@@ -167,16 +168,18 @@ def _reduced(w, vectors):
     return found
 
 
-def _emit_sums(builder, scalar, sources, n, formula, uniform, count):
+def _emit_sums(builder, scalar, sources, n, formula, uniform, count, early=True):
     """`count` (2 or 4) sums over i < n, in float64, of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None)
     each, for the term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
-    float32 is summed in chains of CHAIN vectors, and these in float64.
+    float32 is summed in chains of CHAIN vectors, and these in float64. early: whether lines are asked for AHEAD of their turn.
     """
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
     wide = Lanes(builder, DOUBLE, WIDE)
     splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
     block = _const(2 ** 62 if scalar == DOUBLE else SETS * CHAIN * v.lanes)
+    # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
+    ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * v.lanes)), _const(AHEAD // v.itemsize), _const(0))
     totals = [cgutils.alloca_once_value(builder, wide.zero) for _ in range(count)]
     lone = [cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0)) for _ in range(count)]
     sets = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(count)] for _ in range(SETS)]
@@ -201,6 +204,9 @@ def _emit_sums(builder, scalar, sources, n, formula, uniform, count):
         main = builder.add(begin, _whole(builder, builder.sub(end, begin), SETS * v.lanes))
         with _steps(builder, begin, main, SETS * v.lanes) as (i, _):
             for j in range(SETS):
+                if early and j * VECTOR_BYTES % LINE_BYTES == 0:
+                    for source in sources[:2]:       # a third would be parameters, which stay near
+                        _emit_prefetch(builder, builder.gep(source, [builder.add(i, builder.add(ahead, _const(j * v.lanes)))]))
                 add(j, builder.add(i, _const(j * v.lanes)))
         stop = builder.add(begin, _whole(builder, builder.sub(end, begin), v.lanes))
         with _steps(builder, main, stop, v.lanes) as (i, _):
@@ -296,7 +302,7 @@ def _emit_segment_sums(context, builder, sig, args, arrays, formula, sums):
     with cgutils.for_range(builder, count) as loop:
         here = [builder.gep(source, [builder.mul(loop.index, row)]) for source in sources]
         uniform = _rounded(builder, scalar, [builder.load(builder.gep(shift, [builder.mul(loop.index, step)])) for shift in shifts])
-        found = _emit_sums(builder, scalar, here, n, formula, uniform, sums)
+        found = _emit_sums(builder, scalar, here, n, formula, uniform, sums, early=arrays == 1)     # two streams do better without
         for k, value in enumerate(found):
             builder.store(value, builder.gep(target, [builder.add(builder.mul(_const(k), apart), loop.index)]))
         if scalar != DOUBLE:
@@ -405,31 +411,6 @@ def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, f, kn
 
 
 # ---------------------------------------------------------------- rows with parameters of their own for each column
-def _scale_row(x, y, at, n, weight, bias, to, center, rest, invstd, stream):
-    """y[at + i] = ((x[at + i] - center) * invstd + rest) * weight[to + i] + bias[to + i] for i < n. center, rest, invstd: float64, rounded
-    first."""
-    kind = x.dtype.type
-    for i in range(n):
-        y[at + i] = ((x[at + i] - kind(center)) * kind(invstd) + kind(rest)) * weight[to + i] + bias[to + i]
-
-
-def _scale_row_intrinsic(typingctx, x, y, at, n, weight, bias, to, center, rest, invstd, stream):
-    def formula(w, values, uniform):
-        (x, weight, bias), (center, rest, invstd) = values, uniform
-        return w.fma(w.fma(w.b.fsub(x, center), invstd, rest), weight, bias)
-
-    def codegen(context, builder, sig, args):
-        scalar = context.get_value_type(sig.args[0].dtype)
-        source, target = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
-        weight, bias = (_pointer(context, builder, sig.args[i], args[i], args[6]) for i in (4, 5))
-        _emit_each(builder, scalar, [source, weight, bias], target, args[3], formula, builder.icmp_signed("!=", args[10], _const(0)),
-                   _rounded(builder, scalar, args[7:10]))
-        return context.get_dummy_value()
-
-    f, i = types.float64, types.int64
-    return types.void(x, y, i, i, weight, bias, i, f, f, f, i), codegen
-
-
 def _row_gradient_sums(x, dout, at, n, weight, to, shift):
     """The sums over i < n of d, d * d, e and e * d, d = x[at + i] - shift, e = dout[at + i] * weight[to + i]. shift: float64, rounded first."""
     kind = x.dtype.type
@@ -467,20 +448,43 @@ def _emit_prefetch(builder, pointer):
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
-def _emit_columns(builder, scalar, n, body):
-    """body(lanes, columns, mask) for all columns below n: several vectors of them at a time, one, and what is left; mask: of a part of one."""
+def _emit_columns(builder, scalar, n, body, head=None, stream=None, abreast=ABREAST):
+    """body(lanes, columns, mask) for all columns below n: several vectors of them at a time, one, and what is left; mask: of a part of one.
+
+    head: so many columns first. stream: whether those that come several vectors at a time are stored past the caches, body(..., past=True).
+    """
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
-    group, stop = _whole(builder, n, ABREAST * v.lanes), _whole(builder, n, v.lanes)
-    with _steps(builder, _const(0), group, ABREAST * v.lanes) as (j, _):
-        body(v, [builder.add(j, _const(k * v.lanes)) for k in range(ABREAST)], None)
+
+    def some(begin, end):
+        """Fewer than a vector's columns."""
+        if MASKS:
+            with builder.if_then(builder.icmp_signed("<", begin, end)):
+                body(v, [begin], v.mask(builder.sub(end, begin)))
+        else:
+            with _steps(builder, begin, end, 1) as (j, _):
+                body(one, [j], None)
+
+    def several(**past):
+        with _steps(builder, head, group, abreast * v.lanes) as (j, _):
+            body(v, [builder.add(j, _const(k * v.lanes)) for k in range(abreast)], None, **past)
+
+    if head is None:
+        head = _const(0)
+    else:
+        some(_const(0), head)
+    rest = builder.sub(n, head)
+    group, stop = (builder.add(head, _whole(builder, rest, width)) for width in (abreast * v.lanes, v.lanes))
+    if stream is None:
+        several()
+    else:
+        with builder.if_else(stream) as (yes, no):
+            with yes:
+                several(past=True)
+            with no:
+                several()
     with _steps(builder, group, stop, v.lanes) as (j, _):
         body(v, [j], None)
-    if MASKS:
-        with builder.if_then(builder.icmp_signed("<", stop, n)):
-            body(v, [stop], v.mask(builder.sub(n, stop)))
-    else:
-        with _steps(builder, stop, n, 1) as (j, _):
-            body(one, [j], None)
+    some(stop, n)
 
 
 class _ColumnSums:
@@ -582,59 +586,79 @@ def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts
     return types.void(x, dout, i, i, i, i, shifts, i, sums, i, i), codegen
 
 
-def _scale_columns(x, y, at, row, rows, n, coefficients, step, order):
+def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
     """y = (x - center) * scale + shift at each at + r * row + j, r < rows, j < n: center, scale, shift of column j are
-    coefficients[k * step + j], k = 0, 1, 2.
-
-    order: 0 down the columns, a vector's coefficients read once for all rows; 1 row after row, as memory lies; 2 so, past the caches.
-    """
+    coefficients[k * step + j], k = 0, 1, 2."""
     for r in range(rows):
         for j in range(n):
             center, scale, shift = coefficients[j], coefficients[step + j], coefficients[2 * step + j]
             y[at + r * row + j] = (x[at + r * row + j] - center) * scale + shift
 
 
-def _emit_each_column(builder, scalar, sources, target, row, rows, n, coefficients, step, order, count, formula):
-    """target = formula(lanes, sources' values and the column's `count` coefficients) for a few rows."""
-    lines = [builder.gep(coefficients, [builder.mul(_const(k), step)]) for k in range(count)]
+def _emit_block(builder, scalar, sources, target, row, rows, n, stream, prepare, uniform, formula, abreast=ABREAST):
+    """target = formula(lanes, prepared, k, uniform, values, mask) at each r * row + j, r < rows, j < n, down a few vectors of columns at a time.
 
-    def body(w, columns, mask):
-        known = [[w.load(builder.gep(line, [j]), mask) for line in lines] for j in columns]
+    prepare(lanes, columns, mask): what these columns need in registers, of which k is one; its `flush`, if it has one, is called behind the last
+    row. uniform(lanes, r): what a row needs. The next block is asked for meanwhile: it lies right behind. Stores are to whole lines where all
+    rows allow it (one row does), and with `stream` then past the caches.
+    """
+    lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
+    itemsize, ahead = VECTOR_BYTES // lanes, builder.mul(row, rows)
+    alike = builder.or_(builder.icmp_signed("==", rows, _const(1)), builder.icmp_signed("==", builder.and_(row, _const(lanes - 1)), _const(0)))
+    aligned = builder.and_(alike, builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes)))
+    before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
+    head = builder.select(aligned, builder.udiv(before, _const(itemsize)), _const(0))
+
+    def body(w, columns, mask, past=False):
+        prepared = prepare(w, columns, mask)
         with cgutils.for_range(builder, rows) as loop:
-            down = builder.mul(loop.index, row)
+            down, known = builder.mul(loop.index, row), uniform(w, loop.index)
             for k, j in enumerate(columns):
-                place = [builder.add(down, j)]
-                values = [w.load(builder.gep(source, place), mask) for source in sources]
-                w.store(formula(w, [*values, *known[k]], ()), builder.gep(target, place), mask)
+                place = builder.add(down, j)
+                if w.lanes == lanes and k * VECTOR_BYTES % LINE_BYTES == 0:
+                    for line in sources if past else [*sources, target]:
+                        _emit_prefetch(builder, builder.gep(line, [builder.add(place, ahead)]))
+                values = [w.load(builder.gep(source, [place]), mask) for source in sources]
+                w.store(formula(w, prepared, k, known, values, mask), builder.gep(target, [place]), mask, past)
+        if hasattr(prepared, "flush"):
+            prepared.flush()
 
-    with builder.if_else(builder.icmp_signed("==", order, _const(0))) as (sweep, in_memory_order):
-        with sweep:
-            _emit_columns(builder, scalar, n, body)
-        with in_memory_order, cgutils.for_range(builder, rows) as loop:
-            down = builder.mul(loop.index, row)
-            here, stream = [builder.gep(source, [down]) for source in sources], builder.icmp_signed(">", order, _const(1))
-            _emit_each(builder, scalar, [*here, *lines], builder.gep(target, [down]), n, formula, stream)
+    _emit_columns(builder, scalar, n, body, head, builder.and_(stream, aligned), abreast)
 
 
-def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, step, order):
-    def formula(w, values, uniform):
-        x, center, scale, shift = values
-        return w.fma(w.b.fsub(x, center), scale, shift)
+def _no_uniform(w, r):
+    return ()
+
+
+def _coefficients(pointer, step, count):
+    """What `prepare` of a block loads of each column: `count` numbers, step apart."""
+    def prepare(w, columns, mask):
+        lines = [w.b.gep(pointer, [w.b.mul(_const(k), step)]) for k in range(count)]
+        return [[w.load(w.b.gep(line, [j]), mask) for line in lines] for j in columns]
+
+    return prepare
+
+
+def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, step, stream):
+    def formula(w, prepared, k, uniform, values, mask):
+        center, scale, shift = prepared[k]
+        return w.fma(w.b.fsub(values[0], center), scale, shift)
 
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         source, target = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
         known = _pointer(context, builder, sig.args[6], args[6], _const(0))
-        _emit_each_column(builder, scalar, [source], target, *args[3:6], known, args[7], args[8], 3, formula)
+        _emit_block(builder, scalar, [source], target, *args[3:6], builder.icmp_signed("!=", args[8], _const(0)),
+                    _coefficients(known, args[7], 3), _no_uniform, formula)
         return context.get_dummy_value()
 
     i = types.int64
     return types.void(x, y, i, i, i, i, coefficients, i, i), codegen
 
 
-def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, order):
+def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, stream):
     """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd at each at + r * row + j: center, dout_center, a, b, d, invstd of
-    column j are coefficients[k * step + j], k = 0 .. 5. order: as for `scale_columns`."""
+    column j are coefficients[k * step + j], k = 0 .. 5."""
     for r in range(rows):
         for j in range(n):
             center, dout_center, a, b, d, invstd = (coefficients[k * step + j] for k in range(6))
@@ -642,23 +666,61 @@ def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, order):
             dx[i] = (a * (dout[i] - dout_center) + (b * (x[i] - center) + d)) * invstd
 
 
-def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coefficients, step, order):
-    def formula(w, values, uniform):
-        x, dout, center, dout_center, a, b, d, invstd = values
+def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coefficients, step, stream):
+    def formula(w, prepared, k, uniform, values, mask):
+        center, dout_center, a, b, d, invstd = prepared[k]
+        x, dout = values
         return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd)
 
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
         known = _pointer(context, builder, sig.args[7], args[7], _const(0))
-        _emit_each_column(builder, scalar, [x, dout], dx, *args[4:7], known, args[8], args[9], 6, formula)
+        _emit_block(builder, scalar, [x, dout], dx, *args[4:7], builder.icmp_signed("!=", args[9], _const(0)),
+                    _coefficients(known, args[8], 6), _no_uniform, formula)
         return context.get_dummy_value()
 
     i = types.int64
     return types.void(x, dout, dx, i, i, i, i, coefficients, i, i), codegen
 
 
-def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, sums, sums_at, step):
+def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, stream):
+    """y = ((x - center) * invstd + rest) * weight[to + j] + bias[to + j] at each at + r * row + j, r < rows, j < n.
+
+    center, rest, invstd of row r: known[known_at + 5 * r + k], float64, rounded first.
+    """
+    kind = x.dtype.type
+    for r in range(rows):
+        center, rest, invstd = (kind(known[known_at + 5 * r + k]) for k in range(3))
+        for j in range(n):
+            i = at + r * row + j
+            y[i] = ((x[i] - center) * invstd + rest) * weight[to + j] + bias[to + j]
+
+
+def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, known, known_at, stream):
+    def codegen(context, builder, sig, args):
+        scalar = context.get_value_type(sig.args[0].dtype)
+        source, target = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
+        parameters = [_pointer(context, builder, sig.args[i], args[i], args[8]) for i in (6, 7)]
+        known = _pointer(context, builder, sig.args[9], args[9], args[10])
+
+        def prepare(w, columns, mask):
+            return [[w.load(builder.gep(parameter, [j]), mask) for parameter in parameters] for j in columns]
+
+        def formula(w, prepared, k, uniform, values, mask):
+            center, rest, invstd = uniform
+            weight, bias = prepared[k]
+            return w.fma(w.fma(builder.fsub(values[0], center), invstd, rest), weight, bias)
+
+        _emit_block(builder, scalar, [source], target, *args[3:6], builder.icmp_signed("!=", args[11], _const(0)), prepare,
+                    _known_rows(builder, scalar, known, 3), formula, 2 * ABREAST)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(x, y, i, i, i, i, weight, bias, i, known, i, i), codegen
+
+
+def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, sums, sums_at, step, stream):
     """The gradient of a few rows to x, and what they add to those of weight and bias: sums[sums_at + j] and sums[sums_at + step + j].
 
         xhat = (x - center) * invstd + rest;  dx = (dout * weight[to + j] - dout_mean - xhat * slope) * invstd
@@ -677,36 +739,42 @@ def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, s
             sums[sums_at + step + j] += dout[i]
 
 
-def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, to, known, known_at, sums, sums_at, step):
+def _known_rows(builder, scalar, pointer, count):
+    """What `uniform` of a block loads of each row: `count` numbers of 5, rounded to the dtype of x."""
+    def uniform(w, r):
+        first = builder.mul(r, _const(5))
+        return [w.splat(u) for u in _rounded(builder, scalar, [builder.load(builder.gep(pointer, [builder.add(first, _const(k))])) for k in range(count)])]
+
+    return uniform
+
+
+def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, to, known, known_at, sums, sums_at, step, stream):
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
         weights, known, sums = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9, 11))
 
-        def body(w, columns, mask):
+        def prepare(w, columns, mask):
             found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[13]])])
-            weight = [w.load(builder.gep(weights, [j]), mask) for j in columns]
-            with cgutils.for_range(builder, args[5]) as loop:
-                down, first = builder.mul(loop.index, args[4]), builder.mul(loop.index, _const(5))
-                uniform = [builder.load(builder.gep(known, [builder.add(first, _const(k))])) for k in range(5)]
-                center, rest, invstd, dout_mean, slope = (w.splat(u) for u in _rounded(builder, scalar, uniform))
-                for k, j in enumerate(columns):
-                    place = [builder.add(down, j)]
-                    value, e = (w.load(builder.gep(source, place), mask) for source in (x, dout))
-                    xhat = w.fma(builder.fsub(value, center), invstd, rest)
-                    if mask is not None:     # 0 * NaN would reach the sums of the columns behind
-                        xhat = builder.select(mask, xhat, w.zero)
-                    g = builder.fsub(builder.fmul(e, weight[k]), dout_mean)
-                    result = builder.fmul(builder.fsub(g, builder.fmul(xhat, slope)), invstd)
-                    w.store(result, builder.gep(dx, place), mask)
-                    found.add(k, [(e, xhat), (e, None)])
-            found.flush()
+            found.weights = [w.load(builder.gep(weights, [j]), mask) for j in columns]
+            return found
 
-        _emit_columns(builder, scalar, args[6], body)
+        def formula(w, prepared, k, uniform, values, mask):
+            center, rest, invstd, dout_mean, slope = uniform
+            value, e = values
+            xhat = w.fma(builder.fsub(value, center), invstd, rest)
+            if mask is not None:             # 0 * NaN would reach the sums of the columns behind
+                xhat = builder.select(mask, xhat, w.zero)
+            prepared.add(k, [(e, xhat), (e, None)])
+            g = builder.fsub(builder.fmul(e, prepared.weights[k]), dout_mean)
+            return builder.fmul(builder.fsub(g, builder.fmul(xhat, slope)), invstd)
+
+        _emit_block(builder, scalar, [x, dout], dx, *args[4:7], builder.icmp_signed("!=", args[14], _const(0)), prepare,
+                    _known_rows(builder, scalar, known, 5), formula)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, dout, dx, i, i, i, i, weight, i, known, i, sums, i, i), codegen
+    return types.void(x, dout, dx, i, i, i, i, weight, i, known, i, sums, i, i, i), codegen
 
 
 def _settle(stream):
@@ -729,7 +797,7 @@ segment_moments = either(_segment_moments, _segment_moments_intrinsic)
 segment_gradient_sums = either(_segment_gradient_sums, _segment_gradient_sums_intrinsic)
 scale_segment = either(_scale_segment, _scale_segment_intrinsic)
 gradient_segment = either(_gradient_segment, _gradient_segment_intrinsic)
-scale_row = either(_scale_row, _scale_row_intrinsic)
+scale_rows = either(_scale_rows, _scale_rows_intrinsic)
 row_gradient_sums = either(_row_gradient_sums, _row_gradient_sums_intrinsic)
 column_moments = either(_column_moments, _column_moments_intrinsic)
 column_gradient_sums = either(_column_gradient_sums, _column_gradient_sums_intrinsic)

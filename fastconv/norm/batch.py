@@ -9,6 +9,7 @@ import numpy as np
 from .. import check, recycling
 from ..kernels import norm as kernels
 from . import layout
+from .known import Planned, recall
 from .passes import BY_COLUMNS, BY_SEGMENTS, Passes, backward, forward
 
 __all__ = ["batch_norm", "batch_norm_backward"]
@@ -29,8 +30,10 @@ def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.n
     Returns y, of the shape of x; with return_stats (y, mean, invstd) as used, for `batch_norm_backward`.
     ValueError for one value a channel where batch statistics are needed, and for running statistics that cannot be written.
     """
-    call = Call(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    call = recall(Call, x, (running_mean, running_var, weight, bias), training, momentum, eps)
     check.flag("return_stats", return_stats)
+    if training and running_mean is not None:
+        check.movable(running_mean, running_var)
     given = check.output(out, x.shape, call.dtype, (x, running_mean, running_var, weight, bias)) if out is not None else None
     y = check.target(given, x.shape, call.working)
     moves = training and running_mean is not None and call.count > 0
@@ -39,7 +42,7 @@ def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.n
     if call.own and not x.size:
         table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = 0, 1 / math.sqrt(call.eps) if call.eps else np.inf
     else:
-        forward(passes, plan, call.x, y, table)
+        forward(passes, plan, check.native(x, call.working), y, table)
     y = check.deliver(y, given, call.dtype)
     if moves:                                # last: weight or bias may be views of the running statistics
         running_mean[...], running_var[...] = table[plan.parameters + 2 * call.C:plan.parameters + 4 * call.C].reshape(2, call.C)
@@ -59,7 +62,9 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's. With batch statistics dx counts how the statistics themselves depend on x.
     """
-    call = Call(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    call = recall(Call, x, (running_mean, running_var, weight, bias), training, momentum, eps)
+    if training and running_mean is not None:
+        check.movable(running_mean, running_var)
     wanted = check.need(need)
     check.gradient(dout, x)
     given = check.both("mean", mean, "invstd", invstd, "batch_norm")
@@ -73,7 +78,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
         table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = mean, invstd
     dx = recycling.empty(x.shape, call.working) if wants[0] else None
     if x.size:
-        backward(passes, plan, check.native(dout, call.working), call.x, dx, table, wants[1] or wants[2])
+        backward(passes, plan, check.native(dout, call.working), check.native(x, call.working), dx, table, wants[1] or wants[2])
     else:
         table[plan.gradients:] = 0
     gradients = table[plan.gradients:plan.gradients + 2 * call.C].reshape(2, call.C)
@@ -81,7 +86,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
             gradients[1].astype(call.dtype) if wants[2] else None)
 
 
-class Call:
+class Call(Planned):
     """The arguments of one batch norm, checked."""
 
     def __init__(self, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: Any, momentum: Any, eps: Any) -> None:
@@ -99,16 +104,13 @@ class Call:
         self.own = check.flag("training", training) or running_mean is None
         if self.own and self.count == 1:
             raise ValueError(f"x has one value a channel, shape {x.shape}, where batch statistics are needed; wanted: at least 2")
-        if training and running_mean is not None:
-            check.movable(running_mean, running_var)
         self.momentum, self.eps = check.number("momentum", momentum, 0.0), check.number("eps", eps, 0.0)
-        self.x = check.native(x, self.working)
 
     def parameter(self, name: str, value: Any) -> None:
         """One value a channel, in the dtype of x or the one it is computed in."""
         check.parameter(name, value, (self.C,), "one value for each channel of x", self.dtype, self.shape)
 
-    def plan(self, flags: int, with_dout: bool) -> tuple[layout.Layout, Passes]:
+    def lay_out(self, flags: int, with_dout: bool) -> tuple[layout.Layout, Passes]:
         N, C, S = self.shape[0], self.C, math.prod(self.shape[2:])
         flags |= kernels.CENTERED | (kernels.OWN if self.own else 0)
         if S <= layout.FEW:

@@ -9,6 +9,7 @@ import numpy as np
 from .. import check
 from ..kernels import norm as kernels
 from . import layout, rows
+from .known import Planned, recall
 
 __all__ = ["group_norm", "group_norm_backward"]
 
@@ -25,11 +26,11 @@ def group_norm(x: np.ndarray, num_groups: int, weight: np.ndarray | None = None,
     Returns y, of the shape of x; with return_stats (y, mean, invstd), the statistics (N, num_groups), for `group_norm_backward`.
     ValueError where C is no multiple of num_groups, and for a batch of one group of one value.
     """
-    call = Call(x, num_groups, weight, bias, eps)
+    call = recall(Call, x, (weight, bias), num_groups, eps)
     check.flag("return_stats", return_stats)
     given = check.output(out, x.shape, call.dtype, (x, weight, bias)) if out is not None else None
     y = check.target(given, x.shape, call.working)
-    mean, invstd = rows.forward(call.plan(0, False), call.x, y, call.S, weight, bias, call.eps)
+    mean, invstd = rows.forward(call.plan(0, False), check.native(x, call.working), y, call.S, weight, bias, call.eps)
     y = check.deliver(y, given, call.dtype)
     return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
 
@@ -43,19 +44,19 @@ def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's.
     """
-    call = Call(x, num_groups, weight, bias, eps)
+    call = recall(Call, x, (weight, bias), num_groups, eps)
     wanted = check.need(need)
     check.gradient(dout, x)
     given = call.given(mean, invstd, "group_norm")
-    gradients = rows.backward(call.plan(kernels.GIVEN if given else 0, True), check.native(dout, call.working), call.x, call.S, weight, call.eps,
-                              given)
+    gradients = rows.backward(call.plan(kernels.GIVEN if given else 0, True), check.native(dout, call.working),
+                              check.native(x, call.working), call.S, weight, call.eps, given)
     return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
 
 
-class Call:
+class Call(Planned):
     """The arguments of one group norm, checked."""
 
-    def __init__(self, x: Any, num_groups: Any, weight: Any, bias: Any, eps: Any) -> None:
+    def __init__(self, x: Any, weight: Any, bias: Any, num_groups: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
         self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
         self.working = check.working_dtype(self.dtype)
@@ -70,9 +71,8 @@ class Call:
         if self.N * (self.C // self.G) * self.S == 1:
             raise ValueError(f"x has one value a group, shape {x.shape} in {self.G} groups; wanted: at least 2")
         self.stats = self.N, self.G
-        self.x = check.native(x, self.working)
 
-    def plan(self, flags: int, with_dout: bool) -> layout.Layout:
+    def lay_out(self, flags: int, with_dout: bool) -> layout.Layout:
         return layout.groups(self.N, self.C, self.S, self.G, self.working.itemsize, flags | kernels.OWN | kernels.CENTERED, with_dout)
 
     def given(self, mean: Any, invstd: Any, function: str) -> tuple[Any, Any] | None:

@@ -9,6 +9,7 @@ from .. import check
 from ..kernels import norm as kernels
 from . import group, rows
 from .batch import batch_norm, batch_norm_backward
+from .known import recall
 
 __all__ = ["instance_norm", "instance_norm_backward"]
 
@@ -31,7 +32,9 @@ def instance_norm(x: np.ndarray, running_mean: np.ndarray | None = None, running
     """
     if not _own(running_mean, running_var, use_input_stats):
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps, return_stats=return_stats, out=out)
-    call = Call(x, running_mean, running_var, weight, bias, momentum, eps)
+    call = recall(Call, x, (running_mean, running_var, weight, bias), momentum, eps)
+    if running_mean is not None:
+        check.movable(running_mean, running_var)
     check.flag("return_stats", return_stats)
     given = check.output(out, x.shape, call.dtype, (x, running_mean, running_var, weight, bias)) if out is not None else None
     y = check.target(given, x.shape, call.working)
@@ -40,7 +43,7 @@ def instance_norm(x: np.ndarray, running_mean: np.ndarray | None = None, running
     plan = call.plan(kernels.RUNNING if moves else 0, False)
     if moves:                                # weight or bias may be views of the running statistics
         weight, bias = (None if value is None else value.copy() for value in (weight, bias))
-    mean, invstd = rows.forward(plan, call.x, y, call.S, weight, bias, call.eps, call.momentum, running)
+    mean, invstd = rows.forward(plan, check.native(x, call.working), y, call.S, weight, bias, call.eps, call.momentum, running)
     y = check.deliver(y, given, call.dtype)
     return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
 
@@ -57,12 +60,14 @@ def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.nda
     """
     if not _own(running_mean, running_var, use_input_stats):
         return batch_norm_backward(dout, x, running_mean, running_var, weight, bias, False, momentum, eps, mean=mean, invstd=invstd, need=need)
-    call = Call(x, running_mean, running_var, weight, bias, momentum, eps)
+    call = recall(Call, x, (running_mean, running_var, weight, bias), momentum, eps)
+    if running_mean is not None:
+        check.movable(running_mean, running_var)
     wanted = check.need(need)
     check.gradient(dout, x)
     given = call.given(mean, invstd, "instance_norm")
     plan = call.plan(kernels.GIVEN if given else 0, True)
-    gradients = rows.backward(plan, check.native(dout, call.working), call.x, call.S, weight, call.eps, given)
+    gradients = rows.backward(plan, check.native(dout, call.working), check.native(x, call.working), call.S, weight, call.eps, given)
     return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
 
 
@@ -82,13 +87,11 @@ class Call(group.Call):
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
         if x.size and x[0, 0].size == 1:
             raise ValueError(f"x has one value a plane, shape {x.shape}; wanted: at least 2, or use_input_stats=False")
-        super().__init__(x, max(1, x.shape[1]), weight, bias, eps)
+        super().__init__(x, weight, bias, max(1, x.shape[1]), eps)
         for name, value in (("running_mean", running_mean), ("running_var", running_var)):
             if value is not None:
                 check.parameter(name, value, (self.C,), "one value for each channel of x", self.dtype, x.shape)
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var: one is None; wanted: both or neither")
-        if running_mean is not None:
-            check.movable(running_mean, running_var)
         self.momentum = check.number("momentum", momentum, 0.0)
         self.stats = self.N, self.C

@@ -9,6 +9,7 @@ import numpy as np
 from .. import check
 from ..kernels import norm as kernels
 from . import layout, rows
+from .known import Planned, recall
 
 __all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
 
@@ -27,11 +28,11 @@ def layer_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None
     Returns y, of the shape of x; with return_stats (y, mean, invstd), the statistics of the shape of the axes before, for
     `layer_norm_backward`.
     """
-    call = Call(x, normalized_shape, weight, bias, eps)
+    call = recall(Call, x, (weight, bias), normalized_shape, eps)
     check.flag("return_stats", return_stats)
     given = check.output(out, x.shape, call.dtype, (x, weight, bias)) if out is not None else None
     y = check.target(given, x.shape, call.working)
-    mean, invstd = rows.forward(call.plan(kernels.CENTERED, False), call.x, y, 1, weight, bias, call.eps)
+    mean, invstd = rows.forward(call.plan(kernels.CENTERED, False), check.native(x, call.working), y, 1, weight, bias, call.eps)
     y = check.deliver(y, given, call.dtype)
     return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
 
@@ -45,7 +46,7 @@ def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's.
     """
-    call = Call(x, normalized_shape, weight, bias, eps)
+    call = recall(Call, x, (weight, bias), normalized_shape, eps)
     wanted = check.need(need)
     check.gradient(dout, x)
     given = check.both("mean", mean, "invstd", invstd, "layer_norm")
@@ -53,7 +54,8 @@ def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape
         call.statistic("mean", mean, "layer_norm")
         call.statistic("invstd", invstd, "layer_norm")
     plan = call.plan(kernels.CENTERED | (kernels.GIVEN if given else 0), True)
-    gradients = rows.backward(plan, check.native(dout, call.working), call.x, 1, weight, call.eps, (mean, invstd) if given else None)
+    gradients = rows.backward(plan, check.native(dout, call.working), check.native(x, call.working), 1, weight, call.eps,
+                              (mean, invstd) if given else None)
     return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
 
 
@@ -68,11 +70,11 @@ def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None =
 
     Returns y, of the shape of x; with return_stats (y, invrms), of the shape of the axes before, for `rms_norm_backward`.
     """
-    call = Call(x, normalized_shape, weight, None, eps, root=True)
+    call = recall(Call, x, (weight, None), normalized_shape, eps, True)
     check.flag("return_stats", return_stats)
     given = check.output(out, x.shape, call.dtype, (x, weight)) if out is not None else None
     y = check.target(given, x.shape, call.working)
-    _, invrms = rows.forward(call.plan(0, False), call.x, y, 1, weight, None, call.eps)
+    _, invrms = rows.forward(call.plan(0, False), check.native(x, call.working), y, 1, weight, None, call.eps)
     y = check.deliver(y, given, call.dtype)
     return (y, invrms.astype(call.working).reshape(call.stats)) if return_stats else y
 
@@ -84,21 +86,21 @@ def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, 
 
     invrms: what the forward returned with return_stats; without it it is computed again. The other arguments are the forward's.
     """
-    call = Call(x, normalized_shape, weight, None, eps, root=True)
+    call = recall(Call, x, (weight, None), normalized_shape, eps, True)
     wanted = check.need(need, 2)
     check.gradient(dout, x)
     if invrms is not None:
         call.statistic("invrms", invrms, "rms_norm")
     given = None if invrms is None else (np.zeros_like(invrms), invrms)
     plan = call.plan(kernels.GIVEN if given else 0, True)
-    gradients = rows.backward(plan, check.native(dout, call.working), call.x, 1, weight, call.eps, given)
+    gradients = rows.backward(plan, check.native(dout, call.working), check.native(x, call.working), 1, weight, call.eps, given)
     return rows.delivered(wanted, (x, weight), gradients, call.dtype)
 
 
-class Call:
+class Call(Planned):
     """The arguments of one layer norm, or RMS norm (`root`), checked."""
 
-    def __init__(self, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: Any, root: bool = False) -> None:
+    def __init__(self, x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: Any, root: bool = False) -> None:
         check.array("x", x, "(..., *normalized_shape)", range(1, 33))
         self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
         self.working = check.working_dtype(self.dtype)
@@ -110,9 +112,8 @@ class Call:
                 check.parameter(name, value, self.shape, "that of normalized_shape", self.dtype)
         self.eps = float(np.finfo(self.working).eps) if root and eps is None else check.number("eps", eps, 0.0)
         self.stats = x.shape[:x.ndim - len(self.shape)]
-        self.x = check.native(x, self.working)
 
-    def plan(self, flags: int, with_dout: bool) -> layout.Layout:
+    def lay_out(self, flags: int, with_dout: bool) -> layout.Layout:
         K = math.prod(self.shape)
         return layout.rows(math.prod(self.stats), K, 1, K, 1, self.working.itemsize, flags | kernels.OWN, with_dout)
 

@@ -20,8 +20,7 @@ LONG = 256 * 2 ** 10                         # bytes of a row that one core does
 BLOCK = 16384                                # bytes of the rows that are summed and changed together
 MANY = 64                                    # rows enough to give each core some
 SHARED = 16                                  # rows whose gradients to weight and bias share an area
-PAST = 32 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
-FAR = 8 * 2 ** 20                            # bytes that no second-level cache holds
+PAST = 16 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
 HEAD = 2                                     # numbers before everything in `table`
 
 
@@ -38,6 +37,7 @@ class Layout(NamedTuple):
     keys: int
     folded: int
     gradients: int
+    programs: dict[str, Any]                 # what `passes` makes of the steps of each call
     steps: tuple[tuple[Any, int], ...] = ()  # kernels and their tasks, ONCE for one that is no loop
     elementwise: bool = False                # a weight and a bias for each element
 
@@ -52,7 +52,7 @@ def _finished(sizes: dict[int, int], areas: list[tuple[int, int]], tasks: int, n
         job[name] = at
         at += size
     return Layout(job, at, residual, tasks, nbytes, bool(sizes[k.FLAGS] & k.OWN), sizes[k.CHANNELS], int(job[k.PARAMETERS]), int(job[k.STATS]), sizes[k.KEYS],
-                  int(job[k.FOLDED]), int(job[k.GRADIENTS]), tuple(steps), elementwise)
+                  int(job[k.FOLDED]), int(job[k.GRADIENTS]), {}, tuple(steps), elementwise)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -82,10 +82,8 @@ def columns(N: int, C: int, S: int, itemsize: int, flags: int, backward: bool) -
     width = -(-K // parts // 16) * 16
     parts = max(1, -(-K // max(1, width)))
     nbytes = N * K * itemsize
-    moved = (3 if backward else 2) * nbytes
-    order = 2 if moved >= PAST else 1 if moved >= FAR else 0
     sizes = {k.LENGTH: S, k.DIV: 1, k.KEYS: C, k.CHANNELS: C, k.PARTS: parts, k.SPAN: ROWS, k.UNITS: width, k.FLAGS: flags, k.COUNT: N * S,
-             k.ROWS: N, k.COLUMNS: K, k.PADDED: padded, k.STREAM: order}
+             k.ROWS: N, k.COLUMNS: K, k.PADDED: padded, k.STREAM: (3 if backward else 2) * nbytes >= PAST}
     areas = [(k.PARAMETERS, 4 * C), (k.STATS, 2 * C), (k.SHIFTS, 2 * C), (k.FOLDED, sums * C), (k.GRADIENTS, 2 * C),
              (k.SUMS, max(6, sums * blocks * padded))]
     return _finished(sizes, areas, blocks * parts, nbytes, 8 * padded)
@@ -124,7 +122,7 @@ def rows(keys: int, length: int, period: int, C: int, S: int, itemsize: int, fla
     nbytes = keys * stored
     padded = -(-columns // 16) * 16 + 16
     sizes = {k.LENGTH: S, k.KEYS: keys, k.CHANNELS: C, k.FLAGS: flags, k.COUNT: length, k.PERIOD: period, k.PADDED: padded,
-             k.STREAM: 2 * nbytes >= PAST}
+             k.STREAM: (3 if backward else 2) * nbytes >= PAST}
     few = keys < MANY and nbytes > LONG if backward else stored > LONG and nbytes > LONG
     areas = [(k.PARAMETERS, 0), (k.STATS, 2 * keys), (k.SHIFTS, 2 * keys), (k.GRADIENTS, 2 * C)]
     if few and period == 1:

@@ -1,7 +1,6 @@
 """The passes of a normalisation over memory, and what comes between them: one call on one thread, or one after the other on several."""
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,17 +37,19 @@ def _flat(array: np.ndarray) -> np.ndarray:
     return array if array.ndim == 1 else array.reshape(-1)
 
 
-@functools.lru_cache(maxsize=1024)
 def _program(steps: Steps, dtype: np.dtype) -> Any:
     """What `in_turn` does."""
     pairs = [part for kernel, count in steps for part in (address(kernel, dtype), max(count, 1))]
     return pairs if config.DISABLE_JIT else np.array(pairs, np.int64)
 
 
-def run(steps: Steps, work: float, x: np.ndarray, *arrays: np.ndarray) -> None:
-    """All tasks of each kernel in turn, in one call on one thread, or each on several; how many tasks, or ONCE."""
+def run(plan: Layout, name: str, steps: Steps, work: float, x: np.ndarray, *arrays: np.ndarray) -> None:
+    """All tasks of each kernel in turn, in one call on one thread, or each on several; how many tasks, or ONCE. `name` is theirs in the plan."""
     if work < runtime.SMALL_WORK or runtime.threads_for(work) == 1:
-        if norm.in_turn(_program(steps, x.dtype), x, *arrays):
+        program = plan.programs.get(name)
+        if program is None:
+            program = plan.programs[name] = _program(steps, x.dtype)
+        if norm.in_turn(program, x, *arrays):
             raise MemoryError("no memory for the workspace of a normalisation")
         return
     for kernel, count in steps:
@@ -65,7 +66,7 @@ def forward(passes: Passes, plan: Layout, x: np.ndarray, y: np.ndarray, table: n
     steps = (passes.finish_forward, ONCE), (passes.change, tasks)
     if plan.own:
         steps = (passes.prepare, ONCE), (passes.sums, tasks), *steps
-    run(steps, 16.0 * plan.nbytes, _flat(x), none, _flat(y), none, residual, plan.job, table.view(np.int64))
+    run(plan, "forward", steps, 16.0 * plan.nbytes, _flat(x), none, _flat(y), none, residual, plan.job, table.view(np.int64))
 
 
 def backward(passes: Passes, plan: Layout, dout: np.ndarray, x: np.ndarray, dx: np.ndarray | None, table: np.ndarray, parameters: bool) -> None:
@@ -78,6 +79,6 @@ def backward(passes: Passes, plan: Layout, dout: np.ndarray, x: np.ndarray, dx: 
         steps = (passes.prepare, ONCE), (passes.sums, tasks), (passes.finish_backward, ONCE)
         if plan.own and dx.size:
             steps = *steps, (passes.change, tasks)
-        run(steps, work, x, dout, *rest)
+        run(plan, "sums and dx" if dx.size else "sums", steps, work, x, dout, *rest)
     if dx.size and not plan.own:             # dx = dout * scale: x has no part in it
-        run(((passes.finish_running_backward, ONCE), (passes.change, tasks)), work, dout, none, *rest)
+        run(plan, "dx", ((passes.finish_running_backward, ONCE), (passes.change, tasks)), work, dout, none, *rest)

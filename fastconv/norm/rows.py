@@ -35,15 +35,16 @@ def forward(plan: layout.Layout, x: np.ndarray, y: np.ndarray, S: int, weight: n
             momentum: float = 0.0, running: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """y from x, both as kernels take them; running: moved in place. Returns mean and invstd of each row, in float64."""
     table = _table(plan, eps, momentum, weight, bias, running)
-    stats = table[plan.stats:plan.stats + 2 * plan.keys].reshape(2, plan.keys)
+    at, keys = plan.stats, plan.keys
+    mean, invstd = table[at:at + keys], table[at + keys:at + 2 * keys]
     if not x.size:
-        stats[0], stats[1] = 0.0, eps ** -0.5 if eps else np.inf
-        return stats[0], stats[1]
+        mean[...], invstd[...] = 0.0, eps ** -0.5 if eps else np.inf
+        return mean, invstd
     columns = _columns(plan, weight, S, x.dtype, 1.0), _columns(plan, bias, S, x.dtype, 0.0)
-    run(plan.steps, 16.0 * plan.nbytes, x.reshape(-1), NOTHING[x.dtype], y.reshape(-1), *columns, plan.job, table.view(np.int64))
+    run(plan, "rows", plan.steps, 16.0 * plan.nbytes, x.reshape(-1), NOTHING[x.dtype], y.reshape(-1), *columns, plan.job, table.view(np.int64))
     if running is not None:
         running[0][...], running[1][...] = table[plan.parameters + 2 * plan.C:plan.parameters + 4 * plan.C].reshape(2, plan.C)
-    return stats[0], stats[1]
+    return mean, invstd
 
 
 def backward(plan: layout.Layout, dout: np.ndarray, x: np.ndarray, S: int, weight: np.ndarray | None, eps: float,
@@ -51,20 +52,26 @@ def backward(plan: layout.Layout, dout: np.ndarray, x: np.ndarray, S: int, weigh
     """dx like x, dweight and dbias (C,) in float64. given: mean and invstd of each row."""
     table = _table(plan, eps, 0.0, weight, None, None)
     if given is not None:
-        stats = table[plan.stats:plan.stats + 2 * plan.keys].reshape(2, plan.keys)
-        stats[0], stats[1] = (np.ravel(value) for value in given)
-    gradients = table[plan.gradients:plan.gradients + 2 * plan.C].reshape(2, plan.C)
+        at, keys = plan.stats, plan.keys
+        table[at:at + keys], table[at + keys:at + 2 * keys] = (check.native(value, x.dtype).reshape(-1) for value in given)
+    at, C = plan.gradients, plan.C
     dx = recycling.empty(x.shape, x.dtype)
     if x.size:
         none = NOTHING[x.dtype]
-        run(plan.steps, 24.0 * plan.nbytes, x.reshape(-1), dout.reshape(-1), dx.reshape(-1), _columns(plan, weight, S, x.dtype, 1.0), none,
+        run(plan, "rows", plan.steps, 24.0 * plan.nbytes, x.reshape(-1), dout.reshape(-1), dx.reshape(-1), _columns(plan, weight, S, x.dtype, 1.0), none,
             plan.job, table.view(np.int64))
     else:
-        gradients[...] = 0
-    return dx, gradients[0], gradients[1]
+        table[at:at + 2 * C] = 0
+    return dx, table[at:at + C], table[at + C:at + 2 * C]
 
 
 def delivered(wanted: tuple[bool, ...], given: tuple[Any, ...], gradients: tuple[np.ndarray, ...], dtype: np.dtype) -> Any:
     """The gradients that were asked for, in the dtype of x, None for the others and for arguments that were None. given: the arguments."""
-    return tuple(gradient.astype(dtype, copy=False).reshape(argument.shape) if want and argument is not None else None
-                 for want, argument, gradient in zip(wanted, given, gradients))
+    found = []
+    for want, argument, gradient in zip(wanted, given, gradients):
+        if not want or argument is None:
+            found.append(None)
+            continue
+        gradient = gradient if gradient.dtype is dtype else gradient.astype(dtype, copy=False)
+        found.append(gradient if gradient.shape == argument.shape else gradient.reshape(argument.shape))
+    return tuple(found)
