@@ -72,6 +72,28 @@ def test_nan_and_inf(case, dtype):
         assert_same(average_back, plain_average_back, (odd_dout, x), average_kwargs)
 
 
+@EACH_DTYPE
+@pytest.mark.parametrize("nd, size", [(1, (9,)), (2, (2, 2)), (2, (7, 7)), (2, (5, 3)), (3, (2, 3, 4))], ids=str)
+@pytest.mark.parametrize("arguments", [
+    {"kernel_size": 2}, {"kernel_size": 2, "padding": 1, "stride": 1}, {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 3, "stride": 1, "padding": 1}, {"kernel_size": 2, "stride": 3, "padding": 1, "dilation": 2, "ceil_mode": True}], ids=str)
+def test_many_small_planes(arguments, nd, size, dtype):
+    """More planes than a vector has lanes, and some that fill none; every fifth with a NaN."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 13, *size)).astype(dtype)
+    odd = x.copy()
+    odd.reshape(39, -1)[::5, rng.integers(np.prod(size))] = np.nan
+    for kind in ("max", "avg"):
+        (fast, plain), (fast_back, plain_back) = ([getattr(house, f"{kind}_pool{nd}d{end}") for house in (fastconv, naive)] for end in ("", "_backward"))
+        assert_same(fast, plain, (x,), arguments)
+        assert_same(fast, plain, (odd,), arguments)
+        dout = rng.standard_normal(plain(x, **arguments).shape).astype(dtype)
+        assert_same(fast_back, plain_back, (dout, x), arguments)
+        assert_same(fast_back, plain_back, (dout, odd), arguments)
+    assert_same(fast, plain, (x,), {**arguments, "count_include_pad": False})
+    assert_same(fast_back, plain_back, (dout, x), {**arguments, "count_include_pad": False})
+
+
 def test_nan_wins_wherever_it_stands_in_the_window():
     for place in range(4):
         x = np.arange(4.0, dtype=np.float32).reshape(1, 1, 2, 2).repeat(20, 3)

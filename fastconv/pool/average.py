@@ -7,8 +7,10 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_average as kernels
+from ..kernels import pool_planes
 from ..kernels.tasks import run_tasks
 from .planes import checked_dout
+from .small import side_by_side
 from .window import EMPTY, NO_TABLE, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
@@ -75,23 +77,25 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
     given = None if out is None else check.output(out, shape, window.dtype, (x,))
     y = check.target(given, shape, window.working)
     if y.size:
-        tasks, job = _plan(window)
+        kernel, tasks, job, table = _plan(window)
         none = EMPTY[window.working]
-        run_tasks(kernels.average, tasks, window.work, check.native(x, window.working).reshape(-1), counts, y.reshape(-1), none, none, job,
-                  NO_TABLE)
+        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), counts.factors if kernel is kernels.average else counts.each,
+                  y.reshape(-1), none, none, job, table)
     return check.deliver(y, given, window.dtype)
 
 
-def _plan(window: Window) -> tuple[int, np.ndarray]:
-    """The tasks of the forward and its job."""
+def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
+    """The kernel of the forward, its tasks, its job and its table."""
     found = window.plans.get("average")
     if found is None:
         K, S, D = window.kernel[-1], window.stride[-1], window.dilation[-1]
-        if K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER:
-            variant = kernels.LONG
+        long = K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER
+        if not long and (small := side_by_side(window)) is not None:
+            found = pool_planes.average_planes, *small
         else:
-            variant = VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
-        found = window.plans["average"] = window.job(*window.blocks, variant)
+            variant = kernels.LONG if long else VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
+            found = kernels.average, *window.job(*window.blocks, variant), NO_TABLE
+        window.plans["average"] = found
     return found
 
 
@@ -104,11 +108,22 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     if not dout.size:
         dx[...] = 0
     elif dx.size:
-        if "backward" not in window.plans:
-            bands, units = window.bands
-            window.plans["backward"] = window.job(bands, 1, units, 0)
-        tasks, job = window.plans["backward"]
+        kernel, tasks, job, table = _backward_plan(window)
         none = EMPTY[window.working]
-        run_tasks(kernels.average_backward, tasks, window.work, check.native(dout, window.working).reshape(-1), counts, dx.reshape(-1), none,
-                  none, job, NO_TABLE)
+        run_tasks(kernel, tasks, window.work, check.native(dout, window.working).reshape(-1),
+                  counts.factors if kernel is kernels.average_backward else counts.each, dx.reshape(-1), none, none, job, table)
     return check.deliver(dx, None, window.dtype)
+
+
+def _backward_plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
+    """The kernel of the gradient, its tasks, its job and its table."""
+    found = window.plans.get("backward")
+    if found is None:
+        small = side_by_side(window, gradient=True) if np.prod(window.kernel) <= MANY else None
+        if small is not None:
+            found = pool_planes.average_planes, *small
+        else:
+            bands, units = window.bands
+            found = kernels.average_backward, *window.job(bands, 1, units, 0), NO_TABLE
+        window.plans["backward"] = found
+    return found

@@ -8,8 +8,10 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_max as kernels
+from ..kernels import pool_planes
 from ..kernels.tasks import run_tasks
 from .planes import integers
+from .small import side_by_side
 from .window import NO_TABLE, Window, window_of
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
@@ -98,15 +100,17 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
 def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> None:
     """Fill y and, unless empty, the indices."""
     if y.size:
-        kernel, tasks, job = _plan(window, bool(indices.size))
+        kernel, tasks, job, table = _plan(window, bool(indices.size))
         lowest = _lowest(window.working)
         none = lowest[:0]
-        run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1))
+        run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1) if indices.size else table)
 
 
-def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray]:
-    """The kernel of the forward, its tasks and its job."""
+def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
+    """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
+    if found is None and not indices and (small := side_by_side(window)) is not None:
+        found = window.plans[indices] = (pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
         variant = _variant(window)
@@ -115,7 +119,7 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray]:
             kernel = kernels.maximum
         elif window.working.kind == "f" and indices and variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31:
             kernel = kernels.maximum_indices
-        found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant))
+        found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found
 
 

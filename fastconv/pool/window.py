@@ -47,7 +47,7 @@ class Window:
             outputs.append(check.output_size(f"the {name}", size, k, s, pads, d, ceil))
         self.y_shape = (*self.x_shape[:2], *outputs)
         check.result_shape("x and padding", *self.y_shape)
-        self._counts: dict[Any, np.ndarray] = {}
+        self._counts: dict[Any, Counts] = {}
         self.plans: dict[Any, Any] = {}          # what the kinds of pooling remember with their windows
 
     def shape_like(self, x: np.ndarray) -> tuple[int, ...]:
@@ -89,8 +89,8 @@ class Window:
         bands = max(1, min(rows, rows * self.x_shape[-1] * self.working.itemsize // BAND_BYTES))
         return bands, self.x_shape[0] * self.x_shape[1] * bands
 
-    def counts(self, include_pad: Any, divisor: Any) -> np.ndarray:
-        """Counted elements of each window as a product of factors: of each depth, each row and each column, and a vector of ones behind."""
+    def counts(self, include_pad: Any, divisor: Any) -> Counts:
+        """How many elements each window counts."""
         key = check.flag("count_include_pad", include_pad), None if divisor is None else check.nonzero("divisor_override", divisor)
         if key not in self._counts:
             dtype = self.working
@@ -99,8 +99,27 @@ class Window:
                 parts.append(_counts(size, outputs, *axis, key[0]).astype(dtype) if divisor is None else np.ones(outputs, dtype))
             if divisor is not None:
                 parts[0] = np.full(len(parts[0]), key[1], dtype)
-            self._counts[key] = np.concatenate([*parts, np.ones(VECTOR_BYTES // dtype.itemsize, dtype)])
+            self._counts[key] = Counts(parts)
         return self._counts[key]
+
+
+class Counts:
+    """Counted elements of each window, as the kernels take them."""
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        self._parts = parts
+
+    @functools.cached_property
+    def factors(self) -> np.ndarray:
+        """A factor of each depth, each row and each column, one after the other, and a vector of ones behind."""
+        dtype = self._parts[0].dtype
+        return np.concatenate([*self._parts, np.ones(VECTOR_BYTES // dtype.itemsize, dtype)])
+
+    @functools.cached_property
+    def each(self) -> np.ndarray:
+        """The number of each window of a plane."""
+        depth, height, width = self._parts
+        return (depth[:, None, None] * height[:, None] * width).reshape(-1)
 
 
 def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool) -> np.ndarray:
