@@ -79,7 +79,7 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
     if y.size:
         kernel, tasks, job, table = _plan(window)
         none = EMPTY[window.working]
-        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), counts.factors if kernel is kernels.average else counts.each,
+        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), counts.each if kernel is pool_planes.average_planes else counts.factors,
                   y.reshape(-1), none, none, job, table)
     return check.deliver(y, given, window.dtype)
 
@@ -111,7 +111,7 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
         kernel, tasks, job, table = _backward_plan(window)
         none = EMPTY[window.working]
         run_tasks(kernel, tasks, window.work, check.native(dout, window.working).reshape(-1),
-                  counts.factors if kernel is kernels.average_backward else counts.each, dx.reshape(-1), none, none, job, table)
+                  counts.each if kernel is pool_planes.average_planes else counts.factors, dx.reshape(-1), none, none, job, table)
     return check.deliver(dx, None, window.dtype)
 
 
@@ -124,6 +124,13 @@ def _backward_plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
             found = pool_planes.average_planes, *small
         else:
             bands, units = window.bands
-            found = kernels.average_backward, *window.job(bands, 1, units, 0), NO_TABLE
+            found = kernels.average_backward_rows if _near(window) else kernels.average_backward, *window.job(bands, 1, units, 0), NO_TABLE
         window.plans["backward"] = found
     return found
+
+
+def _near(window: Window) -> bool:
+    """Whether the gradient of every element comes from windows so near that `average_backward_rows` serves."""
+    (KH, KW), (SH, SW) = ((1,) * (2 - window.nd) + sizes[-2:] for sizes in (window.kernel, window.stride))
+    return (window.nd < 3 and set(window.dilation) == {1} and SW < 3 and KW <= (kernels.NEAR if SW == 1 else 4)
+            and -(-KH // SH) <= kernels.NEAR)
