@@ -79,8 +79,8 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
     if y.size:
         kernel, tasks, job, table = _plan(window)
         none = EMPTY[window.working]
-        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), counts.each if kernel is pool_planes.average_planes else counts.factors,
-                  y.reshape(-1), none, none, job, table)
+        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1),
+                  counts.each if kernel is pool_planes.average_planes else counts.factors, y.reshape(-1), none, none, job, table)
     return check.deliver(y, given, window.dtype)
 
 

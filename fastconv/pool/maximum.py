@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_max as kernels
+from ..kernels import pool_max_gradient as gradient
 from ..kernels import pool_planes
 from ..kernels.tasks import run_tasks
 from .planes import integers
@@ -138,7 +139,9 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         # Places are counted in integers as wide as the elements.
         variant = _variant(window) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
-        kernel = kernels.max_backward_pairs if pairs and not known else kernels.max_backward
+        near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
+                and max(window.kernel) <= gradient.NEAR)
+        kernel = kernels.max_backward if known or not (pairs or near) else kernels.max_backward_pairs if pairs else gradient.max_backward_rows
         found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
     return found
 
