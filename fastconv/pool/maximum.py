@@ -11,6 +11,7 @@ from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels import pool_planes
 from ..kernels.tasks import run_tasks
+from . import known as calls
 from .planes import integers
 from .small import side_by_side
 from .window import NO_TABLE, Window, window_of
@@ -19,6 +20,7 @@ __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backwa
 
 INDEX = np.dtype(np.int64)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
+FORWARD, BACKWARD = ({nd: f"max {nd}{end}" for nd in (1, 2, 3)} for end in ("", " backward"))
 # By stride and taps along a row.
 VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
             (2, 3): kernels.THREE_2}
@@ -80,6 +82,10 @@ def max_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
 
 
 def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any, out: Any) -> Any:
+    key = calls.key_of(FORWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode) if return_indices is False else None
+    call = calls.get(key)
+    if call is not None and call.fills(out, x):
+        return call.forward(x, out)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     dtype, working, shape = window.dtype, window.working, window.shape_like(x)
     given = given_indices = None
@@ -94,6 +100,9 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
         given = check.output(out, shape, dtype, (x,))
     y = check.target(given, shape, working)
     _forward(window, check.native(x, working), y, indices if return_indices else NO_TABLE)
+    if y.size and not return_indices:
+        lowest = _lowest(working)
+        calls.remember(key, window, _plan(window, False), lowest[:0], lowest, x, False)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
@@ -148,6 +157,11 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
 
 def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,
                        return_indices: Any, indices: Any) -> np.ndarray:
+    plain = indices is None and return_indices is False
+    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode) if plain else None
+    call = calls.get(key)
+    if call is not None and call.takes(dout):
+        return call.backward(dout, x)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     check.flag("return_indices", return_indices)
     check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
@@ -167,13 +181,14 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
             known = recycling.empty(shape, INDEX)
             _forward(window, xs, recycling.empty(shape, window.working), known)
         lowest = _lowest(working)
-        kernel, tasks, job = _backward_plan(window, known.size > 0)
+        kernel, tasks, job = plan = _backward_plan(window, known.size > 0)
         bad = np.zeros(1, working)
         run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
                   dx.reshape(-1), lowest, bad, job, known.reshape(-1))
         if bad[0]:
             place = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
             raise ValueError(f"indices go from {known.min()} to {known.max()}; wanted: places {place} = {np.prod(window.x_shape[2:])}, or -1")
+        calls.remember(key, window, (*plan, NO_TABLE), lowest[:0], lowest, x, True)
     return check.deliver(dx, None, dtype)
 
 

@@ -30,7 +30,8 @@ class Window:
     def __init__(self, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False,
                  nd: int = 2) -> None:
         check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2), integers)
-        self.nd, self.dtype = nd, x.dtype.newbyteorder("=")
+        native = x.dtype.newbyteorder("=")   # a dtype object of its own, which `is` does not know: results would not pass for plain arrays
+        self.nd, self.dtype = nd, next((dtype for dtype in (F32, F64) if dtype == native), native)
         self.working = check.working_dtype(self.dtype)
         self.kernel = check.sizes("kernel_size", kernel_size, 1, nd)
         self.stride = self.kernel if stride is None else check.sizes("stride", stride, 1, nd)
