@@ -9,6 +9,7 @@ from .. import runtime
 from ..check import F32, F64
 from .window import Window
 
+INDEX = np.dtype(np.int64)
 MOST_CALLS = 1024
 
 
@@ -32,11 +33,17 @@ class Call(NamedTuple):
         return y
 
     def backward(self, dout: np.ndarray, x: np.ndarray | None) -> np.ndarray:
-        """x: None where the gradient does not depend on it."""
+        """x: None where the gradient does not depend on it, but on what is known of the windows."""
         dx = np.empty(self.shape, self.dtype)
         other = self.other if x is None else x.reshape(-1)
         self.kernel(0, self.tasks, dout.reshape(-1), other, dx.reshape(-1), self.lowest, self.none, self.job, self.table)
         return dx
+
+    def backward_at(self, dout: np.ndarray, indices: np.ndarray) -> np.ndarray | None:
+        """None where an index is no place of a volume."""
+        dx, bad = np.empty(self.shape, self.dtype), np.zeros(1, self.dtype)
+        self.kernel(0, self.tasks, dout.reshape(-1), self.none, dx.reshape(-1), self.lowest, bad, self.job, indices.reshape(-1))
+        return None if bad[0] else dx
 
     def fills(self, out: Any, x: np.ndarray) -> bool:
         """Whether the kernel can write into out as it is; None stands for a new array."""
@@ -46,6 +53,9 @@ class Call(NamedTuple):
     def takes(self, dout: Any) -> bool:
         """Whether the kernel can take dout as it is."""
         return type(dout) is np.ndarray and dout.dtype is self.dtype and dout.shape == self.dout_shape and dout.flags.carray
+
+    def takes_indices(self, indices: Any) -> bool:
+        return type(indices) is np.ndarray and indices.dtype is INDEX and indices.shape == self.dout_shape and indices.flags.carray
 
 
 _calls: dict[Any, Call] = {}

@@ -157,11 +157,13 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
 
 def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,
                        return_indices: Any, indices: Any) -> np.ndarray:
-    plain = indices is None and return_indices is False
-    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode) if plain else None
+    given = indices is not None
+    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, given) if type(return_indices) is bool else None
     call = calls.get(key)
-    if call is not None and call.takes(dout):
-        return call.backward(dout, x)
+    if call is not None and call.takes(dout) and (not given or call.takes_indices(indices)):
+        dx = call.backward_at(dout, indices) if given else call.backward(dout, x)
+        if dx is not None:
+            return dx
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     check.flag("return_indices", return_indices)
     check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
@@ -170,7 +172,7 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     dtype = dout.dtype.newbyteorder("=")
     if window.dtype.kind == "f":
         check.common_dtype((("x", x), ("dout", dout)))
-    working = check.working_dtype(dtype)
+    working = window.working if window.dtype.kind == "f" else check.working_dtype(dtype)
     known = NO_TABLE if indices is None else integers(indices, shape, "the shape of the forward's result")
     dx = recycling.empty(x.shape, working)
     if not dout.size:
