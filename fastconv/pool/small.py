@@ -35,7 +35,7 @@ def side_by_side(window: Window, gradient: bool = False) -> Planes | None:
         else:
             axes.append((max(before + size, (outputs - 1) * s + reach + 1), np.arange(size) + before, k, s, d, outputs))
     padded = math.prod(axis[0] for axis in axes)
-    if 2 * planes < lanes or padded * VECTOR_BYTES > (MOST_BYTES_GRADIENT if gradient else MOST_BYTES):
+    if 2 * planes <= lanes or padded * VECTOR_BYTES > (MOST_BYTES_GRADIENT if gradient else MOST_BYTES):
         return None
     axes = [(1, np.arange(1), 1, 1, 1, 1)] * (3 - window.nd) + axes
     (DP, d, KD, SD, DD, OD), (HP, h, KH, SH, DH, OH), (WP, w, KW, SW, DW, OW) = axes
