@@ -10,7 +10,7 @@ from ..check import F32, F64
 from .window import Window
 
 INDEX = np.dtype(np.int64)
-MOST_CALLS = 1024
+MOST_CALLS = 256
 
 
 class Call(NamedTuple):
