@@ -108,18 +108,14 @@ class Counts:
     """Counted elements of each window, as the kernels take them."""
 
     def __init__(self, parts: list[np.ndarray]) -> None:
-        self._parts = parts
-
-    @functools.cached_property
-    def factors(self) -> np.ndarray:
-        """A factor of each depth, each row and each column, one after the other, and a vector of ones behind."""
-        dtype = self._parts[0].dtype
-        return np.concatenate([*self._parts, np.ones(VECTOR_BYTES // dtype.itemsize, dtype)])
+        self._ends = len(parts[0]), len(parts[0]) + len(parts[1]), sum(map(len, parts))
+        #: A factor of each depth, each row and each column, one after the other, and a vector of ones behind.
+        self.factors = np.concatenate([*parts, np.ones(VECTOR_BYTES // parts[0].dtype.itemsize, parts[0].dtype)])
 
     @functools.cached_property
     def each(self) -> np.ndarray:
         """The number of each window of a plane."""
-        depth, height, width = self._parts
+        depth, height, width, _ = np.split(self.factors, self._ends)
         return (depth[:, None, None] * height[:, None] * width).reshape(-1)
 
 
