@@ -5,6 +5,7 @@ from cases import broadcasts, inject, layouts, pool_cases
 
 import fastconv
 import naive
+from fastconv.pool import window
 from fastconv.testing import assert_same
 
 DTYPES = [np.float16, np.float32, np.float64]
@@ -70,6 +71,48 @@ def test_nan_and_inf(case, dtype):
         assert_same(fast_back, plain_back, (odd_dout, x), kwargs)
         assert_same(average, plain_average, (odd,), average_kwargs)
         assert_same(average_back, plain_average_back, (odd_dout, x), average_kwargs)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("nd, size", [(1, (9,)), (2, (2, 2)), (2, (7, 7)), (2, (5, 3)), (3, (2, 3, 4))], ids=str)
+@pytest.mark.parametrize("arguments", [
+    {"kernel_size": 2}, {"kernel_size": 2, "padding": 1, "stride": 1}, {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 3, "stride": 1, "padding": 1}, {"kernel_size": 2, "stride": 3, "padding": 1, "dilation": 2, "ceil_mode": True}], ids=str)
+def test_many_small_planes(arguments, nd, size, dtype):
+    """More planes than a vector has lanes, and some that fill none; every fifth with a NaN."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 13, *size)).astype(dtype)
+    odd = x.copy()
+    odd.reshape(39, -1)[::5, rng.integers(np.prod(size))] = np.nan
+    for kind in ("max", "avg"):
+        (fast, plain), (fast_back, plain_back) = ([getattr(house, f"{kind}_pool{nd}d{end}") for house in (fastconv, naive)] for end in ("", "_backward"))
+        assert_same(fast, plain, (x,), arguments)
+        assert_same(fast, plain, (odd,), arguments)
+        dout = rng.standard_normal(plain(x, **arguments).shape).astype(dtype)
+        assert_same(fast_back, plain_back, (dout, x), arguments)
+        assert_same(fast_back, plain_back, (dout, odd), arguments)
+    assert_same(fast, plain, (x,), {**arguments, "count_include_pad": False})
+    assert_same(fast_back, plain_back, (dout, x), {**arguments, "count_include_pad": False})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("arguments", [
+    (2, 2, 1), (3, 2, 1), (3, 1, 1), (2, 1, 1), (3, 2, 0, 1, True), ((2, 3), (3, 1), (1, 0), 1, True), ((3, 2), (1, 2), 1), (1, 2),
+    (3, 2, (1, 0)), (3, (1, 2), ((2, 2), (2, 1)))], ids=str)
+def test_gradients_of_wide_rows_with_ties(arguments, dtype, monkeypatch):
+    """Rows of several vectors and a rest, planes of several bands; ties, elements -inf and NaN, planes of -inf."""
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    kwargs = dict(zip(names, arguments))
+    monkeypatch.setattr(window, "BAND_BYTES", 1024)
+    window._windows.clear()
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, (1, 2, 21, 40)).astype(dtype)
+    dout = rng.integers(-9, 10, naive.max_pool2d(x, **kwargs).shape).astype(dtype)
+    for values, step in ((x[0, 0, 0, 0], 7), (-np.inf, 7), (np.nan, 401), (-np.inf, 1)):
+        x.reshape(-1)[::step] = values
+        assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (dout, x), kwargs, exact=True)
+    assert_same(fastconv.avg_pool2d_backward, naive.avg_pool2d_backward, (dout, x), {n: v for n, v in kwargs.items() if n != "dilation"})
+    window._windows.clear()
 
 
 def test_nan_wins_wherever_it_stands_in_the_window():

@@ -15,6 +15,7 @@ from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
 
 # The kernel of a row: by stride and taps along it, by way of a buffer, or window by window in float64.
 BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2, LONG = range(8)
+NEAR = 3                                     # rows and columns that `average_backward_rows` adds at once
 
 
 @jit
@@ -115,3 +116,57 @@ def average_backward(first, last, src, weight, dst, bias, residual, job, table):
                 for r in range(rows_of(offsets, job, od, oh)):
                     if row0 * W <= offsets[r] < row1 * W:
                         add_strided(spread, 0, 1, dst, at + offsets[r], W)
+
+
+@jit
+def average_backward_rows(first, last, src, weight, dst, bias, residual, job, table):
+    """The same where windows are not dilated, D and KD are 1, SW is 1 or 2, a window has at most NEAR columns SW apart, and a row of dx lies
+    in the windows of at most NEAR rows of dout.
+
+    A row of dx is the sum of those rows, each divided by its counts and between zeros, and of that sum shifted from tap to tap.
+    """
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, _ = blocks(job)
+    pitch = NEAR + max(OW, W + PL) + 1       # of a line: zeros, a row of dout, zeros
+    lines, sums, zeros = np.zeros(NEAR * pitch, src.dtype), np.zeros(pitch, src.dtype), np.zeros(pitch, src.dtype)
+    counts = weight[OD + OH:OD + OH + OW]
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, band = unit // bands, unit % bands
+        row0, row1, ready, old0, old1 = band * H // bands, (band + 1) * H // bands, -1, -1, -1
+        for h in range(row0, row1):
+            oh0, oh1 = max(0, (h + PT - KH) // SH + 1), min(OH - 1, (h + PT) // SH)
+            dx = dst[(plane * H + h) * W:(plane * H + h + 1) * W]
+            if oh1 < oh0:
+                dx[:] = 0
+                continue
+            for oh in range(max(ready + 1, oh0), oh1 + 1):
+                at, count = (plane * OH + oh) * OW, weight[0] * weight[OD + oh]
+                dout, line = src[at:at + OW], lines[oh % NEAR * pitch + NEAR:oh % NEAR * pitch + NEAR + OW]
+                for ow in range(OW):
+                    line[ow] = dout[ow] / (count * counts[ow])
+            ready = oh1
+            total = lines[oh0 % NEAR * pitch:(oh0 % NEAR + 1) * pitch]
+            if oh1 > oh0:
+                if oh0 != old0 or oh1 != old1:
+                    middle = lines[(oh0 + 1) % NEAR * pitch:((oh0 + 1) % NEAR + 1) * pitch]
+                    bottom = zeros if oh1 == oh0 + 1 else lines[oh1 % NEAR * pitch:(oh1 % NEAR + 1) * pitch]
+                    for j in range(pitch):
+                        sums[j] = total[j] + middle[j] + bottom[j]
+                    old0, old1 = oh0, oh1
+                total = sums
+            if SW == 1:
+                one, two = total[NEAR + PL:], total[NEAR + PL - 1:] if KW > 1 else zeros
+                three = total[NEAR + PL - 2:] if KW > 2 else zeros
+                for w in range(W):
+                    dx[w] = one[w] + two[w] + three[w]
+            else:                            # columns 2 * i + q of dx: the taps k with k = q + PL, and every second one
+                k0, k1 = PL % 2, (1 + PL) % 2
+                at0, at1 = NEAR + (PL - k0) // 2, NEAR + (1 + PL - k1) // 2
+                one0, two0 = total[at0:] if k0 < KW else zeros, total[at0 - 1:] if k0 + 2 < KW else zeros
+                one1, two1 = total[at1:] if k1 < KW else zeros, total[at1 - 1:] if k1 + 2 < KW else zeros
+                for i in range(W // 2):
+                    dx[2 * i] = one0[i] + two0[i]
+                    dx[2 * i + 1] = one1[i] + two1[i]
+                if W % 2:
+                    dx[W - 1] = one0[W // 2] + two0[W // 2]

@@ -209,7 +209,28 @@ def _any_nan(src, at, n):
     return False
 
 
+def _any_low(src, at, n):
+    """Is any of src[at + i], i < n, not a number or -inf?"""
+    for i in range(n):
+        if not src[at + i] > -np.inf:
+            return True
+    return False
+
+
 def _any_nan_intrinsic(typingctx, src, at, n):
+    return _any(src, lambda b, one, two: b.fcmp_unordered("uno", one, two))
+
+
+def _any_low_intrinsic(typingctx, src, at, n):
+    def low(b, one, two):
+        least = ir.Constant(one.type, [float("-inf")] * one.type.count if isinstance(one.type, ir.VectorType) else float("-inf"))
+        return b.or_(b.fcmp_unordered("<=", one, least), b.fcmp_unordered("<=", two, least))
+
+    return _any(src, low)
+
+
+def _any(src, found_in):
+    """Whether a test that takes two vectors, or two elements, holds anywhere."""
     def codegen(context, builder, sig, args):
         b, v = builder, Vector(context, builder, sig.args[0].dtype)
         source, n = _pointer(context, b, sig.args[0], args[0], args[1]), args[2]
@@ -220,7 +241,7 @@ def _any_nan_intrinsic(typingctx, src, at, n):
         def note(place, pairs):
             for p in range(pairs):
                 one, two = (v.load(b.gep(place, [_const((2 * p + q) * v.lanes)])) for q in range(2))
-                b.store(b.or_(b.load(seen[p % 2]), b.fcmp_unordered("uno", one, two)), seen[p % 2])
+                b.store(b.or_(b.load(seen[p % 2]), found_in(b, one, two)), seen[p % 2])
 
         for pairs in (4, 1):
             step = _const(2 * pairs * v.lanes)
@@ -238,7 +259,7 @@ def _any_nan_intrinsic(typingctx, src, at, n):
                 with short:
                     with cgutils.for_range(b, n) as loop:
                         value = b.load(b.gep(source, [loop.index]))
-                        b.store(b.or_(b.load(result), b.fcmp_unordered("uno", value, value)), result)
+                        b.store(b.or_(b.load(result), found_in(b, value, value)), result)
         lanes = b.bitcast(b.or_(b.load(seen[0]), b.load(seen[1])), ir.IntType(v.lanes))
         found = b.or_(b.load(result), b.icmp_unsigned("!=", lanes, ir.Constant(ir.IntType(v.lanes), 0)))
         b.asm(ir.FunctionType(ir.VoidType(), [I64]), "", "r", [b.zext(found, I64)], True)
@@ -426,5 +447,6 @@ def _pairs_gradient_intrinsic(typingctx, x, at, W, dout, d_at, dx, to, row, n):
 
 pool_row = either(_pool_row, _pool_row_intrinsic, literal=True)
 any_nan = either(_any_nan, _any_nan_intrinsic)
+any_low = either(_any_low, _any_low_intrinsic)
 index_row = either(_index_row, _index_row_intrinsic, literal=True)
 pairs_gradient = either(_pairs_gradient, _pairs_gradient_intrinsic)

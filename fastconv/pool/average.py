@@ -7,14 +7,18 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_average as kernels
+from ..kernels import pool_planes
 from ..kernels.tasks import run_tasks
+from . import known as calls
 from .planes import checked_dout
+from .small import side_by_side
 from .window import EMPTY, NO_TABLE, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
 
 WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
+FORWARD, BACKWARD = ({nd: f"avg {nd}{end}" for nd in (1, 2, 3)} for end in ("", " backward"))
 # By stride and taps along a row.
 VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
             (2, 3): kernels.THREE_2}
@@ -70,33 +74,43 @@ def avg_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
 
 def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, include_pad: Any, divisor: Any, dilation: Any,
               out: Any) -> np.ndarray:
+    key = calls.key_of(FORWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, include_pad) if divisor is None else None
+    call = calls.get(key)
+    if call is not None and call.fills(out, x):
+        return call.forward(x, out)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
     counts, shape = window.counts(include_pad, divisor), window.shape_like(x)
     given = None if out is None else check.output(out, shape, window.dtype, (x,))
     y = check.target(given, shape, window.working)
     if y.size:
-        tasks, job = _plan(window)
-        none = EMPTY[window.working]
-        run_tasks(kernels.average, tasks, window.work, check.native(x, window.working).reshape(-1), counts, y.reshape(-1), none, none, job,
-                  NO_TABLE)
+        kernel, tasks, job, table = plan = _plan(window)
+        none, divisors = EMPTY[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
+        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), divisors, y.reshape(-1), none, none, job, table)
+        calls.remember(key, window, plan, divisors, none, x, False)
     return check.deliver(y, given, window.dtype)
 
 
-def _plan(window: Window) -> tuple[int, np.ndarray]:
-    """The tasks of the forward and its job."""
+def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
+    """The kernel of the forward, its tasks, its job and its table."""
     found = window.plans.get("average")
     if found is None:
         K, S, D = window.kernel[-1], window.stride[-1], window.dilation[-1]
-        if K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER:
-            variant = kernels.LONG
+        long = K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER
+        if not long and (small := side_by_side(window)) is not None:
+            found = pool_planes.average_planes, *small
         else:
-            variant = VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
-        found = window.plans["average"] = window.job(*window.blocks, variant)
+            variant = kernels.LONG if long else VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
+            found = kernels.average, *window.job(*window.blocks, variant), NO_TABLE
+        window.plans["average"] = found
     return found
 
 
 def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, include_pad: Any,
                        divisor: Any, dilation: Any) -> np.ndarray:
+    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, include_pad) if divisor is None else None
+    call = calls.get(key)
+    if call is not None and call.takes(dout):
+        return call.backward(dout, None)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
     counts = window.counts(include_pad, divisor)
     checked_dout(dout, x, window.shape_like(x))
@@ -104,11 +118,29 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     if not dout.size:
         dx[...] = 0
     elif dx.size:
-        if "backward" not in window.plans:
-            bands, units = window.bands
-            window.plans["backward"] = window.job(bands, 1, units, 0)
-        tasks, job = window.plans["backward"]
-        none = EMPTY[window.working]
-        run_tasks(kernels.average_backward, tasks, window.work, check.native(dout, window.working).reshape(-1), counts, dx.reshape(-1), none,
-                  none, job, NO_TABLE)
+        kernel, tasks, job, table = plan = _backward_plan(window)
+        none, divisors = EMPTY[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
+        run_tasks(kernel, tasks, window.work, check.native(dout, window.working).reshape(-1), divisors, dx.reshape(-1), none, none, job, table)
+        calls.remember(key, window, plan, divisors, none, x, True)
     return check.deliver(dx, None, window.dtype)
+
+
+def _backward_plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
+    """The kernel of the gradient, its tasks, its job and its table."""
+    found = window.plans.get("backward")
+    if found is None:
+        small = side_by_side(window, gradient=True) if np.prod(window.kernel) <= MANY else None
+        if small is not None:
+            found = pool_planes.average_planes, *small
+        else:
+            bands, units = window.bands
+            found = kernels.average_backward_rows if _near(window) else kernels.average_backward, *window.job(bands, 1, units, 0), NO_TABLE
+        window.plans["backward"] = found
+    return found
+
+
+def _near(window: Window) -> bool:
+    """Whether the gradient of every element comes from windows so near that `average_backward_rows` serves."""
+    (KH, KW), (SH, SW) = ((1,) * (2 - window.nd) + sizes[-2:] for sizes in (window.kernel, window.stride))
+    return (window.nd < 3 and set(window.dilation) == {1} and SW < 3 and KW <= (kernels.NEAR if SW == 1 else 4)
+            and -(-KH // SH) <= kernels.NEAR)

@@ -8,14 +8,19 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_max as kernels
+from ..kernels import pool_max_gradient as gradient
+from ..kernels import pool_planes
 from ..kernels.tasks import run_tasks
+from . import known as calls
 from .planes import integers
+from .small import side_by_side
 from .window import NO_TABLE, Window, window_of
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
 
 INDEX = np.dtype(np.int64)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
+FORWARD, BACKWARD = ({nd: f"max {nd}{end}" for nd in (1, 2, 3)} for end in ("", " backward"))
 # By stride and taps along a row.
 VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
             (2, 3): kernels.THREE_2}
@@ -77,6 +82,10 @@ def max_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
 
 
 def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any, out: Any) -> Any:
+    key = calls.key_of(FORWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode) if return_indices is False else None
+    call = calls.get(key)
+    if call is not None and call.fills(out, x):
+        return call.forward(x, out)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     dtype, working, shape = window.dtype, window.working, window.shape_like(x)
     given = given_indices = None
@@ -91,6 +100,9 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
         given = check.output(out, shape, dtype, (x,))
     y = check.target(given, shape, working)
     _forward(window, check.native(x, working), y, indices if return_indices else NO_TABLE)
+    if y.size and not return_indices:
+        lowest = _lowest(working)
+        calls.remember(key, window, _plan(window, False), lowest[:0], lowest, x, False)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
@@ -98,15 +110,17 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
 def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> None:
     """Fill y and, unless empty, the indices."""
     if y.size:
-        kernel, tasks, job = _plan(window, bool(indices.size))
+        kernel, tasks, job, table = _plan(window, bool(indices.size))
         lowest = _lowest(window.working)
         none = lowest[:0]
-        run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1))
+        run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1) if indices.size else table)
 
 
-def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray]:
-    """The kernel of the forward, its tasks and its job."""
+def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
+    """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
+    if found is None and not indices and (small := side_by_side(window)) is not None:
+        found = window.plans[indices] = (pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
         variant = _variant(window)
@@ -115,7 +129,7 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray]:
             kernel = kernels.maximum
         elif window.working.kind == "f" and indices and variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31:
             kernel = kernels.maximum_indices
-        found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant))
+        found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found
 
 
@@ -134,13 +148,22 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         # Places are counted in integers as wide as the elements.
         variant = _variant(window) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
-        kernel = kernels.max_backward_pairs if pairs and not known else kernels.max_backward
+        near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
+                and max(window.kernel) <= gradient.NEAR)
+        kernel = kernels.max_backward if known or not (pairs or near) else kernels.max_backward_pairs if pairs else gradient.max_backward_rows
         found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
     return found
 
 
 def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,
                        return_indices: Any, indices: Any) -> np.ndarray:
+    given = indices is not None
+    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, given) if type(return_indices) is bool else None
+    call = calls.get(key)
+    if call is not None and call.takes(dout) and (not given or call.takes_indices(indices)):
+        dx = call.backward_at(dout, indices) if given else call.backward(dout, x)
+        if dx is not None:
+            return dx
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     check.flag("return_indices", return_indices)
     check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
@@ -149,7 +172,7 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     dtype = dout.dtype.newbyteorder("=")
     if window.dtype.kind == "f":
         check.common_dtype((("x", x), ("dout", dout)))
-    working = check.working_dtype(dtype)
+    working = window.working if window.dtype.kind == "f" else check.working_dtype(dtype)
     known = NO_TABLE if indices is None else integers(indices, shape, "the shape of the forward's result")
     dx = recycling.empty(x.shape, working)
     if not dout.size:
@@ -160,13 +183,14 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
             known = recycling.empty(shape, INDEX)
             _forward(window, xs, recycling.empty(shape, window.working), known)
         lowest = _lowest(working)
-        kernel, tasks, job = _backward_plan(window, known.size > 0)
+        kernel, tasks, job = plan = _backward_plan(window, known.size > 0)
         bad = np.zeros(1, working)
         run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
                   dx.reshape(-1), lowest, bad, job, known.reshape(-1))
         if bad[0]:
             place = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
             raise ValueError(f"indices go from {known.min()} to {known.max()}; wanted: places {place} = {np.prod(window.x_shape[2:])}, or -1")
+        calls.remember(key, window, (*plan, NO_TABLE), lowest[:0], lowest, x, True)
     return check.deliver(dx, None, dtype)
 
 

@@ -30,7 +30,8 @@ class Window:
     def __init__(self, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False,
                  nd: int = 2) -> None:
         check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2), integers)
-        self.nd, self.dtype = nd, x.dtype.newbyteorder("=")
+        native = x.dtype.newbyteorder("=")   # a dtype object of its own, which `is` does not know: results would not pass for plain arrays
+        self.nd, self.dtype = nd, next((dtype for dtype in (F32, F64) if dtype == native), native)
         self.working = check.working_dtype(self.dtype)
         self.kernel = check.sizes("kernel_size", kernel_size, 1, nd)
         self.stride = self.kernel if stride is None else check.sizes("stride", stride, 1, nd)
@@ -47,7 +48,7 @@ class Window:
             outputs.append(check.output_size(f"the {name}", size, k, s, pads, d, ceil))
         self.y_shape = (*self.x_shape[:2], *outputs)
         check.result_shape("x and padding", *self.y_shape)
-        self._counts: dict[Any, np.ndarray] = {}
+        self._counts: dict[Any, Counts] = {}
         self.plans: dict[Any, Any] = {}          # what the kinds of pooling remember with their windows
 
     def shape_like(self, x: np.ndarray) -> tuple[int, ...]:
@@ -89,8 +90,8 @@ class Window:
         bands = max(1, min(rows, rows * self.x_shape[-1] * self.working.itemsize // BAND_BYTES))
         return bands, self.x_shape[0] * self.x_shape[1] * bands
 
-    def counts(self, include_pad: Any, divisor: Any) -> np.ndarray:
-        """Counted elements of each window as a product of factors: of each depth, each row and each column, and a vector of ones behind."""
+    def counts(self, include_pad: Any, divisor: Any) -> Counts:
+        """How many elements each window counts."""
         key = check.flag("count_include_pad", include_pad), None if divisor is None else check.nonzero("divisor_override", divisor)
         if key not in self._counts:
             dtype = self.working
@@ -99,8 +100,23 @@ class Window:
                 parts.append(_counts(size, outputs, *axis, key[0]).astype(dtype) if divisor is None else np.ones(outputs, dtype))
             if divisor is not None:
                 parts[0] = np.full(len(parts[0]), key[1], dtype)
-            self._counts[key] = np.concatenate([*parts, np.ones(VECTOR_BYTES // dtype.itemsize, dtype)])
+            self._counts[key] = Counts(parts)
         return self._counts[key]
+
+
+class Counts:
+    """Counted elements of each window, as the kernels take them."""
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        self._ends = len(parts[0]), len(parts[0]) + len(parts[1]), sum(map(len, parts))
+        #: A factor of each depth, each row and each column, one after the other, and a vector of ones behind.
+        self.factors = np.concatenate([*parts, np.ones(VECTOR_BYTES // parts[0].dtype.itemsize, parts[0].dtype)])
+
+    @functools.cached_property
+    def each(self) -> np.ndarray:
+        """The number of each window of a plane."""
+        depth, height, width, _ = np.split(self.factors, self._ends)
+        return (depth[:, None, None] * height[:, None] * width).reshape(-1)
 
 
 def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool) -> np.ndarray:

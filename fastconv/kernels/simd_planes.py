@@ -1,0 +1,159 @@
+"""Small planes side by side, each intrinsic with a plain-loop twin: element e of as many planes as a vector has lanes is one vector.
+
+So a window is the same few vectors for all of them, whatever its size, stride or dilation: no shifts along a row, no edge inside a vector.
+"""
+from __future__ import annotations
+
+from numba import types
+from numba.core import cgutils
+
+from .simd import I64, Vector, _pointer, either
+from .simd_depthwise import _const, _store_part
+from .tiles import VECTOR_BYTES
+
+MAX, EXACT, SUM = 0, 1, 2                    # what becomes of a window; EXACT: the maximum where there are NaN
+
+
+def _planes_in(src, at, V, target, places):
+    """target[places[e] + r] = src[at + r * V + e] for e < V and r < lanes: planes of V elements one behind the other. V >= lanes."""
+    for e in range(V):
+        for r in range(VECTOR_BYTES // src.itemsize):
+            target[places[e] + r] = src[at + r * V + e]
+
+
+def _planes_in_intrinsic(typingctx, src, at, V, target, places):
+    def codegen(context, builder, sig, args):
+        b, v, V = builder, Vector(context, builder, sig.args[0].dtype), args[2]
+        source, end = _pointer(context, b, sig.args[0], *args[:2]), context.make_array(sig.args[3])(context, b, args[3]).data
+        places = context.make_array(sig.args[4])(context, b, args[4]).data
+        last = b.sub(V, _const(v.lanes))
+        with cgutils.for_range_slice(b, _const(0), V, _const(v.lanes), I64) as (done, _):
+            first = b.select(b.icmp_signed(">", done, last), last, done)      # overlaps the one before where V is no multiple
+            start, place = b.gep(source, [first]), b.gep(places, [first])
+            columns = v.transpose([v.load(b.gep(start, [b.mul(V, _const(r))])) for r in range(v.lanes)])
+            for k, column in enumerate(columns):
+                v.store(column, b.gep(end, [b.load(b.gep(place, [_const(k)]))]))
+        return context.get_dummy_value()
+
+    return types.void(src, types.int64, types.int64, target, places), codegen
+
+
+def _planes_out(source, V, dst, to):
+    """dst[to + r * V + e] = source[e * lanes + r] for e < V and r < lanes. source has room for `lanes` vectors more."""
+    lanes = VECTOR_BYTES // source.itemsize
+    for e in range(V):
+        for r in range(lanes):
+            dst[to + r * V + e] = source[e * lanes + r]
+
+
+def _planes_out_intrinsic(typingctx, source, V, dst, to):
+    def codegen(context, builder, sig, args):
+        b, v, V = builder, Vector(context, builder, sig.args[0].dtype), args[1]
+        start, end = context.make_array(sig.args[0])(context, b, args[0]).data, _pointer(context, b, sig.args[2], *args[2:])
+
+        def block(first, store):
+            here, place = b.gep(start, [b.mul(first, _const(v.lanes))]), b.gep(end, [first])
+            for r, row in enumerate(v.transpose([v.load(b.gep(here, [_const(k * v.lanes)])) for k in range(v.lanes)])):
+                store(row, b.gep(place, [b.mul(V, _const(r))]))
+
+        last = b.sub(V, _const(v.lanes))
+        with b.if_else(b.icmp_signed(">=", last, _const(0)), likely=True) as (long, short):
+            with long:
+                with cgutils.for_range_slice(b, _const(0), V, _const(v.lanes), I64) as (done, _):
+                    block(b.select(b.icmp_signed(">", done, last), last, done), v.store)
+            with short:
+                block(_const(0), lambda row, place: _store_part(b, v, row, V, place))
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, dst, types.int64), codegen
+
+
+def _windows(kind, taps, src, at, step, skip, dst, to, n):
+    """dst[to + c * lanes + r] = the maximum or sum of src[at + c * skip + k * step + r] over k < taps, for c < n and r < lanes.
+
+    MAX is wrong where there is a NaN. kind: an integer literal.
+    """
+    lanes = VECTOR_BYTES // src.itemsize
+    for c in range(n):
+        for r in range(lanes):
+            total = src[at + c * skip + r]
+            for k in range(1, taps):
+                value = src[at + c * skip + k * step + r]
+                if kind == SUM:
+                    total += value
+                elif value > total or (kind == EXACT and value != value):
+                    total = value
+            dst[to + c * lanes + r] = total
+
+
+def _windows_intrinsic(typingctx, kind, taps, src, at, step, skip, dst, to, n):
+    if not isinstance(kind, types.IntegerLiteral):
+        return None
+    what, i = kind.literal_value, types.int64
+
+    def codegen(context, builder, sig, args):
+        _, taps, _, _, step, skip, _, _, n = args
+        b, v = builder, Vector(context, builder, sig.args[2].dtype)
+        source, target = _pointer(context, b, sig.args[2], *args[2:4]), _pointer(context, b, sig.args[6], *args[6:8])
+
+        def combine(total, value):
+            if what == SUM:
+                return b.fadd(total, value)
+            if what == MAX:
+                return v.larger(total, value)
+            return b.select(b.or_(b.fcmp_ordered(">", value, total), b.fcmp_unordered("uno", value, value)), value, total)
+
+        def vectors(known):
+            """All of them; known: the taps, if they are unrolled."""
+            with cgutils.for_range(b, n) as loop:
+                here = b.gep(source, [b.mul(loop.index, skip)])
+                total = v.load(here)
+                if known:
+                    for k in range(1, known):
+                        total = combine(total, v.load(b.gep(here, [b.mul(step, _const(k))])))
+                else:
+                    slot, place = cgutils.alloca_once_value(b, total), cgutils.alloca_once_value(b, here)
+                    with cgutils.for_range_slice(b, _const(1), taps, _const(1), I64):
+                        b.store(b.gep(b.load(place), [step]), place)
+                        b.store(combine(b.load(slot), v.load(b.load(place))), slot)
+                    total = b.load(slot)
+                v.store(total, b.gep(target, [b.mul(loop.index, _const(v.lanes))]))
+
+        with b.if_else(b.icmp_signed("==", taps, _const(3)), likely=True) as (three, other):
+            with three:
+                vectors(3)
+            with other:
+                with b.if_else(b.icmp_signed("==", taps, _const(2)), likely=True) as (two, any_number):
+                    with two:
+                        vectors(2)
+                    with any_number:
+                        vectors(0)
+        return context.get_dummy_value()
+
+    return types.void(kind, i, src, i, i, i, dst, i, i), codegen
+
+
+def _divide(target, places, at, n, divisors):
+    """target[places[at + e] + r] /= divisors[e] for e < n and r < lanes."""
+    for e in range(n):
+        for r in range(VECTOR_BYTES // target.itemsize):
+            target[places[at + e] + r] /= divisors[e]
+
+
+def _divide_intrinsic(typingctx, target, places, at, n, divisors):
+    def codegen(context, builder, sig, args):
+        b, v = builder, Vector(context, builder, sig.args[0].dtype)
+        end, divisors = (context.make_array(sig.args[k])(context, b, args[k]).data for k in (0, 4))
+        places = _pointer(context, b, sig.args[1], *args[1:3])
+        with cgutils.for_range(b, args[3]) as loop:
+            place = b.gep(end, [b.load(b.gep(places, [loop.index]))])
+            v.store(b.fdiv(v.load(place), v.broadcast(b.load(b.gep(divisors, [loop.index])))), place)
+        return context.get_dummy_value()
+
+    return types.void(target, places, types.int64, types.int64, divisors), codegen
+
+
+planes_in = either(_planes_in, _planes_in_intrinsic)
+planes_out = either(_planes_out, _planes_out_intrinsic)
+windows = either(_windows, _windows_intrinsic, literal=True)
+divide = either(_divide, _divide_intrinsic)

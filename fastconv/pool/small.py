@@ -1,0 +1,47 @@
+"""Which poolings lay their planes side by side (kernels/pool_planes.py), and how."""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels import pool_planes
+from ..kernels.tiles import VECTOR_BYTES
+from .window import TASKS, Window
+
+MOST_BYTES, MOST_BYTES_GRADIENT = 10 * 1024, 32 * 1024       # of a group of padded planes: rows of larger ones fill vectors (measured)
+
+
+class Planes(NamedTuple):
+    """What `run_tasks` needs to know."""
+
+    tasks: int
+    job: np.ndarray
+    table: np.ndarray
+
+
+def side_by_side(window: Window, gradient: bool = False) -> Planes | None:
+    """The plan of a window over small planes, or None where they are large or few. gradient: that of the average."""
+    if window.working.kind != "f":
+        return None
+    lanes, planes = VECTOR_BYTES // window.working.itemsize, window.x_shape[0] * window.x_shape[1]
+    axes = []                                # of each: padded size, where its elements go, taps, stride, dilation, size of the result
+    for size, outputs, k, s, (before, _), d in zip(window.x_shape[2:], window.y_shape[2:], window.kernel, window.stride, window.pads,
+                                                   window.dilation):
+        reach = (k - 1) * d
+        if gradient:
+            axes.append((size + reach, np.arange(outputs) * s + reach - before, k, 1, d, size))
+        else:
+            axes.append((max(before + size, (outputs - 1) * s + reach + 1), np.arange(size) + before, k, s, d, outputs))
+    padded = math.prod(axis[0] for axis in axes)
+    if 2 * planes <= lanes or padded * VECTOR_BYTES > (MOST_BYTES_GRADIENT if gradient else MOST_BYTES):
+        return None
+    axes = [(1, np.arange(1), 1, 1, 1, 1)] * (3 - window.nd) + axes
+    (DP, d, KD, SD, DD, OD), (HP, h, KH, SH, DH, OH), (WP, w, KW, SW, DW, OW) = axes
+    places = (d[:, None, None] * HP + h[:, None]) * WP + w
+    units = -(-planes // lanes)
+    sizes = {"planes": planes, "tasks": min(TASKS, units), "units": units, "V": places.size, "HP": HP, "WP": WP, "DP": DP, "KD": KD, "KH": KH,
+             "KW": KW, "SD": SD, "SH": SH, "SW": SW, "DD": DD, "DH": DH, "DW": DW, "OD": OD, "OH": OH, "OW": OW, "gradient": int(gradient)}
+    table = np.concatenate([places.reshape(-1), np.arange(OD * OH * OW)]).astype(np.int64) * lanes
+    return Planes(sizes["tasks"], np.array([sizes[name] for name in pool_planes.NAMES], np.int64), table)
