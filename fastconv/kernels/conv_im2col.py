@@ -49,7 +49,7 @@ def pack_weight(first, last, src, weight, dst, bias, residual, geometry, blocks)
 
 
 # ---------------------------------------------------------------- forward
-@jit
+@jit(inline=True)
 def forward_place(t, G, FG, P, f_size, p_size):
     """What task t of the forward pass makes: n, g, filters f0 .. f1 of that group, pixels p0 .. p1."""
     f_blocks, p_blocks = (FG + f_size - 1) // f_size, (P + p_size - 1) // p_size

@@ -30,7 +30,7 @@ def unpack_job(job):
             job[16], job[17], job[18], job[19], job[20], job[21])
 
 
-@jit
+@jit(inline=True)
 def load_tap(src, base, H, W, row0, row_step, rows, column0, column_step, columns, dst, to):
     """dst[to + r * columns + k] = src[base + (row0 + r * row_step) * W + column0 + k * column_step], 0 outside the plane."""
     top, bottom = inside(row0, row_step, H, rows)

@@ -211,8 +211,10 @@ def maximum_row(src, plane, od, oh, ow0, ow1, job, line, line_rows, chains, best
         n = w_to[ow1 - 1] - c0
         tops, rows = line[:n], line_rows[:n]
         at = base + (d0 * H + h0) * W + c0
-        tops[:] = src[at:at + n]
-        rows[:] = 0
+        x = src[at:at + n]
+        for i in range(n):                   # element by element: to compile the assignment of a slice takes seconds
+            tops[i] = x[i]
+            rows[i] = 0
         for r in range(1, (d1 - d0) * high):
             at = base + ((d0 + r // high) * H + h0 + r % high) * W + c0
             x = src[at:at + n]

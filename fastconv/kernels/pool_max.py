@@ -189,8 +189,10 @@ def maximum_indices(first, last, src, weight, dst, bias, residual, job, table):
         for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
             to, n = (plane_od * OH + oh) * OW + ow0, ow1 - ow0
             find(variant, src, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, ow0, ow1, bias[0])
-            dst[to:to + n] = best[:n]
-            table[to:to + n] = where[:n]
+            values, places = dst[to:to + n], table[to:to + n]
+            for i in range(n):               # element by element: to compile the assignment of a slice takes seconds
+                values[i] = best[i]
+                places[i] = where[i]
 
 
 # ---------------------------------------------------------------- the gradient
