@@ -28,7 +28,7 @@ def round_up(n, multiple):
 
 
 # ---------------------------------------------------------------- weights
-@jit
+@jit(inline=True)
 def pack_weight_rows(t, weight, packed, geometry, f_blocks):
     """Task t packs filter block t % f_blocks of group t // f_blocks: the A of the forward product, (F/G x K) for each group."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
@@ -58,7 +58,7 @@ def forward_place(t, G, FG, P, f_size, p_size):
     return t // G, t % G, f0, min(FG, f0 + f_size), p0, min(P, p0 + p_size)
 
 
-@jit
+@jit(inline=True)
 def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
     """Task t: f_size filters of one group at p_size output pixels of one image. blocks: k_size, p_size, f_size, turned.
 
@@ -86,7 +86,7 @@ def forward_block(t, x, weight, packed, bias, y, geometry, blocks):
         multiply(f1 - f0, p1 - p0, 1, k1 - k0, a, a_at, depth, offset, patches, k1 - k0, yf, y_at, P, edge)
 
 
-@jit
+@jit(inline=True)
 def forward_block_turned(t, x, weight, bias, y, geometry, blocks):
     """The same task with the product turned around, y^T (P x F) = patches^T . W^T: for images of few pixels, which fill a tile's rows better
     than its vectors. The task packs the weights it needs."""
@@ -126,7 +126,7 @@ def forward_turned(first, last, src, weight, dst, bias, residual, geometry, bloc
 
 
 # ---------------------------------------------------------------- gradient to the input
-@jit
+@jit(inline=True)
 def pack_transposed_block(t, weight, packed, geometry, c_size):
     """Task t packs W^T for one block of c_size channels of one group: the A of the gradient to the input, (c_size * KH * KW x F/G)."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
@@ -137,7 +137,7 @@ def pack_transposed_block(t, weight, packed, geometry, c_size):
     pack_a(weight.reshape(-1), (g * FG * CG + c0) * T, rows, 1, FG, CG * T, packed, t * packed_rows(c_size * T) * FG)
 
 
-@jit
+@jit(inline=True)
 def input_block(t, dout, packed, dx, geometry, blocks):
     """Task t: one band of rows of c_size channels of dx. blocks: f_size, p_size, c_size, bands, k_size (rows of one column block)."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
@@ -201,7 +201,7 @@ def to_input(first, last, src, weight, dst, bias, residual, geometry, blocks):
 
 
 # ---------------------------------------------------------------- gradient to the weights
-@jit
+@jit(inline=True)
 def weight_block(t, dout, x, parts, geometry, blocks):
     """Task t: f_size filters x k_size taps of dW of one group, over one part of the batch. blocks: p_size, k_size, f_size, n_parts.
 

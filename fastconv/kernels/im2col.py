@@ -15,7 +15,7 @@ from .simd import add_even, copy_row, copy_vectors, transpose_block
 from .tiles import VECTOR_BYTES, VECTORS
 
 
-@jit
+@jit(inline=True)
 def shifted_plane(x, plane, h_offset, w_offset, H, W, p0, p1, line, to):
     """`patch_row` where output rows are as wide as input rows: one copy over all of them, then zeros where a row wrapped around."""
     shift, n = h_offset * W + w_offset, p1 - p0
@@ -82,7 +82,7 @@ def add_patch_row(line, at, p0, p1, x, plane, h_offset, w_offset, geometry, h0, 
         p, h, ow = p + end - ow, h + SH, 0
 
 
-@jit
+@jit(inline=True)
 def pack_patches(x, image, geometry, k0, k1, p0, p1, packed, line):
     """Rows k0 .. k1 and pixels p0 .. p1 of the patch matrix as packed B: panels of `width` pixels, depth k1 - k0.
 
@@ -104,7 +104,7 @@ def pack_patches(x, image, geometry, k0, k1, p0, p1, packed, line):
                 kh, c = 0, c + 1
 
 
-@jit
+@jit(inline=True)
 def pack_patch_panels(x, image, geometry, k0, k1, p0, p1, packed, line):
     """The same block transposed, as packed A: panels of pixels, depth k1 - k0. line: scratch for p1 - p0 elements."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
@@ -124,7 +124,7 @@ def pack_patch_panels(x, image, geometry, k0, k1, p0, p1, packed, line):
                 kh, c = 0, c + 1
 
 
-@jit
+@jit(inline=True)
 def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
     """The same block transposed, as packed B: panels of `width` rows k, depth p1 - p0. lines: scratch for lanes x (p1 - p0) elements."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)

@@ -71,7 +71,8 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     window = aligned((OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes, src)
     V, Y, M = aligned(ELEMENTS * v_step + ROWS, src), aligned(panels * ELEMENTS * y_step, src), aligned(panels * ELEMENTS * m_step, src)
     line = aligned((channels * TAPS + lanes) * lanes, src)
-    V[:] = 0                                 # only so that no forgotten denormal slows the products down
+    for k in range(V.size):                  # only so that no forgotten denormal slows the products down
+        V[k] = 0
     for task in range(first, last):
         c0, t = task % c_blocks * channels, task // c_blocks
         f0, t = t % f_blocks * filters, t // f_blocks
