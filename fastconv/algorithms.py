@@ -108,23 +108,27 @@ class Im2col:
             dweight[...] = parts.sum(0, dtype=np.float64)
 
 
-class Depthwise:
-    """One channel for each filter."""
-
-    @staticmethod
-    def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
-        """The weights as they are."""
-        return weight.ravel()
+class Plain:
+    """For prepared layers, of algorithms whose packed weights and results depend on nothing but the weights and the images."""
 
     @staticmethod
     def order(stage: Any) -> str:
-        """The weights keep their own order."""
+        """The packed weights serve images of all sizes."""
         return ""
 
     @staticmethod
     def over(stage: Any) -> bool:
         """May the result be written over the residual? Each element is read before it is written, and once."""
         return True
+
+
+class Depthwise(Plain):
+    """One channel for each filter."""
+
+    @staticmethod
+    def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
+        """The weights as they are."""
+        return weight.ravel()
 
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
@@ -145,7 +149,7 @@ class Depthwise:
             depthwise.add_parts(parts, dweight)
 
 
-class Winograd:
+class Winograd(Plain):
     """Tiles of 4x4 results with 36 multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
 
     @staticmethod
@@ -157,16 +161,6 @@ class Winograd:
         if stage.raw_at >= 0:
             packed[stage.raw_at:] = weight.ravel()
         return packed
-
-    @staticmethod
-    def order(stage: Any) -> str:
-        """The transformed filters are the same for all images."""
-        return ""
-
-    @staticmethod
-    def over(stage: Any) -> bool:
-        """May the result be written over the residual? Each element is read before it is written, and once."""
-        return True
 
     @staticmethod
     def _run(stage: Any, plan: Plan, src: np.ndarray, weight: np.ndarray, bias: np.ndarray, dst: np.ndarray) -> None:

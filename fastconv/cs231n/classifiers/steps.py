@@ -4,6 +4,7 @@ forward(x, params, training) -> out, cache; backward(dout, cache, gradients, fir
 the dictionary. `first`: nobody needs dx, so the steps that would pay for it give None.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = ["Affine", "Convolution", "Dropout", "Normalization", "Pool", "ReLU", 
 Arrays = dict[str, np.ndarray]
 
 
-class Step:
+class Step(ABC):
     """What all steps have. number: of the weights' names, W1, b1, gamma1, beta1 for the first."""
 
     def __init__(self, number: int = 0) -> None:
@@ -36,11 +37,13 @@ class Step:
     def named(self, *names: str) -> list[str]:
         return [f"{name}{self.number}" for name in names]
 
+    @abstractmethod
     def forward(self, x: np.ndarray, params: Arrays, training: bool) -> tuple[np.ndarray, Any]:
-        raise NotImplementedError
+        """The result, and what the gradient needs of it."""
 
+    @abstractmethod
     def backward(self, dout: np.ndarray, cache: Any, gradients: Arrays, first: bool) -> Any:
-        raise NotImplementedError
+        """dx, None where the step is the first of its network; the gradients to its parameters go into `gradients`."""
 
     def _keep(self, gradients: Arrays, **found: np.ndarray) -> None:
         gradients.update({f"{name}{self.number}": gradient for name, gradient in found.items()})
