@@ -139,11 +139,17 @@ def avg_pool2d_backward(dout: Array, x: Array, kernel_size: tuple[int, int], str
     return dxp[:, :, padding : padding + H, padding : padding + W]
 
 
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """Twice over: of values that are all alike nothing but the rounding of the mean is left, and invstd makes it 316 times as large."""
+    mean: Array = x.mean(axis=axes, keepdims=True)
+    return mean + (x - mean).mean(axis=axes, keepdims=True)
+
+
 def _statistics(x: Array, running_mean: Array, running_var: Array, training: bool) -> tuple[tuple[int, ...], Array, Array]:
     """The axes that are averaged over, and mean and variance that normalise, shaped to broadcast over x."""
     axes = (0, *range(2, x.ndim))
     if training:
-        return axes, x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
+        return axes, _mean(x, axes), x.var(axis=axes, keepdims=True)
     shape = (1, -1, *(1,) * (x.ndim - 2))
     return axes, running_mean.reshape(shape), running_var.reshape(shape)
 
@@ -174,7 +180,7 @@ def batch_norm_backward(
 
 def _normalised(x: Array, axes: tuple[int, ...], mean: bool) -> tuple[Array, Array]:
     """x without its mean, in units of its deviation, both taken over the axes, and one over that deviation. eps 1e-5, the default."""
-    centred = x - x.mean(axis=axes, keepdims=True) if mean else x
+    centred = x - _mean(x, axes) if mean else x
     inverse = 1 / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + 1e-5)
     return centred * inverse, inverse
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from naive.norm.moments import moments
 from naive.shared import deliver, dtypes
 
 __all__ = ["batch_norm", "batch_norm_backward"]
@@ -97,7 +98,5 @@ def _statistics(x, running_mean, running_var, training, dtype):
         raise ValueError(f"x: expected more than one value per channel in training, got shape {x.shape}")
     mean, var = np.zeros(x.shape[1], dtype), np.zeros(x.shape[1], dtype)
     for c in range(x.shape[1] if m > 0 else 0):
-        values = x[:, c].astype(dtype)
-        mean[c] = np.sum(values) / m
-        var[c] = np.sum((values - mean[c]) ** 2) / m
+        mean[c], var[c] = moments(x[:, c].astype(dtype))
     return mean, var

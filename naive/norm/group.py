@@ -3,6 +3,7 @@
 import numpy as np
 
 from naive.norm.batch import batch_norm, batch_norm_backward
+from naive.norm.moments import moments
 from naive.shared import deliver, dtypes
 
 __all__ = ["group_norm", "group_norm_backward", "instance_norm", "instance_norm_backward"]
@@ -116,7 +117,5 @@ def _statistics(x, num_groups, eps, dtype):
     mean, var = np.zeros((N, num_groups), dtype), np.zeros((N, num_groups), dtype)
     for n in range(N if x.size else 0):
         for g in range(num_groups):
-            values = x[n, g * C // num_groups : (g + 1) * C // num_groups].astype(dtype)
-            mean[n, g] = np.sum(values) / values.size
-            var[n, g] = np.sum((values - mean[n, g]) ** 2) / values.size
+            mean[n, g], var[n, g] = moments(x[n, g * C // num_groups : (g + 1) * C // num_groups].astype(dtype))
     return mean, 1 / np.sqrt(var + dtype.type(eps))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from naive.norm.moments import moments
 from naive.shared import deliver, dtypes
 
 __all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
@@ -22,9 +23,7 @@ def layer_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None
     y, mean, var = np.zeros(x.shape, work), np.zeros(before, work), np.zeros(before, work)
     for i in np.ndindex(before):
         values = x[i].astype(work)
-        m = max(values.size, 1)
-        mean[i] = np.sum(values) / m
-        var[i] = np.sum((values - mean[i]) ** 2) / m
+        mean[i], var[i] = moments(values)
         y[i] = (values - mean[i]) / np.sqrt(var[i] + work.type(eps))
         if weight is not None:
             y[i] *= weight
