@@ -15,13 +15,12 @@ from bench.harness import taps
 from fastconv import shapes
 from fastconv.report import truth
 from fastconv.shapes import Layer
-from fastconv.testing import TOLERANCE, assert_same
+from fastconv.testing import assert_same, promised
 
 Arrays = tuple[np.ndarray, ...]
 Call = Callable[[], Any]
 
 NEED = {"input": (True, False, False), "weight": (False, True, False), "backward": (True, True, True)}
-WINOGRAD = 1e-5                              # promised of a float32 layer for which the plan may choose winograd
 WHOLE_TRUTH = 1e9                            # floating-point operations up to which every element is compared with its own truth
 
 
@@ -101,8 +100,8 @@ def prove(given: Problem, direction: str, result: Any, tolerance: float | None =
     """
     layer, dtype = given.layer, given.x.dtype
     if tolerance is None:
-        winograd = dtype == np.float32 and (layer.KH, layer.KW, layer.stride) == (3, 3, 1)
-        tolerance = WINOGRAD if winograd else TOLERANCE[dtype]
+        plan = fastconv.plan_conv2d(given.x.shape, given.weight.shape, dtype, **given.options)
+        tolerance = promised(dtype, winograd="winograd" in (plan.algorithm, plan.input_algorithm, plan.weight_algorithm))
     if whole is None:
         whole = layer.groups > 1 or flops(layer, direction) <= WHOLE_TRUTH
     error = 0.0

@@ -22,7 +22,7 @@ from fastconv.report.measure import Case, crop
 from fastconv.report.operations import Operation
 from fastconv.report.peaks import Peaks
 from fastconv.shapes import Layer
-from fastconv.testing import TOLERANCE, assert_same
+from fastconv.testing import assert_same, promised
 
 Arrays = tuple[np.ndarray, ...]
 Options = dict[str, Any]
@@ -148,7 +148,7 @@ def _prove(results: Arrays, truth: Arrays, dtype: str, name: str) -> float:
     error = 0.0
     for number, (found, true) in enumerate(zip(results, truth, strict=True)):
         assert found.dtype == dtype, f"{name}: result {number} has dtype {found.dtype}"
-        tolerance = (max(TOLERANCE[np.dtype(dtype)], 1e-5 if dtype == "float32" and name == "auto" else 0) if ours else LOOSE[dtype])
+        tolerance = promised(dtype, winograd=name == "auto") if ours else LOOSE[dtype]
         error = max(error, assert_same(found.astype(np.float64), true, tolerance=tolerance, name=f"{name}: result {number}"))
     return error
 

@@ -24,6 +24,7 @@ from fastconv import peak, plan, shapes
 from fastconv.algorithms import ALGORITHMS, NONE
 from fastconv.kernels.tasks import run_tasks
 from fastconv.shapes import Layer
+from fastconv.testing import promised
 
 DIRECTIONS = {"prepared": "forward", "forward": "forward", "input": "input", "weight": "weight"}
 BATCH = 16
@@ -80,7 +81,7 @@ def measure(way: str, layer: Layer, dtype: str, seconds: float) -> Row:
     names = list(dict.fromkeys(("direct", "winograd", chosen)))
     calls = [prepared(given, name) if way == "prepared" else convs.fast_call(given, direction, algorithm=name) for name in names]
     for call in calls:
-        convs.prove(given, direction, call(), whole=False if layer.groups == 1 else None)
+        convs.prove(given, direction, call(), promised(dtype, winograd=True), whole=False if layer.groups == 1 else None)
     most = peak.fma_peak(dtype, 1)
     times = harness.in_turns(calls, seconds, one_thread=True, least=3).seconds
     most = max(most, peak.fma_peak(dtype, 1))

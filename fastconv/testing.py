@@ -11,6 +11,13 @@ from typing import Any
 import numpy as np
 
 TOLERANCE = {np.dtype(np.float16): 1e-3, np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-13}
+WINOGRAD = 1e-5  # in float32, where the plan may choose Winograd's algorithm
+
+
+def promised(dtype: Any, winograd: bool = False) -> float:
+    """The bound on max|fast - truth| / max|truth| that fastconv promises in this dtype; winograd: of a result by that algorithm."""
+    dtype = np.dtype(dtype)
+    return WINOGRAD if winograd and dtype == np.float32 else TOLERANCE[dtype]
 
 
 def assert_same(

@@ -27,7 +27,6 @@ Array = NDArray[Any]
 
 ROUNDS = 3
 MOST_CALLS = 200  # fast calls in a round
-WINOGRAD = 1e-5  # the error promised of float32 where the plan may choose Winograd's algorithm
 FIRST_CROP = 64  # elements of the smallest crop that the naive version is tried on
 PARALLEL_CROP = 300_000  # elements that are worth several threads
 
@@ -137,7 +136,7 @@ def measure(case: Case, seconds: float, peak: Callable[[str, int, str], float]) 
     for algorithm in operation.algorithms:
         fast = _fast(operation, algorithm)
         try:
-            tolerance = _tolerance(case.dtype, algorithm)
+            tolerance = testing.promised(case.dtype, winograd=algorithm == "auto")
             where = f"crop x {small.x_shape}: result"
             crop_error = testing.assert_same(fast, operation.naive(), small_args, small_options, tolerance=tolerance, name=where)
             results = _results(operation, fast, args, options)
@@ -174,7 +173,7 @@ def measure(case: Case, seconds: float, peak: Callable[[str, int, str], float]) 
                 peak=best,
                 share_of_peak=rate / best,
                 error=error,
-                tolerance=_tolerance(case.dtype, algorithm),
+                tolerance=testing.promised(case.dtype, winograd=algorithm == "auto"),
             )
         )
     return outcome
@@ -191,11 +190,6 @@ def _fast(operation: Operation, algorithm: str) -> Callable[..., Any]:
 def _arguments(case: Case, layer: Layer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     args, options = case.operation.arguments(layer)
     return _cast(args, case.dtype), options
-
-
-def _tolerance(dtype: str, algorithm: str) -> float:
-    """What is promised."""
-    return WINOGRAD if algorithm == "auto" and dtype == "float32" else testing.TOLERANCE[np.dtype(dtype)]
 
 
 def _cast(args: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
