@@ -294,6 +294,12 @@ def test_marks_stay_within_the_charts():
         assert [lane.label for lane in chart.lanes] == ["conv2d direct", "max_pool2d"]
 
 
+def test_the_error_chart_names_every_tolerance():
+    assert "(2e-06 in float32, 1e-13 in float64)" in charts.charts(ROWS)[2].note
+    wider = [*ROWS, ROW | {"algorithm": "auto", "tolerance": 1e-5}]
+    assert "(2e-06 in float32 (1e-05 where Winograd's algorithm may be chosen), 1e-13 in float64)" in charts.charts(wider)[2].note
+
+
 def test_a_page_that_fails_leaves_the_old_files(tmp_path, monkeypatch):
     report = run.Report("now", True, {}, 1)
     run.write(report, tmp_path)
