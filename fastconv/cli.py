@@ -44,10 +44,11 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="use N threads (default: every core)")
     parser.add_argument(
         "--only",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="OPERATION",
-        help="only this operation, say conv2d_backward, or all that begin like this, say batch_norm; may be given several times",
+        help="only these operations, say conv2d_backward, and all that begin like one of these, say batch_norm",
     )
 
 

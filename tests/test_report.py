@@ -35,7 +35,7 @@ def quick(monkeypatch):
 
 def report(folder, *only):
     """Exit status of a quick report of these operations, and what its JSON file holds."""
-    status = cli.main(["report", "--quick", "--output", str(folder), *(word for name in only for word in ("--only", name))])
+    status = cli.main(["report", "--quick", "--output", str(folder), *(("--only", *only) if only else ())])
     return status, json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
