@@ -215,14 +215,17 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
             for place in total[r]:
                 builder.store(value, place)
 
-        for r in range(R):
-            row = builder.gep(y0, [builder.mul(y_row, _const(r))])
-            for j in range(V):
-                v.prefetch(builder.gep(row, [_const(j * v.lanes)]), write=True)
         with builder.if_then(builder.icmp_signed(">=", bias_at, _const(0))):
             each_row(add_bias)
+        def fetch(row):                      # of the result and the residual, for the end of the tile: a row a step, all at once would stall
+            for base, write in ((y0, True), (builder.select(builder.icmp_signed(">=", residual_at, _const(0)), residual0, y0), False)):
+                for j in range(V):
+                    v.prefetch(builder.gep(base, [builder.add(row, _const(j * v.lanes))]), write=write)
+
         a_next, at = cgutils.alloca_once_value(builder, a0), cgutils.alloca_once_value(builder, x0)
-        with cgutils.for_range(builder, outer):
+        with cgutils.for_range(builder, outer) as step_loop:
+            with builder.if_then(builder.icmp_signed("<", step_loop.index, _const(R))):
+                fetch(builder.mul(step_loop.index, y_row))
             with cgutils.for_range(builder, inner) as loop:
                 a_here = builder.load(a_next)
                 x_here = builder.gep(builder.load(at), [builder.load(builder.gep(tap, [loop.index]))])
