@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import direct, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
-from .parts import even, round_up, split
+from .parts import even, parts_of, round_up, split
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
@@ -158,7 +158,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         return N * G * -(-h.grid // rows) * -(-F // filters)
 
     def fewer_filters(rows: int, filters: int) -> int:
-        return even(F, max(width, -(-filters // split(blocks(rows, filters), flops))), width)
+        return round_up(-(-F // parts_of(F, filters, width, blocks(rows, F), flops)), width)
 
     most_rows = h.grid
     if not in_place:
@@ -193,7 +193,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     grid = np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
     table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel(), np.array(numbers, np.int64)])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
-               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw)
+               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw, row_blocks, 1)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
@@ -239,20 +239,22 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
         columns = round_up(columns // 2, width)
     if in_place:
-        columns = even(OW, min(-(-OW // split(N * G, flops)), max(width, NEAR_BYTES // (chunk * size))), width)
+        column_blocks = parts_of(OW, NEAR_BYTES // (chunk * size), width, N * G, flops)
     else:
         while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
             rows += 1
-    blocks = N * G * -(-OW // columns)
-    rows = even(OH, max(1, min(rows, -(-OH // split(blocks, flops)))))
-    filters = even(F, max(panel, -(-F // split(blocks * -(-OH // rows), flops))), panel)
-    row_blocks, column_blocks, f_blocks = -(-OH // rows), -(-OW // columns), -(-F // filters)
+        column_blocks = -(-OW // columns)
+    columns = round_up(-(-round_up(OW, width) // column_blocks), width)
+    row_blocks = parts_of(OH, rows, 1, N * G * column_blocks, flops)
+    rows = -(-OH // row_blocks)
+    filters = round_up(-(-F // parts_of(F, F, panel, N * G * column_blocks * row_blocks, flops)), panel)
+    f_blocks = -(-F // filters)
     segment = segment_of(columns)
     offsets = [0] if in_place else [(i - h.low) * segment * w.step + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, relu, group, 0, panel, False, False)
+               CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks)
     vectors = OW // width * VECTORS + (0 if OW % width == 0 else ALONE if OW % width <= lanes else VECTORS)
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 TASKS = 8                                    # one image is cut into at least so many tasks where its work is worth it
+MANY_TASKS = 4 * TASKS                       # of which one more or less hardly matters
 TASK_FLOPS = 4e6                             # the least work that a task is cut down to
 BAND_BYTES = 32 * 1024                       # the least part of a plane that a task of col2im or of a pooling's gradient takes
 
@@ -22,6 +23,23 @@ def even(n: int, most: int, multiple: int = 1) -> int:
 def split(tasks: int, flops: float) -> int:
     """Into how many more parts to cut each of `tasks` tasks, so that one image has work for every core."""
     return max(1, min(-(-TASKS // max(1, tasks)), int(flops / max(1, tasks) / TASK_FLOPS)))
+
+
+def parts_of(n: int, most: int, multiple: int, tasks: int, flops: float) -> int:
+    """Into how many parts of whole multiples, at most `most` large, to cut `n`, which makes so many times more of `tasks` tasks.
+
+    At least as many as `split` says; of up to twice as many, those with which 2, 4 and 8 threads are equally busy: of nine tasks
+    one of two threads does five.
+    """
+    units = max(1, -(-n // multiple))
+    least = max(1 if n <= most else -(-units // max(1, most // multiple)), min(split(tasks, flops), units))
+    if tasks == 0 or tasks * least >= MANY_TASKS:
+        return least
+
+    def idle(parts: int) -> float:           # how much longer than its share the busiest thread takes
+        return sum(-(-tasks * parts // threads) * threads for threads in (2, 4, 8)) / (tasks * parts)
+
+    return min(range(least, max(least, min(units, 2 * least, int(1.5 * flops / tasks / TASK_FLOPS))) + 1), key=idle)
 
 
 def bands_of(planes: int, rows: int, row_bytes: int) -> int:

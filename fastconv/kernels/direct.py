@@ -30,7 +30,8 @@ LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
-       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw")
+       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw",
+       "row_blocks", "column_blocks")
 TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
 TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
 AHEAD = 4                                    # rows of raw weights fetched before they are packed
@@ -42,7 +43,8 @@ PHASE = 3                                    # integers of the table for each ph
 def unpack_job(job):
     """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps: the sizes of a block."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
-            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29])
+            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30],
+            job[31])
 
 
 @jit
@@ -187,11 +189,11 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     for each phase, the taps' offsets in the window of one channel, and from pixel_table on the offsets of the grid's pixels.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     phases = phases_h * phases_w
-    f_blocks, row_blocks = (F + block - 1) // block, (grid_h + rows - 1) // rows
+    f_blocks = (F + block - 1) // block
     segment = (grid_w - 1) * step_w + extent_w
     window_rows = (rows - 1) * step_h + extent_h
     window = aligned(0 if in_place else (C if whole else chunk) * window_rows * segment, src)
@@ -305,28 +307,29 @@ def merge_phases(turned, at, phase, phases_h, phases_w, i0, ni, grid_w, dst, pla
 @jit
 def pixels(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters of a block of rows and columns of one group of one image; the block of filters goes fastest. One phase only.
+    Blocks of rows and columns differ by one row or one tile's width, so that threads with as many tasks have as much to do.
 
     weight: packed by `pack_rows` or `pack_rows_turned`, panels as `gemm.pack_a` cuts them. In place: one row of pixels of many planes, copied near
     into panels of a tile's width, one channel after the other: a tile that read every plane where it lies would follow too many streams.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     taps = table[1]
     tap_at = table[0]
-    f_blocks, row_blocks, column_blocks = (F + block - 1) // block, (OH + rows - 1) // rows, (OW + columns - 1) // columns
+    f_blocks = (F + block - 1) // block
     segment = (columns + width - 1) // width * width + (extent_w - 1) // step_w
     window_rows = (rows - 1) * step_h + extent_h
-    panels = (columns + width - 1) // width
+    panels, tiles = (columns + width - 1) // width, (OW + width - 1) // width
     near = chunk * width + lanes             # of one panel of pixels: no two panels begin at the same place of a page
     window = aligned(panels * near if in_place else chunk * window_rows * segment * step_w, src)
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
-        j0, t = t % column_blocks * columns, t // column_blocks
-        i0, t = t % row_blocks * rows, t // row_blocks
+        j0, j1, t = t % column_blocks * tiles // column_blocks * width, (t % column_blocks + 1) * tiles // column_blocks * width, t // column_blocks
+        i0, i1, t = t % row_blocks * OH // row_blocks, (t % row_blocks + 1) * OH // row_blocks, t // row_blocks
         g, n = t % G, t // G
-        f1, ni, nj = min(F, f0 + block), min(rows, OH - i0), min(columns, OW - j0)
+        f1, ni, nj = min(F, f0 + block), i1 - i0, min(j1, OW) - j0
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
             base = ((n * G + g) * C + c0) * H * W
