@@ -553,3 +553,53 @@ for _ in processes.each(eval, ["1 + 1"] * 8):
 """
     with pytest.raises(AssertionError, match="exit status -9"):
         run(program, timeout=60, FASTCONV_NUM_THREADS=2)
+
+
+@NO_JIT
+def test_a_stop_does_not_wait_for_what_processes_are_at():
+    program = """
+import os, signal, threading, time
+from fastconv import processes
+try:
+    for item, _ in processes.each(time.sleep, [0, 100, 100, 100]):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    assert run(program, timeout=60, FASTCONV_NUM_THREADS=2) == "stopped"
+
+
+@NO_JIT
+def test_what_lost_processes_leave_is_done_here():
+    program = """
+import os
+from fastconv import processes
+own = f"__import__('os').getpid() if __import__('os').getpid() == {os.getpid()} else __import__('os')._exit(1)"
+print(list(processes.each(eval, [own, own, own, own])) == [(own, os.getpid())] * 4)
+"""
+    assert run(program, FASTCONV_NUM_THREADS=2) == "True"
+
+
+@NO_JIT
+def test_processes_of_a_script_without_a_guard_do_not_run_it_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os
+from fastconv import processes
+print(os.getpid(), file=open({str(tmp_path / "runs")!r}, "a"))
+done = dict(processes.each(eval, ["1 + 1", "__import__('os').getpid()"]))
+print(done.pop("1 + 1"), os.getpid() not in done.values(), len(open({str(tmp_path / "runs")!r}).readlines()))
+""")
+    assert run(script=script, FASTCONV_NUM_THREADS=2) == "2 True 1"
+
+
+@NO_JIT
+def test_an_error_in_another_process_comes_back():
+    program = """
+from fastconv import processes
+try:
+    list(processes.each(eval, ["1", "1 / 0", "2"]))
+except ZeroDivisionError as error:
+    print(error)
+"""
+    assert run(program, FASTCONV_NUM_THREADS=2) == "division by zero"
