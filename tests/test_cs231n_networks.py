@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from cs231n_checks import check_network, normal
 
+from fastconv.cs231n import checkpoint
 from fastconv.cs231n.classifiers import cnn, fc_net, neural_net
 from fastconv.cs231n.classifiers.cnn import VGG, ThreeLayerConvNet
 from fastconv.cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
@@ -223,6 +224,31 @@ def test_saved_and_loaded(tmp_path, capsys):
     assert np.array_equal(other.loss(X), model.loss(X))
     assert not other.load(tmp_path / "none.npy")
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["saved.", "loaded.", "available."]
+    wide = FullyConnectedNet([7], 6, 10, normalization="batchnorm", dtype=np.float64)
+    assert wide.load(tmp_path / "best.npy")
+    assert {w.dtype for w in wide.params.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("other, says", [
+    (lambda: FullyConnectedNet([8], 6, 10, normalization="batchnorm"), r"'W1': \(6, 7\).*wanted: a FullyConnectedNet with .*'W1': \(6, 8\)"),
+    (lambda: TwoLayerNet(6, 7, 10), r"'gamma1'.*wanted: a TwoLayerNet with "),
+    (lambda: FullyConnectedNet([7], 6, 10, normalization="layernorm"), r"by \['batch'\]; wanted: a FullyConnectedNet by \['layer'\]"),
+])
+def test_weights_of_another_network_are_refused(tmp_path, other, says):
+    FullyConnectedNet([7], 6, 10, normalization="batchnorm").save(tmp_path / "w.npz")
+    found = other()
+    before = dict(found.params)
+    with pytest.raises(ValueError, match=says):
+        found.load(tmp_path / "w.npz")
+    assert all(w is before[name] for name, w in found.params.items())
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", W1=np.ones(3))
+    checkpoint.save(tmp_path / "b.npz", {"weights": 1})
+    for name, says in (("a.npz", "is not a checkpoint"), ("b.npz", "has no params, bn_params")):
+        with pytest.raises(ValueError, match=says):
+            TwoLayerNet().load(tmp_path / name)
 
 
 # --- convolutional

@@ -163,6 +163,13 @@ def test_what_cannot_be_resumed(tmp_path):
     found.train()
     with pytest.raises(ValueError, match="FullyConnectedNet.*wanted: a TwoLayerNet"):
         solver(TwoLayerNet(8, 12, 3)).resume(f"{name}_epoch_1.npz")
+    with pytest.raises(ValueError, match=r"a FullyConnectedNet with .*wanted: a FullyConnectedNet with .*'W1': \(8, 5\)"):
+        solver(FullyConnectedNet([5], 8, 3)).resume(f"{name}_epoch_1.npz")
+    found.model.save(tmp_path / "weights.npz")
+    checkpoint.save(tmp_path / "list.npz", [1])
+    for other in ("weights.npz", "list.npz"):
+        with pytest.raises(ValueError, match="has no lr_decay.* of another kind; wanted: "):
+            found.resume(tmp_path / other)
     damaged = tmp_path / "run_epoch_1.npz"
     damaged.write_bytes(damaged.read_bytes()[:-200])
     with pytest.raises(ValueError, match="damaged"):

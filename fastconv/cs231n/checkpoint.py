@@ -6,6 +6,7 @@ back bit for bit.
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..files import replacing
 
-__all__ = ["load", "save"]
+__all__ = ["check_weights", "load", "save"]
 
 TREE = "tree"  # the member with the JSON text
 
@@ -27,15 +28,38 @@ def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
         np.savez(file, **{TREE: np.frombuffer(text.encode(), np.uint8)}, **members)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `save` wrote. Nothing in the file is executed. ValueError: another kind of file, or a damaged one."""
+def load(path: str | os.PathLike[str], wanted: Sequence[str] = ()) -> dict[str, Any]:
+    """What `save` wrote. Nothing in the file is executed.
+
+    ValueError: another kind of file, a damaged one, or a state without one of the entries `wanted`.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return _unpacked(json.loads(file[TREE].tobytes().decode()), file)
+            state = _unpacked(json.loads(file[TREE].tobytes().decode()), file)
     except OSError:
         raise
     except Exception as error:  # NumPy, zipfile and json have a dozen between them
         raise ValueError(f"{path} is not a checkpoint, or it is damaged: {error}") from None
+    missing = [name for name in wanted if name not in state] if isinstance(state, dict) else wanted
+    if missing:
+        raise ValueError(f"{path} has no {', '.join(missing)}: it is a checkpoint of another kind; wanted: {', '.join(wanted)}")
+    return state
+
+
+def check_weights(path: str | os.PathLike[str], state: dict[str, Any], model: Any) -> None:
+    """ValueError unless the params and bn_params of a state are this model's: names, shapes, kinds of normalisation."""
+    (came, came_norms), (wanted, wanted_norms) = (_layout(params, norms) for params, norms in (
+        (state["params"], state["bn_params"]), (model.params, getattr(model, "bn_params", []))))
+    kind = type(model).__name__
+    if came != wanted:
+        raise ValueError(f"{path} holds a {state.get('model', 'network')} with {came}; wanted: a {kind} with {wanted}")
+    if came_norms != wanted_norms:
+        raise ValueError(f"{path} holds a network with normalisation by {came_norms}; wanted: a {kind} by {wanted_norms}")
+
+
+def _layout(params: dict[str, Any], norms: list[dict[str, Any]]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """The shapes of the weights, and what each layer normalises by."""
+    return {name: np.shape(w) for name, w in params.items()}, ["batch" if "mode" in param else "layer" for param in norms]
 
 
 def _packed(value: Any, arrays: list[np.ndarray]) -> Any:

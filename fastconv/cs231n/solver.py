@@ -17,6 +17,8 @@ __all__ = ["Solver"]
 
 SETTINGS = ("lr_decay", "optim_config", "batch_size", "num_train_samples", "num_val_samples")  # saved, as they change what is trained
 HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+ATTRIBUTES = (*SETTINGS, *HISTORIES, "epoch", "best_val_acc", "best_params", "optim_configs")
+OTHERS = ("model", "params", "bn_params", "best_bn_params", "update_rule", "steps_done", "random")  # in a checkpoint
 
 
 class Solver:
@@ -145,7 +147,7 @@ class Solver:
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write what `resume` needs to path, whole or not at all."""
-        state = {name: getattr(self, name) for name in (*SETTINGS, *HISTORIES, "epoch", "best_val_acc", "best_params", "optim_configs")}
+        state = {name: getattr(self, name) for name in ATTRIBUTES}
         state |= {
             "model": type(self.model).__name__,
             "params": self.model.params,
@@ -162,18 +164,17 @@ class Solver:
 
         path: the checkpoint; None stands for the one of checkpoint_name with the highest epoch. Weights, settings, histories and the
         state of NumPy's generator are taken from it; model, data, num_epochs and what is printed are this Solver's.
-        FileNotFoundError: there is none. ValueError: it is damaged, or its weights are another model's.
+        FileNotFoundError: there is none. ValueError: it is damaged, of another kind, or another model's.
         """
         path = self._newest() if path is None else path
-        state = checkpoint.load(path)
-        params = state["params"]
-        wanted, came = ({name: w.shape for name, w in found.items()} for found in (self.model.params, params))
-        if state["model"] != type(self.model).__name__ or wanted != came:
-            raise ValueError(f"{path} holds a {state['model']} with {came}; wanted: a {type(self.model).__name__} with {wanted}")
-        for name in (*SETTINGS, *HISTORIES, "epoch", "best_val_acc", "best_params", "optim_configs"):
+        state = checkpoint.load(path, (*ATTRIBUTES, *OTHERS))
+        if state["model"] != type(self.model).__name__:
+            raise ValueError(f"{path} holds a {state['model']}; wanted: a {type(self.model).__name__}")
+        checkpoint.check_weights(path, state, self.model)
+        for name in ATTRIBUTES:
             setattr(self, name, state[name])
         self.update_rule = _rule(state["update_rule"])
-        self.model.params = params
+        self.model.params = state["params"]
         for param, saved in zip(getattr(self.model, "bn_params", ()), state["bn_params"]):
             param.clear()
             param.update(saved)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..cs231n.classifiers.cnn import BLOCKS, VGG, ThreeLayerConvNet
 from ..cs231n.classifiers.fc_net import FullyConnectedNet
-from ..cs231n.solver import Solver
+from ..cs231n.solver import HISTORIES, Solver
 from ..files import replacing
 from . import data, picture
 
@@ -18,7 +18,6 @@ __all__ = ["CHECKPOINT", "HISTORY", "MODELS", "PICTURE", "train"]
 
 MODELS = ("convnet", "fc", *BLOCKS)
 CHECKPOINT, HISTORY, PICTURE = "checkpoint.npz", "history.json", "picture.png"
-HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
 
 
 class _Solver(Solver):

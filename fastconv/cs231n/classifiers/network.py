@@ -51,12 +51,16 @@ class Network:
         print(fname, "saved.")
 
     def load(self, fname: str | os.PathLike[str]) -> bool:
-        """Take the weights of a file that `save` wrote, without running code; False where there is no such file."""
+        """Take the weights of a file that `save` or a Solver wrote, without running code; False where there is no such file.
+
+        ValueError: another kind of file, or another network's.
+        """
         if not os.path.exists(fname):
             print(fname, "not available.")
             return False
-        state = checkpoint.load(fname)
-        self.params = state["params"]
+        state = checkpoint.load(fname, ("params", "bn_params"))
+        checkpoint.check_weights(fname, state, self)
+        self.params = {name: saved.astype(self.params[name].dtype, copy=False) for name, saved in state["params"].items()}
         for param, saved in zip(self.bn_params, state["bn_params"]):
             param.update(saved)
         print(fname, "loaded.")
