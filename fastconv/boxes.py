@@ -26,14 +26,13 @@ from .kernels.tasks import run_tasks
 __all__ = ["batched_nms", "box_convert", "box_iou", "generalized_box_iou", "nms"]
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
-SHAPE = "(N, 4) or (4,)"
 ROW_BLOCK = 16384                            # pairs that a task takes
 NO_TABLE = np.empty(0, np.int64)
 
 
 def box_convert(boxes: np.ndarray, in_fmt: str, out_fmt: str, *, inclusive: bool = False) -> np.ndarray:
     """boxes (..., 4) in another format, as torchvision.ops.box_convert; a new array, in float64 where boxes are integers."""
-    boxes = _checked("boxes", boxes, range(1, 33))
+    boxes = _checked("boxes", boxes, range(1, 65), "(..., 4)")
     check.choice("in_fmt", in_fmt, FORMATS)
     check.choice("out_fmt", out_fmt, FORMATS)
     more = 1 if check.flag("inclusive", inclusive) else 0
@@ -89,11 +88,11 @@ def batched_nms(boxes: np.ndarray, scores: np.ndarray, idxs: np.ndarray, iou_thr
     return _suppressed(boxes, scores, idxs, iou_threshold, fmt, inclusive)
 
 
-def _checked(name: str, boxes: Any, ndims: Any = (1, 2)) -> np.ndarray:
+def _checked(name: str, boxes: Any, ndims: Any = (1, 2), shape: str = "(N, 4) or (4,)") -> np.ndarray:
     """boxes, in native floats."""
-    boxes = check.array(name, boxes, SHAPE, ndims, integers=True)
+    boxes = check.array(name, boxes, shape, ndims, integers=True)
     if boxes.shape[-1] != 4:
-        raise ValueError(f"{name} has shape {boxes.shape}; wanted: {SHAPE}, four numbers a box")
+        raise ValueError(f"{name} has shape {boxes.shape}; wanted: {shape}, four numbers a box")
     return boxes.astype(np.float64 if boxes.dtype.kind in "iu" else boxes.dtype.newbyteorder("="), copy=False)
 
 
@@ -129,7 +128,7 @@ def _all_pairs(kernel: Any, boxes1: Any, boxes2: Any, fmt: Any, inclusive: Any, 
 
 
 def _suppressed(boxes: Any, scores: Any, classes: np.ndarray | None, threshold: Any, fmt: Any, inclusive: Any) -> np.ndarray:
-    boxes = _checked("boxes", boxes, (2,))
+    boxes = _checked("boxes", boxes, (2,), "(N, 4)")
     N = len(boxes)
     scores = check.array("scores", scores, "(N,)", (1,), integers=True)
     check.shape_of("scores", scores, (N,), "one for each box")

@@ -151,8 +151,8 @@ def _filter(options: argparse.Namespace) -> int:
     from . import filters, pictures
 
     photo, name = options.photo, options.filter or ("kernel" if options.kernel is not None else "filters")
-    output = options.output or photo.with_name(f"{photo.stem}-{name}.png")
     try:
+        output = options.output or photo.parent / f"{photo.stem}-{name}.png"
         pictures.format_of(output)
         if output.exists() and photo.exists() and output.samefile(photo):
             raise Problem(f"the output {output} is the photo itself; wanted: another file")

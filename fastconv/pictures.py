@@ -24,7 +24,7 @@ def read(path: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; it refuses the absurd ones
-            with Image.open(path) as file:
+            with Image.open(path, formats=tuple(dict.fromkeys(FORMATS.values()))) as file:
                 picture = ImageOps.exif_transpose(file)
                 if picture.mode.startswith("I"):         # 16 bits a pixel
                     picture = Image.fromarray((np.asarray(picture, np.float64) / 257).round().astype(np.uint8))

@@ -86,15 +86,21 @@ def test_without_a_choice_all_filters_stand_on_one_sheet(photo):
     assert set(cli.FILTERS) == set(filters.FILTERS)
 
 
-def test_missing_broken_and_foreign_files(photo, tmp_path, capsys):
+def test_missing_broken_and_foreign_files(photo, tmp_path, capsys, monkeypatch):
     whole = photo.read_bytes()
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "really.gif")
+    (tmp_path / "really.gif").rename(tmp_path / "gif.png")
     for name, content in (("cut.png", whole[:60]), ("empty.png", b""), ("text.jpg", b"hello"), ("cut.jpg", b"\xff\xd8\xff\xe0")):
         (tmp_path / name).write_bytes(content)
     names = set(tmp_path.iterdir())
-    for name in ("cut.png", "empty.png", "text.jpg", "cut.jpg", "none.png", "."):
+    for name in ("cut.png", "empty.png", "text.jpg", "cut.jpg", "none.png", ".", "gif.png"):
         assert filtered(tmp_path / name) == 2
         said = capsys.readouterr().err
         assert said.startswith("fastconv filter: ") and said.count("\n") == 1 and str(tmp_path) in said
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "/", ""):              # folders without a name to make the output's of
+        assert filtered(name) == 2
+        assert "is a folder" in capsys.readouterr().err
     for output in ("x.gif", "x", "nowhere/x.png"):
         assert filtered(photo, "--output", tmp_path / output) == 2
     assert filtered(photo, "--filter", "grey", "--output", photo) == 2
