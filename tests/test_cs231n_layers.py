@@ -184,6 +184,17 @@ def test_spatial_groupnorm(G, shape):
     check_layer(lambda *a: layers.spatial_groupnorm_forward(*a, G, {}), layers.spatial_groupnorm_backward, (x, gamma, beta), 1e-6)
 
 
+def test_groups_of_one_value_and_of_none():
+    for shape, G in (((1, 3, 1, 1), 3), ((2, 3, 1, 1), 3), ((1, 1, 1, 1), 1), ((0, 4, 2, 2), 2), ((2, 4, 0, 3), 2)):
+        C = shape[1]
+        x, gamma, beta, dout = normal(*shape), normal(C), normal(C, seed=1), normal(*shape, seed=2)
+        out, cache = layers.spatial_groupnorm_forward(x, gamma, beta, G, {})
+        assert np.array_equal(out, np.broadcast_to(beta.reshape(C, 1, 1), shape))
+        dx, dgamma, dbeta = layers.spatial_groupnorm_backward(dout, cache)
+        assert dx.shape == shape and np.allclose(dx, 0, atol=1e-12) and np.array_equal(dgamma, np.zeros(C)) and np.allclose(dbeta, dout.sum((0, 2, 3)))
+    assert np.array_equal(layernorm(normal(1, 1), np.ones(1), np.full(1, 3.0))[0], [[3]])
+
+
 def test_spatial_groupnorm_refuses():
     for G in (0, 4, 12):
         with pytest.raises(ValueError, match="divi"):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..norm import batch_norm, batch_norm_backward
+from ..norm import batch_norm, batch_norm_backward, group_norm, group_norm_backward
 from .promote import promote
 
 __all__ = [
@@ -127,24 +127,21 @@ def _values_per_channel(x: np.ndarray) -> int:
 
 def _groupnorm_forward(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, G: int, param: dict[str, Any]) -> tuple[np.ndarray, Cache]:
     x, gamma, beta = promote(x, gamma, beta)
-    C = x.shape[1]
+    C, eps = x.shape[1], param.get("eps", 1e-5)
     if G < 1 or C % G:
         raise ValueError(f"G is {G}; wanted: a divisor of the {C} channels of x")
-    rows = x.reshape(len(x), G, -1)
-    mean = rows.mean(axis=2, keepdims=True)
-    invstd = 1 / np.sqrt(rows.var(axis=2, keepdims=True) + rows.dtype.type(param.get("eps", 1e-5)))
-    xhat = ((rows - mean) * invstd).reshape(x.shape)
-    column = (C, *[1] * (x.ndim - 2))
-    return gamma.reshape(column) * xhat + beta.reshape(column), (xhat, gamma, beta, G, invstd)
+    if x.size == G:  # one value, its own mean, is what group_norm refuses
+        column = (C, *[1] * (x.ndim - 2))
+        return (x - x) * gamma.reshape(column) + beta.reshape(column), (x, gamma, beta, G, eps, None, None)
+    out, mean, invstd = group_norm(x, G, gamma.reshape(-1), beta.reshape(-1), eps, return_stats=True)
+    return out, (x, gamma, beta, G, eps, mean, invstd)
 
 
 def _groupnorm_backward(dout: np.ndarray, cache: Cache) -> Gradients:
-    xhat, gamma, beta, G, invstd = cache
-    dout, xhat, gamma, beta, invstd = promote(dout, xhat, gamma, beta, invstd)
-    others = (0, *range(2, dout.ndim))
-    dgamma, dbeta = (dout * xhat).sum(axis=others), dout.sum(axis=others)
-    dxhat = (dout * gamma.reshape(-1, *[1] * (dout.ndim - 2))).reshape(len(dout), G, -1)
-    hats = xhat.reshape(dxhat.shape)
-    slope = (dxhat * hats).mean(axis=2, keepdims=True)
-    dx = invstd * (dxhat - dxhat.mean(axis=2, keepdims=True) - hats * slope)
-    return dx.reshape(dout.shape), dgamma.reshape(gamma.shape), dbeta.reshape(beta.shape)
+    x, gamma, beta, G, eps, mean, invstd = cache
+    dout, x, gamma, beta = promote(dout, x, gamma, beta)
+    if mean is None:
+        return np.zeros_like(x), np.zeros_like(gamma), dout.reshape(beta.shape).copy()
+    mean, invstd = (stat.astype(np.promote_types(x.dtype, np.float32), copy=False) for stat in (mean, invstd))
+    dx, dgamma, dbeta = group_norm_backward(dout, x, G, gamma.reshape(-1), beta.reshape(-1), eps, mean=mean, invstd=invstd)
+    return dx, dgamma.reshape(gamma.shape), dbeta.reshape(beta.shape)
