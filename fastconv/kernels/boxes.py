@@ -20,6 +20,14 @@ def shared(width, height, zero):
 
 
 @jit(exact=True)
+def overlap(left1, top1, right1, bottom1, area1, left2, top2, right2, bottom2, area2, zero):
+    """Intersection over union of two boxes, 0 where the union is 0, and the union."""
+    both = shared(length(right1, right2, left1, left2), length(bottom1, bottom2, top1, top2), zero)
+    union = area1 + area2 - both
+    return both / union if union != 0 else union, union
+
+
+@jit(exact=True)
 def iou_rows(first, last, src, weight, dst, bias, residual, job, table):
     """dst (N, M): intersection over union of each box of src (5, N) and each of weight (5, M); 0 where the union is 0."""
     N, M, rows, zero = job[0], job[1], job[2], src.dtype.type(0)
@@ -28,9 +36,7 @@ def iou_rows(first, last, src, weight, dst, bias, residual, job, table):
         left1, top1, right1, bottom1, area1 = src[n], src[N + n], src[2 * N + n], src[3 * N + n], src[4 * N + n]
         row = dst[n * M:n * M + M]
         for m in range(M):
-            both = shared(length(right1, right[m], left1, left[m]), length(bottom1, bottom[m], top1, top[m]), zero)
-            union = area1 + area[m] - both
-            row[m] = both / union if union != 0 else union
+            row[m] = overlap(left1, top1, right1, bottom1, area1, left[m], top[m], right[m], bottom[m], area[m], zero)[0]
 
 
 @jit(exact=True)
@@ -42,12 +48,10 @@ def generalized_iou_rows(first, last, src, weight, dst, bias, residual, job, tab
         left1, top1, right1, bottom1, area1 = src[n], src[N + n], src[2 * N + n], src[3 * N + n], src[4 * N + n]
         row = dst[n * M:n * M + M]
         for m in range(M):
-            both = shared(length(right1, right[m], left1, left[m]), length(bottom1, bottom[m], top1, top[m]), zero)
-            union = area1 + area[m] - both
+            iou, union = overlap(left1, top1, right1, bottom1, area1, left[m], top[m], right[m], bottom[m], area[m], zero)
             width = (right1 if right1 > right[m] else right[m]) - (left1 if left1 < left[m] else left[m])
             height = (bottom1 if bottom1 > bottom[m] else bottom[m]) - (top1 if top1 < top[m] else top[m])
             hull = shared(width, height, zero)
-            iou = both / union if union != 0 else union
             row[m] = iou - (hull - union) / hull if hull != 0 else iou
 
 
@@ -65,7 +69,5 @@ def suppress(first, last, src, weight, dst, bias, residual, job, table):
             left, top, right, bottom = src[n + 1:N], src[N + n + 1:2 * N], src[2 * N + n + 1:3 * N], src[3 * N + n + 1:4 * N]
             area, kinds, keep = src[4 * N + n + 1:5 * N], table[n + 1:N], table[N + n + 1:2 * N]
             for m in range(rest):
-                both = shared(length(right1, right[m], left1, left[m]), length(bottom1, bottom[m], top1, top[m]), zero)
-                union = area1 + area[m] - both
-                iou = both / union if union != 0 else union
+                iou = overlap(left1, top1, right1, bottom1, area1, left[m], top[m], right[m], bottom[m], area[m], zero)[0]
                 keep[m] = 0 if (iou > threshold) & (kinds[m] == kind) else keep[m]
