@@ -33,6 +33,15 @@ class Problem(Exception):
     """What ends a command with one line and exit status 2."""
 
 
+def _make(folder: Path) -> None:
+    """Make the folder where there is none. Problem: it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise Problem(f"cannot write to {folder}: {error.strerror}") from None
+
+
 # ---------------------------------------------------------------------------------------------------------------- fastconv report
 
 
@@ -63,11 +72,7 @@ def _report(options: argparse.Namespace) -> int:
         chosen = operations.choose(options.only)
     except ValueError as error:
         raise Problem(str(error)) from None
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=options.output).close()
-    except OSError as error:
-        raise Problem(f"cannot write to {options.output}: {error.strerror}") from None
+    _make(options.output)
 
     out = terminal.console()
     with terminal.progress(out) as progress, compiling.silent():       # the bar says what is compiled
@@ -199,11 +204,7 @@ def _train(options: argparse.Namespace) -> int:
     from . import compiling
     from .training import run
 
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=options.output).close()
-    except OSError as error:
-        raise Problem(f"cannot write to {options.output}: {error.strerror}") from None
+    _make(options.output)
     try:
         with compiling.silent():
             run.train(options.model, options.data, options.output, options.epochs, options.seed)

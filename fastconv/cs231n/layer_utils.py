@@ -3,6 +3,7 @@
 Each backward returns the gradients in the order of the forward's arrays. Convolutions and pools are the fast ones.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,32 +54,22 @@ def affine_relu_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array
 
 def affine_bn_relu_forward(x: Array, w: Array, b: Array, gamma: Array, beta: Array, bn_param: Param) -> tuple[Array, Cache]:
     """x (N, d1, ..., dk), w (D, M), b, gamma and beta (M,) -> out (N, M), cache, by way of batch normalisation."""
-    a, affine_cache = affine_forward(x, w, b)
-    normal, norm_cache = batchnorm_forward(a, gamma, beta, bn_param)
-    out, relu_cache = relu_forward(normal)
-    return out, (affine_cache, norm_cache, relu_cache)
+    return _norm_relu_forward(batchnorm_forward, *affine_forward(x, w, b), gamma, beta, bn_param)
 
 
-def affine_bn_relu_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array, Array, Array]:
+def affine_bn_relu_backward(dout: Array, cache: Cache) -> tuple[Array, ...]:
     """dout (N, M) -> dx, dw, db, dgamma, dbeta."""
-    affine_cache, norm_cache, relu_cache = cache
-    da, dgamma, dbeta = batchnorm_backward(relu_backward(dout, relu_cache), norm_cache)
-    return *affine_backward(da, affine_cache), dgamma, dbeta
+    return _norm_relu_backward(batchnorm_backward, affine_backward, dout, cache)
 
 
 def affine_ln_relu_forward(x: Array, w: Array, b: Array, gamma: Array, beta: Array, ln_param: Param) -> tuple[Array, Cache]:
     """x (N, d1, ..., dk), w (D, M), b, gamma and beta (M,) -> out (N, M), cache, by way of layer normalisation."""
-    a, affine_cache = affine_forward(x, w, b)
-    normal, norm_cache = layernorm_forward(a, gamma, beta, ln_param)
-    out, relu_cache = relu_forward(normal)
-    return out, (affine_cache, norm_cache, relu_cache)
+    return _norm_relu_forward(layernorm_forward, *affine_forward(x, w, b), gamma, beta, ln_param)
 
 
-def affine_ln_relu_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array, Array, Array]:
+def affine_ln_relu_backward(dout: Array, cache: Cache) -> tuple[Array, ...]:
     """dout (N, M) -> dx, dw, db, dgamma, dbeta."""
-    affine_cache, norm_cache, relu_cache = cache
-    da, dgamma, dbeta = layernorm_backward(relu_backward(dout, relu_cache), norm_cache)
-    return *affine_backward(da, affine_cache), dgamma, dbeta
+    return _norm_relu_backward(layernorm_backward, affine_backward, dout, cache)
 
 
 def conv_relu_forward(x: Array, w: Array, b: Array, conv_param: Param) -> tuple[Array, Cache]:
@@ -98,17 +89,12 @@ def conv_bn_relu_forward(
     x: Array, w: Array, b: Array, gamma: Array, beta: Array, conv_param: Param, bn_param: Param
 ) -> tuple[Array, Cache]:
     """x (N, C, H, W), w (F, C, HH, WW), b, gamma and beta (F,) -> out (N, F, OH, OW), cache, by way of batch normalisation."""
-    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    normal, norm_cache = spatial_batchnorm_forward(a, gamma, beta, bn_param)
-    out, relu_cache = relu_forward(normal)
-    return out, (conv_cache, norm_cache, relu_cache)
+    return _norm_relu_forward(spatial_batchnorm_forward, *conv_forward_fast(x, w, b, conv_param), gamma, beta, bn_param)
 
 
-def conv_bn_relu_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Array, Array, Array]:
+def conv_bn_relu_backward(dout: Array, cache: Cache) -> tuple[Array, ...]:
     """dout (N, F, OH, OW) -> dx, dw, db, dgamma, dbeta."""
-    conv_cache, norm_cache, relu_cache = cache
-    da, dgamma, dbeta = spatial_batchnorm_backward(relu_backward(dout, relu_cache), norm_cache)
-    return *conv_backward_fast(da, conv_cache), dgamma, dbeta
+    return _norm_relu_backward(spatial_batchnorm_backward, conv_backward_fast, dout, cache)
 
 
 def conv_relu_pool_forward(x: Array, w: Array, b: Array, conv_param: Param, pool_param: Param) -> tuple[Array, Cache]:
@@ -126,3 +112,16 @@ def conv_relu_pool_backward(dout: Array, cache: Cache) -> tuple[Array, Array, Ar
     """dout (N, F, PH, PW) -> dx, dw, db."""
     conv_cache, pool_cache, relu_cache = cache
     return conv_backward_fast(max_pool_backward_fast(relu_backward(dout, relu_cache), pool_cache), conv_cache)
+
+
+def _norm_relu_forward(norm: Callable[..., Any], a: Array, cache: Cache, gamma: Array, beta: Array, param: Param) -> tuple[Array, Cache]:
+    """Normalisation and ReLU of a, behind the layer that gave a and its cache."""
+    normal, norm_cache = norm(a, gamma, beta, param)
+    out, relu_cache = relu_forward(normal)
+    return out, (cache, norm_cache, relu_cache)
+
+
+def _norm_relu_backward(norm_backward: Callable[..., Any], backward: Callable[..., Any], dout: Array, cache: Cache) -> tuple[Array, ...]:
+    first_cache, norm_cache, relu_cache = cache
+    da, dgamma, dbeta = norm_backward(relu_backward(dout, relu_cache), norm_cache)
+    return *backward(da, first_cache), dgamma, dbeta

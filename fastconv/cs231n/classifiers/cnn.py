@@ -11,7 +11,7 @@ from ..fast_layers import *  # noqa: F403
 from ..layer_utils import *  # noqa: F403
 from ..layers import *  # noqa: F403
 from .network import Network, keep_probability, normalization_kind
-from .steps import Affine, Convolution, Dropout, Normalization, Pool, ReLU
+from .steps import Affine, Convolution, Dropout, Pool, ReLU
 
 __all__ = ["VGG", "ThreeLayerConvNet"]
 __all__ += layers.__all__
@@ -110,12 +110,6 @@ class VGG(Network):
         self._add_weights(number, shape, math.sqrt(2 / inputs) if self._weight_scale is None else self._weight_scale, bias)
         self._steps.append(kind(number))
         return number
-
-    def _add_normalization(self, number: int, channels: int) -> None:
-        if self.normalization:
-            self._add_scale(number, channels)
-            self.bn_params.append({"mode": "train"} if self.normalization == "batchnorm" else {})
-            self._steps.append(Normalization(number, self.normalization, self.bn_params[-1]))
 
 
 def _halved(size: int) -> int:

@@ -9,7 +9,7 @@ from .. import layer_utils, layers
 from ..layer_utils import *  # noqa: F403
 from ..layers import *  # noqa: F403
 from .network import Network, keep_probability, normalization_kind
-from .steps import Affine, Dropout, Normalization, ReLU
+from .steps import Affine, Dropout, ReLU
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
 __all__ += layers.__all__
@@ -66,10 +66,7 @@ class FullyConnectedNet(Network):
         for number, units in enumerate(hidden_dims, 1):
             self._add_weights(number, (inputs, units), weight_scale, units)
             self._steps.append(Affine(number))
-            if self.normalization:
-                self._add_scale(number, units)
-                self.bn_params.append({"mode": "train"} if self.normalization == "batchnorm" else {})
-                self._steps.append(Normalization(number, self.normalization, self.bn_params[-1]))
+            self._add_normalization(number, units)
             self._steps.append(ReLU())
             if self.use_dropout:
                 self._steps.append(Dropout(self.dropout_param))

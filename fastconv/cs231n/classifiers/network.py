@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import checkpoint
 from ..losses import softmax_loss
-from .steps import Step
+from .steps import Normalization, Step
 
 __all__ = ["Network", "keep_probability", "normalization_kind"]
 
@@ -20,6 +20,7 @@ class Network:
         self.bn_params: list[dict[str, Any]] = []
         self.dropout_param: dict[str, Any] = {}
         self.reg, self.dtype = reg, dtype
+        self.normalization: str | None = None  # of hidden layers: 'batchnorm', 'layernorm'
         self._steps: list[Step] = []
 
     def loss(self, X: np.ndarray, y: np.ndarray | None = None) -> Any:
@@ -71,10 +72,13 @@ class Network:
         self.params[f"W{number}"] = (scale * np.random.randn(*shape)).astype(self.dtype or np.float64)
         self.params[f"b{number}"] = np.zeros(bias, self.dtype or np.float64)
 
-    def _add_scale(self, number: int, channels: int) -> None:
-        """gamma{number} of ones, beta{number} of zeros."""
-        self.params[f"gamma{number}"] = np.ones(channels, self.dtype or np.float64)
-        self.params[f"beta{number}"] = np.zeros(channels, self.dtype or np.float64)
+    def _add_normalization(self, number: int, channels: int) -> None:
+        """Where there is any: gamma{number} of ones, beta{number} of zeros, and the step."""
+        if self.normalization:
+            self.params[f"gamma{number}"] = np.ones(channels, self.dtype or np.float64)
+            self.params[f"beta{number}"] = np.zeros(channels, self.dtype or np.float64)
+            self.bn_params.append({"mode": "train"} if self.normalization == "batchnorm" else {})
+            self._steps.append(Normalization(number, self.normalization, self.bn_params[-1]))
 
 
 def normalization_kind(normalization: Any) -> str | None:

@@ -17,9 +17,7 @@ from ..normalization import (
     batchnorm_forward,
     layernorm_backward,
     layernorm_forward,
-    spatial_batchnorm_backward,
     spatial_batchnorm_forward,
-    spatial_groupnorm_backward,
     spatial_groupnorm_forward,
 )
 
@@ -90,10 +88,7 @@ class Normalization(Step):
         return layernorm_forward(x, gamma, beta, self.param) if x.ndim == 2 else spatial_groupnorm_forward(x, gamma, beta, 1, self.param)
 
     def backward(self, dout: np.ndarray, cache: Any, gradients: Arrays, first: bool) -> Any:
-        if self.batch:
-            dx, dgamma, dbeta = (batchnorm_backward if dout.ndim == 2 else spatial_batchnorm_backward)(dout, cache)
-        else:
-            dx, dgamma, dbeta = (layernorm_backward if dout.ndim == 2 else spatial_groupnorm_backward)(dout, cache)
+        dx, dgamma, dbeta = (batchnorm_backward if self.batch else layernorm_backward)(dout, cache)  # of images too
         self._keep(gradients, gamma=dgamma, beta=dbeta)
         return dx
 
