@@ -32,9 +32,15 @@ def small_tile(valid, keep, K, a, b, b_row, c, c_row):
     simd.gemm_tile(SMALL, VECTORS, valid, keep, K, a, 1, b, 2, b_row, c, 3, c_row)
 
 
+@njit
+def tile_ahead(valid, keep, K, a, b, b_row, c, c_row):
+    simd.gemm_tile_ahead(FULL, VECTORS, valid, keep, K, a, 1, b, 2, b_row, c, 3, c_row, b.ctypes.data - 99999, 4096)
+
+
 @EACH_DTYPE
 @pytest.mark.parametrize("tile, rows, vectors", [(full_tile, FULL, VECTORS), (narrow_tile, FULL, 1), (half_tile, HALF, VECTORS),
-                                                 (small_tile, SMALL, VECTORS)], ids=["full", "narrow", "half", "small"])
+                                                 (small_tile, SMALL, VECTORS), (tile_ahead, FULL, VECTORS)],
+                         ids=["full", "narrow", "half", "small", "ahead"])
 @pytest.mark.parametrize("missing", [0, 1, 2])
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("K", [0, 1, 5, 64])
@@ -53,6 +59,9 @@ def test_gemm_tile(tile, rows, vectors, K, keep, missing, dtype):
     simd._gemm_tile(rows, vectors, valid, keep, K, a, 1, b, 2, b_row, twin, 3, c_row)
     tile(valid, keep, K, a, b, b_row, c, c_row)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
+    simd._gemm_tile_ahead(rows, vectors, valid, 0, K, a, 1, b, 2, b_row, twin, 3, c_row, 0, 1)
+    simd._gemm_tile(rows, vectors, valid, 0, K, a, 1, b, 2, b_row, wanted, 3, c_row)
+    assert np.array_equal(twin, wanted)
 
 
 @njit

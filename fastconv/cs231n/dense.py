@@ -1,16 +1,11 @@
-"""The affine layer and ReLU of CS231n.
-
-An affine layer is a convolution of 1x1: w (D, M) is an image of D channels and M pixels, and each row of x a filter over them. So it is
-computed where it is worth it. A product of NumPy would wake the threads of its BLAS, which keep a core busy for 100 ms after it: the
-convolutions that follow, on threads of their own, lose a fifth of their speed to that, and much more where other programs run.
-"""
+"""The affine layer and ReLU of CS231n."""
 
 from typing import Any
 
 import numpy as np
 
 from .. import activation
-from ..conv import conv2d, conv2d_backward
+from ..product import product
 from .promote import promote
 
 __all__ = ["affine_backward", "affine_forward", "relu_backward", "relu_forward"]
@@ -23,10 +18,7 @@ def affine_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndar
     cache = x, w, b
     x, w, b = promote(x, w, b)
     x = _rows(x, w)
-    if _large(x, w):
-        out = conv2d(_pixels(w), _filters(x))[0, :, 0]
-    else:
-        out = x @ w
+    out = _product(x, w)
     out += b.reshape(-1)
     return out, cache
 
@@ -40,18 +32,16 @@ def affine_backward(dout: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndar
 def affine_input_gradient(dout: np.ndarray, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """dx alone, shaped as x."""
     dout, x, w = promote(dout, x, w)
-    if _large(dout, w):
-        return conv2d_backward(_pixels(dout), _pixels(w), _filters(_rows(x, w)), None, need=(False, True, False))[1].reshape(x.shape)
-    return (dout @ w.T).reshape(x.shape)
+    _check_gradient(dout, _rows(x, w), w)
+    return _product(dout, w.T).reshape(x.shape)
 
 
 def affine_parameter_gradients(dout: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     """dw and db alone: what the first layer of a network needs."""
     dout, x, w, b = promote(dout, *cache)
-    x, db = _rows(x, w), dout.sum(axis=0).reshape(b.shape)
-    if _large(x, w):
-        return conv2d_backward(_pixels(dout), _pixels(w), _filters(x), None, need=(True, False, False))[0][0, :, 0], db
-    return x.T @ dout, db
+    x = _rows(x, w)
+    _check_gradient(dout, x, w)
+    return _product(x.T, dout), dout.sum(axis=0).reshape(b.shape)
 
 
 def relu_forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,21 +59,17 @@ def relu_backward(dout: np.ndarray, cache: np.ndarray) -> np.ndarray:
 
 def _rows(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x (N, d1, ..., dk) -> (N, D); also an empty batch knows its D from w."""
-    if x.size != len(x) * len(w):
+    if w.ndim != 2 or x.size != len(x) * len(w):
         raise ValueError(f"x has shape {x.shape} and w {w.shape}; wanted: as many rows of w as an example of x has values")
     return x.reshape(len(x), len(w))
 
 
-def _large(rows: np.ndarray, w: np.ndarray) -> bool:
-    """Whether a product of len(rows) * w.size terms is one that BLAS would take several threads for (OpenBLAS: more than 2**18)."""
-    return len(rows) * w.size > 2**18 and w.dtype in (np.float32, np.float64)
+def _check_gradient(dout: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
+    if dout.shape != (len(x), w.shape[1]):
+        raise ValueError(f"dout has shape {dout.shape}; wanted: {(len(x), w.shape[1])}, the shape of the forward's result")
 
 
-def _pixels(a: np.ndarray) -> np.ndarray:
-    """(K, M) -> one image (1, K, 1, M)."""
-    return a[None, :, None]
-
-
-def _filters(x: np.ndarray) -> np.ndarray:
-    """(N, D) -> filters (N, D, 1, 1)."""
-    return x[:, :, None, None]
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b: fastconv's where BLAS would take several threads (OpenBLAS: more than 2**18 terms), which disturb those of the convolutions."""
+    large = a.size * b.shape[1] > 2**18 and a.dtype in (np.float32, np.float64)
+    return product(a, b) if large else a @ b

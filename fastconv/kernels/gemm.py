@@ -11,7 +11,7 @@ import numpy as np
 
 from .jit import jit
 from .rows import add_strided, copy_strided
-from .simd import gemm_tile, transpose_block
+from .simd import copy_row, gemm_tile, gemm_tile_ahead, transpose_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 
 PANEL_BYTES = VECTORS * VECTOR_BYTES         # one row of a panel of B
@@ -93,6 +93,15 @@ def pack_a(a, a_at, rows, row_step, columns, column_step, packed, at):
 
 
 @jit
+def pack_a_columns(a, at, rows, columns, column_step, packed):
+    """pack_a of a matrix whose columns are contiguous: column by column, as at some distances between them the cache holds only a few at a time."""
+    for k in range(columns):
+        start = at + k * column_step
+        for r0 in range(0, rows, ROWS):
+            copy_row(1, a, start + r0, packed, r0 * columns + k * panel_rows(rows - r0), min(ROWS, rows - r0))
+
+
+@jit
 def pack_b_transposed(a, at, rows, row_step, columns, packed):
     """The transpose of the rows x columns matrix at a[at], rows row_step apart, as packed B of depth `columns`: panels of `width` rows of a."""
     width, lanes = width_of(a), VECTOR_BYTES // a.itemsize
@@ -142,6 +151,17 @@ def tile_any(height, valid, columns, keep, K, a, a_at, b, b_at, c, c_at, c_row):
         gemm_tile(ROWS_HALF, VECTORS, valid, keep, K, a, a_at, b, b_at, width, c, c_at, c_row)
     else:
         gemm_tile(ROWS_SMALL, VECTORS, valid, keep, K, a, a_at, b, b_at, width, c, c_at, c_row)
+
+
+@jit
+def tile_ahead(height, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step):
+    """tile_any in full width, rows of b b_row apart; at each step the cache line at the next of the addresses ahead, ahead + ahead_step ... is fetched."""
+    if height == ROWS:
+        gemm_tile_ahead(ROWS, VECTORS, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)
+    elif height == ROWS_HALF:
+        gemm_tile_ahead(ROWS_HALF, VECTORS, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)
+    else:
+        gemm_tile_ahead(ROWS_SMALL, VECTORS, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)
 
 
 @jit

@@ -180,14 +180,19 @@ def _gemm_tile(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, 
             c[place] = c[place] + total if keep else total
 
 
-def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+def _gemm_tile_ahead(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step):
+    """The same, and at step k the cache line at address ahead + k * ahead_step is fetched, which may be any."""
+    _gemm_tile(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row)
+
+
+def _gemm_code(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, *ahead):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, a, i, b, i, i, c, i, i)
+    sig = types.void(rows, vectors, i, i, i, a, i, b, i, i, c, i, i, *(i for _ in ahead))
 
     def codegen(context, builder, sig, args):
-        _, _, valid, keep, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args
+        _, _, valid, keep, K, a_array, a_at, b_array, b_at, b_row, c_array, c_at, c_row = args[:13]
         v = Vector(context, builder, sig.args[5].dtype)
 
         def const(n):
@@ -196,7 +201,11 @@ def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b
         a_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[5], a_array, a_at))
         b_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[7], b_array, b_at))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]      # registers, after mem2reg
+        place = cgutils.alloca_once_value(builder, args[13] if ahead else const(0))
         with cgutils.for_range(builder, K):
+            if ahead:
+                v.prefetch(builder.inttoptr(builder.load(place), BYTES), locality=SECOND_LEVEL)
+                builder.store(builder.add(builder.load(place), args[14]), place)
             a_k, b_k = builder.load(a_next), builder.load(b_next)
             b_v = [v.load(builder.gep(b_k, [const(j * v.lanes)])) for j in range(V)]
             for r in range(R):
@@ -223,6 +232,14 @@ def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+def _gemm_tile_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row):
+    return _gemm_code(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row)
+
+
+def _gemm_tile_ahead_intrinsic(typingctx, rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step):
+    return _gemm_code(rows, vectors, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)
 
 
 def _copy_vectors(vectors, source, at, target, to):
@@ -503,6 +520,7 @@ def _prefetch_intrinsic(typingctx, source, at, n):
 
 
 gemm_tile = either(_gemm_tile, _gemm_tile_intrinsic, literal=True)
+gemm_tile_ahead = either(_gemm_tile_ahead, _gemm_tile_ahead_intrinsic, literal=True)
 copy_vectors = either(_copy_vectors, _copy_vectors_intrinsic, literal=True)
 copy_row = either(_copy_row, _copy_row_intrinsic, literal=True)
 copy_rows = either(_copy_rows, _copy_rows_intrinsic, literal=True)
