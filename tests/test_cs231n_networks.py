@@ -9,6 +9,7 @@ from fastconv.cs231n import checkpoint
 from fastconv.cs231n.classifiers import cnn, fc_net, neural_net
 from fastconv.cs231n.classifiers.cnn import VGG, ThreeLayerConvNet
 from fastconv.cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
+from fastconv.cs231n.losses import regularize
 from fastconv.testing import assert_same
 
 
@@ -249,6 +250,19 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     for name, says in (("a.npz", "is not a checkpoint"), ("b.npz", "has no params, bn_params")):
         with pytest.raises(ValueError, match=says):
             TwoLayerNet().load(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 5), (700, 61), (0, 4)])
+def test_regularisation_in_one_pass(shape, dtype):
+    w, dw = normal(*shape).astype(dtype), normal(*shape, seed=1).astype(dtype)
+    before, wanted, squares = w.copy(), dw + dtype(0.3) * w, np.sum(w.astype(np.float64) ** 2)
+    for layout in (np.array, np.asfortranarray):
+        found = np.array(dw)
+        total = regularize(layout(w), found, 0.3)
+        assert_same(found, wanted, tolerance=1e-6 if dtype == np.float32 else 1e-15)
+        assert abs(total - squares) <= (1e-6 if dtype == np.float32 else 1e-14) * squares
+    assert np.array_equal(w, before)
 
 
 # --- convolutional

@@ -1,12 +1,17 @@
-"""The losses of CS231n: multiclass SVM and softmax, each with its gradient to the scores."""
+"""The losses of CS231n: multiclass SVM and softmax, each with its gradient to the scores; L2 regularisation."""
 
 from typing import Any
 
 import numpy as np
 
+from .. import check
+from ..kernels import decay as kernels
+from ..kernels.tasks import run_tasks
 from .promote import promote
 
 __all__ = ["softmax_loss", "svm_loss"]
+
+NO_JOB = np.empty(0, np.int64)
 
 
 def svm_loss(x: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -30,6 +35,17 @@ def softmax_loss(x: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
     dx[rows, y] -= 1
     dx /= len(x)
     return loss, dx
+
+
+def regularize(w: np.ndarray, dw: np.ndarray, factor: float) -> Any:
+    """Add factor * w to the gradient dw, in place, and return the sum of all squared w: in one pass, where NumPy would take five."""
+    if not (check.plain(w) and check.plain(dw) and w.shape == dw.shape and w.dtype is dw.dtype):
+        dw += factor * w
+        return np.sum(w * w)
+    tasks = -(-w.size // kernels.BLOCK)
+    sums, nothing = np.empty(tasks, w.dtype), np.empty(0, w.dtype)
+    run_tasks(kernels.decay, tasks, 16 * w.nbytes, w.reshape(-1), nothing, dw.reshape(-1), np.array([factor], w.dtype), sums, NO_JOB, NO_JOB)
+    return sums.sum(dtype=np.float64)
 
 
 def _checked(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

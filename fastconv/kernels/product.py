@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from .gemm import aligned, pack_a, pack_a_columns, pack_b_transposed, packed_rows, panel_rows, tile_ahead, width_of
 from .jit import jit
-from .rows import add_strided, copy_strided
 from .simd import LINE_BYTES, copy_rows, prefetch
 from .tiles import ROWS
 
@@ -20,10 +19,9 @@ def deliver(edge, rows, columns, keep, c, c_at, c_row):
     """The first columns of a tile in edge into c, added (keep) or written over."""
     width = width_of(edge)
     for r in range(rows):
-        if keep:
-            add_strided(edge, r * width, 1, c, c_at + r * c_row, columns)
-        else:
-            copy_strided(edge, r * width, 1, c, c_at + r * c_row, columns)
+        source, target = edge[r * width:r * width + columns], c[c_at + r * c_row:c_at + r * c_row + columns]
+        for j in range(columns):
+            target[j] = target[j] + source[j] if keep else source[j]
 
 
 @jit
@@ -75,10 +73,8 @@ def product(first, last, src, weight, dst, bias, residual, job, table):
                 else:                                    # the next panel, line by line
                     ahead, step = b_at + width * b_column + i * kc * LINE_BYTES // src.itemsize, LINE_BYTES
                 ahead = weight.ctypes.data + ahead * src.itemsize
-                if in_place:
-                    tile_ahead(height, valid, keep, kc, a, r * kc, weight, b_at, b_row, dst, to, S, ahead, step)
-                elif nw == width:
-                    tile_ahead(height, valid, keep, kc, a, r * kc, b, 0, width, dst, to, S, ahead, step)
-                else:
-                    tile_ahead(height, valid, 0, kc, a, r * kc, b, 0, width, edge, 0, width, ahead, step)
+                source, start, step_of_b = (weight, b_at, b_row) if in_place else (b, 0, width)
+                target, place, row, add = (dst, to, S, keep) if nw == width else (edge, 0, width, 0)
+                tile_ahead(height, valid, add, kc, a, r * kc, source, start, step_of_b, target, place, row, ahead, step)
+                if nw < width:
                     deliver(edge, valid, nw, keep, dst, to, S)

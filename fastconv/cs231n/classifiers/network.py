@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import checkpoint
-from ..losses import softmax_loss
+from ..losses import regularize, softmax_loss
 from .steps import Normalization, Step
 
 __all__ = ["Network", "keep_probability", "normalization_kind"]
@@ -42,8 +42,7 @@ class Network:
             dout = self._steps[place].backward(dout, caches.pop(), gradients, first=place == 0)
         for name, w in self.params.items():
             if name.startswith("W") and self.reg:
-                loss = loss + 0.5 * self.reg * np.sum(w * w)
-                gradients[name] += self.reg * w
+                loss = loss + 0.5 * self.reg * regularize(w, gradients[name], self.reg)
         return loss, gradients
 
     def save(self, fname: str | os.PathLike[str]) -> None:

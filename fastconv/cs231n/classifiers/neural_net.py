@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..dense import affine_forward, affine_input_gradient, affine_parameter_gradients, relu_backward, relu_forward
-from ..losses import softmax_loss
+from ..losses import regularize, softmax_loss
 from ..optim import sgd
 
 __all__ = ["TwoLayerNet"]
@@ -39,8 +39,8 @@ class TwoLayerNet:
         loss, dscores = softmax_loss(scores, y)
         dW2, db2 = affine_parameter_gradients(dscores, second)
         dW1, db1 = affine_parameter_gradients(relu_backward(affine_input_gradient(dscores, hidden, W2), a), first)
-        loss += reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-        return loss, {"W1": dW1 + 2 * reg * W1, "b1": db1, "W2": dW2 + 2 * reg * W2, "b2": db2}
+        loss += reg * (regularize(W1, dW1, 2 * reg) + regularize(W2, dW2, 2 * reg))
+        return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
     def train(
         self,
