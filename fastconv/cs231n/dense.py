@@ -46,7 +46,8 @@ def affine_parameter_gradients(dout: np.ndarray, cache: Cache) -> tuple[np.ndarr
 
 def relu_forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x of any shape -> max(x, 0), which keeps NaN, and the cache x."""
-    return np.maximum(x, 0), x
+    floats = type(x) is np.ndarray and x.dtype in (np.float32, np.float64)
+    return activation.relu(x) if floats else np.maximum(x, 0), x
 
 
 def relu_backward(dout: np.ndarray, cache: np.ndarray) -> np.ndarray:
