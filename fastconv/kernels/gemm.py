@@ -154,9 +154,14 @@ def tile_any(height, valid, columns, keep, K, a, a_at, b, b_at, c, c_at, c_row):
 
 
 @jit
-def tile_ahead(height, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step):
-    """tile_any in full width, rows of b b_row apart; at each step the cache line at the next of the addresses ahead, ahead + ahead_step ... is fetched."""
-    if height == ROWS:
+def tile_ahead(height, narrow, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step):
+    """tile_any with rows of b b_row apart, one vector wide if narrow, which a full height alone may be; at each step the cache line at the next
+
+    of the addresses ahead, ahead + ahead_step ... is fetched.
+    """
+    if narrow:
+        gemm_tile_ahead(ROWS, 1, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)
+    elif height == ROWS:
         gemm_tile_ahead(ROWS, VECTORS, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)
     elif height == ROWS_HALF:
         gemm_tile_ahead(ROWS_HALF, VECTORS, valid, keep, K, a, a_at, b, b_at, b_row, c, c_at, c_row, ahead, ahead_step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .gemm import aligned, pack_a, pack_a_columns, pack_b_transposed, packed_rows, panel_rows, tile_ahead, width_of
 from .jit import jit
 from .simd import LINE_BYTES, copy_rows, prefetch
-from .tiles import ROWS
+from .tiles import ROWS, VECTORS
 
 NEAR = 256 * 1024                            # bytes of B that stay in the second cache beside the rest
 
@@ -73,8 +73,11 @@ def product(first, last, src, weight, dst, bias, residual, job, table):
                 else:                                    # the next panel, line by line
                     ahead, step = b_at + width * b_column + i * kc * LINE_BYTES // src.itemsize, LINE_BYTES
                 ahead = weight.ctypes.data + ahead * src.itemsize
-                source, start, step_of_b = (weight, b_at, b_row) if in_place else (b, 0, width)
-                target, place, row, add = (dst, to, S, keep) if nw == width else (edge, 0, width, 0)
-                tile_ahead(height, valid, add, kc, a, r * kc, source, start, step_of_b, target, place, row, ahead, step)
+                # The last columns, where half a panel holds them: of an overlapping panel the second half.
+                narrow = height == ROWS and ns - j * width <= width // VECTORS
+                shift = width - width // VECTORS if narrow and nw == width else 0
+                source, start, step_of_b = (weight, b_at + shift, b_row) if in_place else (b, shift, width)
+                target, place, row, add = (dst, to + shift, S, keep) if nw == width else (edge, 0, width, 0)
+                tile_ahead(height, narrow, valid, add, kc, a, r * kc, source, start, step_of_b, target, place, row, ahead, step)
                 if nw < width:
                     deliver(edge, valid, nw, keep, dst, to, S)
