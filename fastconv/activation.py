@@ -193,7 +193,7 @@ def _checked_like(name: str, value: Any, x: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _slope(slope: float | None, dtype: np.dtype) -> np.ndarray:
-    return NOTHING[dtype] if slope is None else np.array([slope], dtype)
+    return NOTHING[dtype] if slope is None else np.array([slope + 0.0], dtype)      # -0.0 is equal to 0.0, and found where that is kept
 
 
 def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_JOB) -> None:

@@ -344,3 +344,38 @@ def test_known_calls_are_bounded(monkeypatch):
     for length in range(2, 20):
         fastconv.layer_norm(np.ones((2, length), np.float32), (length,))
         assert len(known._calls) <= 5
+
+
+class Number:
+    """An integer that can change its mind, and is hashed and compared as an object."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
+class Shape(tuple):
+    """A tuple equal to every other one of its kind."""
+
+    def __eq__(self, other):
+        return isinstance(other, Shape)
+
+    def __hash__(self):
+        return 0
+
+
+def test_settings_that_may_change_are_no_known_call():
+    x = np.random.default_rng(0).standard_normal((3, 8, 2)).astype(np.float32)
+    groups = Number(2)
+    fastconv.group_norm(x, groups)
+    groups.value = 4
+    assert np.array_equal(fastconv.group_norm(x, groups), fastconv.group_norm(x, 4))
+    size = Number(2)
+    fastconv.layer_norm(x, (size,))
+    size.value = 3
+    with pytest.raises(ValueError, match="normalized_shape"):
+        fastconv.layer_norm(x, (size,))
+    fastconv.layer_norm(x, Shape((2,)))
+    assert np.array_equal(fastconv.layer_norm(x, Shape((8, 2))), fastconv.layer_norm(x, (8, 2)))

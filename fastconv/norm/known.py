@@ -9,15 +9,13 @@ from .. import check
 
 _calls: dict[Any, Any] = {}
 MOST = 4096
+PLAIN = (int, float, bool, type(None))
 
 
 def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
     """kind(x, *arrays, *settings), or the equal one of an earlier call. It knows shapes, dtypes and settings, and holds no array."""
     key = _key(kind, x, arrays, settings)
-    try:
-        found = _calls.get(key)
-    except TypeError:                        # a list among the settings
-        return kind(x, *arrays, *settings)
+    found = _calls.get(key)
     if found is None:
         found = kind(x, *arrays, *settings)
         if key is not None:
@@ -39,8 +37,11 @@ def _key(kind: type, x: Any, arrays: tuple[Any, ...], settings: tuple[Any, ...])
             shapes.append(array.shape)
         else:
             return None
-    for value in settings:                   # 1, 1.0 and True are equal, and not the same argument
-        types.append(tuple(map(type, value)) if type(value) is tuple else type(value))
+    for value in settings:                   # 1, 1.0 and True are equal, and not the same argument; other objects may change
+        kind_of = type(value)
+        if kind_of not in PLAIN and not (kind_of is tuple and all([type(element) is int for element in value])):
+            return None
+        types.append(kind_of)
     return kind, x.shape, dtype.num, *shapes, *settings, *types
 
 
