@@ -1,11 +1,14 @@
 """Max and average pooling and their gradients against the naive loops and float64 truth."""
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from cases import broadcasts, inject, layouts, pool_cases
 
 import fastconv
 import naive
-from fastconv.pool import window
+from fastconv.pool import remembered, window
 from fastconv.testing import assert_same
 
 DTYPES = [np.float16, np.float32, np.float64]
@@ -104,7 +107,7 @@ def test_gradients_of_wide_rows_with_ties(arguments, dtype, monkeypatch):
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     kwargs = dict(zip(names, arguments))
     monkeypatch.setattr(window, "BAND_BYTES", 1024)
-    window._windows.clear()
+    window.WINDOWS.clear()
     rng = np.random.default_rng(0)
     x = rng.integers(-2, 3, (1, 2, 21, 40)).astype(dtype)
     dout = rng.integers(-9, 10, naive.max_pool2d(x, **kwargs).shape).astype(dtype)
@@ -112,7 +115,7 @@ def test_gradients_of_wide_rows_with_ties(arguments, dtype, monkeypatch):
         x.reshape(-1)[::step] = values
         assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (dout, x), kwargs, exact=True)
     assert_same(fastconv.avg_pool2d_backward, naive.avg_pool2d_backward, (dout, x), {n: v for n, v in kwargs.items() if n != "dilation"})
-    window._windows.clear()
+    window.WINDOWS.clear()
 
 
 def test_nan_wins_wherever_it_stands_in_the_window():
@@ -207,3 +210,57 @@ def test_ranks_of_x(nd, shape):
         else:
             with pytest.raises(ValueError, match="x has"):
                 getattr(fastconv, name)(np.zeros(shape), 2)
+
+
+LONG_CALLS = {
+    "avg_pool1d": lambda x: fastconv.avg_pool1d(x, 3, 1), "avg_pool1d, divided": lambda x: fastconv.avg_pool2d(x, (1, 3), 1, divisor_override=2),
+    "max_pool1d": lambda x: fastconv.max_pool1d(x, 3, 1), "lp_pool1d": lambda x: fastconv.lp_pool1d(x, 2, 3, 1),
+    "adaptive_avg_pool1d": lambda x: fastconv.adaptive_avg_pool1d(x, x.shape[-1] - 1),
+    "adaptive_max_pool1d_backward": lambda x: fastconv.adaptive_max_pool1d_backward(x[..., 1:], x, x.shape[-1] - 1)}
+
+
+@pytest.mark.parametrize("name", LONG_CALLS)
+def test_what_is_remembered_of_long_arrays_is_bounded(name):
+    call = LONG_CALLS[name]
+    call(np.zeros((1, 1, 50_000), np.float32))
+    tracemalloc.start()
+    for length in range(100_000, 100_030):
+        call(np.zeros((1, 1, length), np.float32))
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 4 * 2 ** 20
+
+
+def test_what_is_remembered_of_divisors_is_bounded():
+    x = np.zeros((1, 1, 1, 20_000), np.float32)
+    tracemalloc.start()
+    for divisor in range(2, 60):
+        fastconv.avg_pool2d(x, (1, 2), 1, divisor_override=divisor)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 2 ** 20
+
+
+def test_poolings_remembered_are_bounded(monkeypatch):
+    monkeypatch.setattr(remembered, "MOST_ENTRIES", 5)
+    window.WINDOWS.clear()
+    for length in range(20, 40):
+        fastconv.max_pool1d(np.ones((1, 1, length), np.float32), 2)
+        assert 0 < len(window.WINDOWS) <= 5
+
+
+@pytest.mark.parametrize("spelled", [
+    {"kernel_size": [2, 2]}, {"kernel_size": np.int64(2)}, {"stride": [2, 2]},
+    {"padding": ((0, 0), (0, 0))}, {"padding": [0, 0]}, {"dilation": (np.int8(1), 1)},
+    {"ceil_mode": np.False_}])
+def test_every_spelling_of_a_pooling_is_remembered(spelled, monkeypatch):
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 8)).astype(np.float32)
+    usual = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": False}
+    for name in ("max_pool2d", "avg_pool2d", "lp_pool2d"):
+        first = (x, 2.0) if name == "lp_pool2d" else (x,)
+        y = getattr(fastconv, name)(*first, **usual)
+        assert np.array_equal(getattr(fastconv, name)(*first, **{**usual, **spelled}), y)
+        with monkeypatch.context() as patch:
+            patch.setattr(window, "Window", None)
+            assert np.array_equal(getattr(fastconv, name)(*first, **{**usual, **spelled}), y)

@@ -3,7 +3,7 @@
     dx = x^(p-1) * sum over the windows that hold x of  dout * K / count * s^(1/p - 1),    s = K / count * sum, 0 where s is 0
 
 Kernels of the shared signature (kernels/tasks.py). The powers of a window's rows are added over the whole width first, in vectors, then its
-columns. job: the integers that `unpack` names. bias: p, then K / count as a factor for each place along D, H and W.
+columns. job: the integers that `unpack` names. bias: p, then K / count along D, H and W for the last window there: count is K for all others.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from .elementary import raised, sign_of
 from .geometry import inside
 from .jit import jit
+from .pool_geometry import units_of
 from .rows import add_spread, add_strided, sum_strided
 
 LONG = 64                                    # columns of a window from which on they are summed in float64
@@ -21,12 +22,12 @@ LONG = 64                                    # columns of a window from which on
 
 @jit
 def unpack(job):
-    """(units, size, blocks), then for D, H and W: input size, output size, taps, stride, padding before, dilation.
+    """(units, tasks, size, blocks), then for D, H and W: input size, output size, taps, stride, padding before, dilation.
 
     Of the forward, size: outputs of a unit, blocks: units of a row. Of the backward, size: rows of a unit, blocks: units of a plane.
     """
-    return ((job[0], job[1], job[2]), (job[3], job[4], job[5], job[6], job[7], job[8]), (job[9], job[10], job[11], job[12], job[13], job[14]),
-            (job[15], job[16], job[17], job[18], job[19], job[20]))
+    return ((job[0], job[1], job[2], job[3]), (job[4], job[5], job[6], job[7], job[8], job[9]),
+            (job[10], job[11], job[12], job[13], job[14], job[15]), (job[16], job[17], job[18], job[19], job[20], job[21]))
 
 
 @jit
@@ -79,37 +80,48 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, result):
 
 
 @jit
+def factor_of(od, OD, oh, OH, bias):
+    """K / count of a row of windows, along D and H."""
+    factor = bias[1] if od == OD - 1 else bias.dtype.type(1)
+    return factor * bias[2] if oh == OH - 1 else factor
+
+
+@jit
 def power(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y."""
-    (units, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
-    p, d_factor, h_factor, w_factor = bias[0], bias[1:1 + OD], bias[1 + OD:1 + OD + OH], bias[1 + OD + OH:]
+    (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
+    p, w_last = bias[0], bias[3]
     line = np.empty(min(W, (size - 1) * SW + (KW - 1) * DW + 1), src.dtype)
-    for u in range(first, last):
+    start, stop = units_of(first, last, units, tasks)
+    for u in range(start, stop):
         row, ow0 = u // blocks, u % blocks * size
         ow1 = min(OW, ow0 + size)
         od, oh = row // OH % OD, row % OH
-        y, factors = dst[row * OW + ow0:row * OW + ow1], w_factor[ow0:ow1]
+        y = dst[row * OW + ow0:row * OW + ow1]
         power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, y)
-        factor = d_factor[od] * h_factor[oh]
+        if ow1 == OW:
+            y[y.size - 1] *= w_last
+        factor = factor_of(od, OD, oh, OH, bias)
         if p == 1:
             for i in range(y.size):
-                y[i] *= factor * factors[i]
+                y[i] *= factor
         elif p == 2:
             for i in range(y.size):
-                y[i] = math.sqrt(y[i] * (factor * factors[i]))
+                y[i] = math.sqrt(y[i] * factor)
         else:
             root = min(1 / np.float64(p), 1.7e308)           # finite, whatever p is
             for i in range(y.size):
-                y[i] = raised(y[i] * (factor * factors[i]), root, np.nan)
+                y[i] = raised(y[i] * factor, root, np.nan)
 
 
 @jit
 def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, weight: dout, dst: dx."""
-    (units, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
-    p, d_factor, h_factor, w_factor = bias[0], bias[1:1 + OD], bias[1 + OD:1 + OD + OH], bias[1 + OD + OH:]
+    (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
+    p, w_last = bias[0], bias[3]
     line, share, zero = np.empty(W, src.dtype), np.empty(OW, src.dtype), src.dtype.type(0)
-    for u in range(first, last):
+    start, stop = units_of(first, last, units, tasks)
+    for u in range(start, stop):
         plane, r0 = u // blocks, u % blocks * size
         r1 = min(D * H, r0 + size)
         dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W] = 0
@@ -128,23 +140,23 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                 if not touched:
                     continue
                 row = (plane * OD + od) * OH + oh
-                factor, douts = d_factor[od] * h_factor[oh], weight[row * OW:(row + 1) * OW]
+                factor, douts = factor_of(od, OD, oh, OH, bias), weight[row * OW:(row + 1) * OW]
                 if p != 1:
                     power_row(src, plane, od, oh, 0, OW, job, p, line, share)
+                    share[OW - 1] *= w_last
                 if p == 1:
                     for i in range(OW):
-                        share[i] = douts[i] * (factor * w_factor[i])
+                        share[i] = douts[i] * factor
                 elif p == 2:
                     for i in range(OW):
-                        scale = factor * w_factor[i]
-                        s = share[i] * scale
-                        share[i] = zero if s == 0 else douts[i] * scale / math.sqrt(s)
+                        s = share[i] * factor
+                        share[i] = zero if s == 0 else douts[i] * factor / math.sqrt(s)
                 else:
                     slope = 1 / np.float64(p) - 1
                     for i in range(OW):
-                        scale = factor * w_factor[i]
-                        s = share[i] * scale
-                        share[i] = zero if s == 0 else src.dtype.type(douts[i] * scale * raised(s, slope, np.nan))
+                        s = share[i] * factor
+                        share[i] = zero if s == 0 else src.dtype.type(douts[i] * factor * raised(s, slope, np.nan))
+                share[OW - 1] *= w_last
                 line[:] = 0
                 for kw in range(KW):
                     offset = kw * DW - PW

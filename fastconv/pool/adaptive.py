@@ -4,7 +4,6 @@ Window o of O over an axis of S elements reaches from floor(o S / O) to ceil((o 
 """
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_adaptive as kernels
-from ..kernels.tasks import run_tasks
-from .planes import NO_INDICES, NOTHING, checked, checked_dout, integers, outputs_of
+from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from .planes import INDEX, checked, checked_dout, integers, outputs_of
+from .remembered import Remembered
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_avg_pool3d",
@@ -121,7 +121,7 @@ def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
     y = check.target(given, plan.y_shape, working)
     nothing = NOTHING[working]
     run_tasks(kernels.adaptive_average, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
-              nothing, nothing, plan.job, NO_INDICES)
+              nothing, nothing, plan.job, NO_TABLE)
     return check.deliver(y, given, dtype)
 
 
@@ -130,7 +130,7 @@ def _average_backward(dout: Any, x: Any, output_size: Any, nd: int) -> np.ndarra
     checked_dout(dout, x, plan.y_shape)
     dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
     run_tasks(kernels.adaptive_average_backward, plan.tasks, 8 * dx.nbytes, check.native(dout, working).reshape(-1), nothing, dx.reshape(-1),
-              nothing, nothing, plan.job, NO_INDICES)
+              nothing, nothing, plan.job, NO_TABLE)
     return check.deliver(dx, None, dtype)
 
 
@@ -141,14 +141,14 @@ def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -
     run_tasks(kernels.adaptive_maximum, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
               nothing, nothing, plan.job, indices.reshape(-1))
     y = check.deliver(y, given, dtype)
-    return (y, check.deliver(indices, given_indices, NO_INDICES.dtype)) if return_indices else y
+    return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
 
 def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, indices: Any, nd: int) -> np.ndarray:
     dtype, working, plan = _checked(x, output_size, nd, "maximum")
     check.flag("return_indices", return_indices)
     checked_dout(dout, x, plan.y_shape)
-    known = NO_INDICES if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
+    known = NO_TABLE if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
     dx, nothing, job = recycling.empty(x.shape, working), NOTHING[working], plan.job.copy()
     run_tasks(kernels.adaptive_maximum_backward, plan.tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
               check.native(dout, working).reshape(-1), dx.reshape(-1), nothing, nothing, job, known)
@@ -174,10 +174,17 @@ def _checked(x: Any, output_size: Any, nd: int, gradient_of: str = "") -> tuple[
     wanted = f"an integer of at least 1, None for the size of x, or {nd} of them"
     outputs = tuple(size if value is None else check.integer("output_size", value, 1, wanted=wanted)
                     for size, value in zip(x.shape[-nd:], sizes))
-    return dtype, working, _plan(x.shape, outputs, gradient_of)
+    key = x.shape, outputs, gradient_of
+    plan = PLANS.get(key)
+    if plan is None:
+        plan = _plan(*key)
+        PLANS.keep(key, plan, plan.job.nbytes)
+    return dtype, working, plan
 
 
-@functools.lru_cache(maxsize=4096)
+PLANS = Remembered()
+
+
 def _plan(shape: tuple[int, ...], outputs: tuple[int, ...], gradient_of: str) -> _Plan:
     nd = len(outputs)
     sizes, planes = shape[-nd:], math.prod(shape[:-nd])

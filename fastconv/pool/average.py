@@ -8,17 +8,15 @@ import numpy as np
 from .. import check, recycling
 from ..kernels import pool_average as kernels
 from ..kernels import pool_planes
-from ..kernels.tasks import run_tasks
-from . import known as calls
+from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from . import known
 from .planes import checked_dout
 from .small import side_by_side
-from .window import EMPTY, NO_TABLE, Window, window_of
+from .window import MOST_BUFFER, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
 
 WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
-MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
-FORWARD, BACKWARD = ({nd: f"avg {nd}{end}" for nd in (1, 2, 3)} for end in ("", " backward"))
 # By stride and taps along a row.
 VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
             (2, 3): kernels.THREE_2}
@@ -74,19 +72,20 @@ def avg_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
 
 def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, include_pad: Any, divisor: Any, dilation: Any,
               out: Any) -> np.ndarray:
-    key = calls.key_of(FORWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, include_pad) if divisor is None else None
-    call = calls.get(key)
-    if call is not None and call.fills(out, x):
-        return call.forward(x, out)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
+    if divisor is None and type(include_pad) is bool:
+        call = window.calls.get(include_pad)
+        if call is not None and call.fills(out, x):
+            return call.forward(x, out)
     counts, shape = window.counts(include_pad, divisor), window.shape_like(x)
     given = None if out is None else check.output(out, shape, window.dtype, (x,))
     y = check.target(given, shape, window.working)
     if y.size:
         kernel, tasks, job, table = plan = _plan(window)
-        none, divisors = EMPTY[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
+        none, divisors = NOTHING[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
         run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), divisors, y.reshape(-1), none, none, job, table)
-        calls.remember(key, window, plan, divisors, none, x, False)
+        if divisor is None:
+            known.remember(window, bool(include_pad), plan, divisors, none, x, False)
     return check.deliver(y, given, window.dtype)
 
 
@@ -94,12 +93,12 @@ def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the forward, its tasks, its job and its table."""
     found = window.plans.get("average")
     if found is None:
-        K, S, D = window.kernel[-1], window.stride[-1], window.dilation[-1]
+        K, D = window.kernel[-1], window.dilation[-1]
         long = K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER
         if not long and (small := side_by_side(window)) is not None:
             found = pool_planes.average_planes, *small
         else:
-            variant = kernels.LONG if long else VARIANTS.get((S, K), kernels.BUFFER) if D == 1 or K == 1 else kernels.BUFFER
+            variant = kernels.LONG if long else window.variant(VARIANTS, kernels.BUFFER)
             found = kernels.average, *window.job(*window.blocks, variant), NO_TABLE
         window.plans["average"] = found
     return found
@@ -107,11 +106,11 @@ def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
 
 def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, include_pad: Any,
                        divisor: Any, dilation: Any) -> np.ndarray:
-    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, include_pad) if divisor is None else None
-    call = calls.get(key)
-    if call is not None and call.takes(dout):
-        return call.backward(dout, None)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
+    if divisor is None and type(include_pad) is bool:
+        call = window.calls.get(("backward", include_pad))
+        if call is not None and call.takes(dout, x):
+            return call.backward(dout, None)
     counts = window.counts(include_pad, divisor)
     checked_dout(dout, x, window.shape_like(x))
     dx = recycling.empty(x.shape, window.working)
@@ -119,9 +118,10 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
         dx[...] = 0
     elif dx.size:
         kernel, tasks, job, table = plan = _backward_plan(window)
-        none, divisors = EMPTY[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
+        none, divisors = NOTHING[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
         run_tasks(kernel, tasks, window.work, check.native(dout, window.working).reshape(-1), divisors, dx.reshape(-1), none, none, job, table)
-        calls.remember(key, window, plan, divisors, none, x, True)
+        if divisor is None:
+            known.remember(window, ("backward", bool(include_pad)), plan, divisors, none, x, True)
     return check.deliver(dx, None, window.dtype)
 
 

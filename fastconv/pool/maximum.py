@@ -10,17 +10,14 @@ from .. import check, recycling
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels import pool_planes
-from ..kernels.tasks import run_tasks
-from . import known as calls
-from .planes import integers
+from ..kernels.tasks import NO_TABLE, run_tasks
+from . import known
+from .planes import INDEX, integers, outputs_of
 from .small import side_by_side
-from .window import NO_TABLE, Window, window_of
+from .window import MOST_BUFFER, Window, window_of
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
 
-INDEX = np.dtype(np.int64)
-MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
-FORWARD, BACKWARD = ({nd: f"max {nd}{end}" for nd in (1, 2, 3)} for end in ("", " backward"))
 # By stride and taps along a row.
 VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
             (2, 3): kernels.THREE_2}
@@ -82,27 +79,18 @@ def max_pool3d_backward(dout: np.ndarray, x: np.ndarray, kernel_size: Any, strid
 
 
 def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any, out: Any) -> Any:
-    key = calls.key_of(FORWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode) if return_indices is False else None
-    call = calls.get(key)
-    if call is not None and call.fills(out, x):
-        return call.forward(x, out)
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
+    if return_indices is False:
+        call = window.calls.get("forward")
+        if call is not None and call.fills(out, x):
+            return call.forward(x, out)
     dtype, working, shape = window.dtype, window.working, window.shape_like(x)
-    given = given_indices = None
-    if check.flag("return_indices", return_indices):
-        if out is not None:
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(f"out is a {type(out).__name__}; wanted: a tuple (y, indices), as return_indices is True")
-            given = check.output(out[0], shape, dtype, (x,), "out[0]")
-            given_indices = check.output(out[1], shape, INDEX, (x, given), "out[1]")
-        indices = check.target(given_indices, shape, INDEX)
-    elif out is not None:
-        given = check.output(out, shape, dtype, (x,))
+    given, given_indices, indices = outputs_of(out, check.flag("return_indices", return_indices), shape, dtype, x)
     y = check.target(given, shape, working)
-    _forward(window, check.native(x, working), y, indices if return_indices else NO_TABLE)
+    _forward(window, check.native(x, working), y, indices)
     if y.size and not return_indices:
         lowest = _lowest(working)
-        calls.remember(key, window, _plan(window, False), lowest[:0], lowest, x, False)
+        known.remember(window, "forward", _plan(window, False), lowest[:0], lowest, x, False)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
@@ -123,7 +111,7 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarr
         found = window.plans[indices] = (pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
-        variant = _variant(window)
+        variant = window.variant(VARIANTS, kernels.BUFFER)
         kernel = kernels.maximum_exact
         if window.working.kind == "f" and not indices and D * (K - 1) < MOST_BUFFER:
             kernel = kernels.maximum
@@ -131,12 +119,6 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarr
             kernel = kernels.maximum_indices
         found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found
-
-
-def _variant(window: Window) -> int:
-    """The kernel of a row."""
-    K = window.kernel[-1]
-    return VARIANTS.get((window.stride[-1], K), kernels.BUFFER) if window.dilation[-1] == 1 or K == 1 else kernels.BUFFER
 
 
 def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
@@ -147,7 +129,7 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         # Places are counted in integers as wide as the elements.
-        variant = _variant(window) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
+        variant = window.variant(VARIANTS, kernels.BUFFER) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
         near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
                 and max(window.kernel) <= gradient.NEAR)
         kernel = kernels.max_backward if known or not (pairs or near) else kernels.max_backward_pairs if pairs else gradient.max_backward_rows
@@ -157,15 +139,13 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
 
 def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,
                        return_indices: Any, indices: Any) -> np.ndarray:
-    given = indices is not None
-    key = calls.key_of(BACKWARD[nd], x, kernel_size, stride, padding, dilation, ceil_mode, given) if type(return_indices) is bool else None
-    call = calls.get(key)
-    if call is not None and call.takes(dout) and (not given or call.takes_indices(indices)):
-        dx = call.backward_at(dout, indices) if given else call.backward(dout, x)
-        if dx is not None:
-            return dx
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     check.flag("return_indices", return_indices)
+    call = window.calls.get("backward" if indices is None else "backward at")
+    if call is not None and call.takes(dout, x) and (indices is None or call.takes_indices(indices)):
+        dx = call.backward(dout, x) if indices is None else call.backward_at(dout, indices)
+        if dx is not None:
+            return dx
     check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
     shape = window.shape_like(x)
     check.shape_of("dout", dout, shape, "the shape of the forward's result")
@@ -173,24 +153,24 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     if window.dtype.kind == "f":
         check.common_dtype((("x", x), ("dout", dout)))
     working = window.working if window.dtype.kind == "f" else check.working_dtype(dtype)
-    known = NO_TABLE if indices is None else integers(indices, shape, "the shape of the forward's result")
+    places = NO_TABLE if indices is None else integers(indices, shape, "the shape of the forward's result")
     dx = recycling.empty(x.shape, working)
     if not dout.size:
         dx[...] = 0
     elif dx.size:
         xs = check.native(x, window.working)
         if indices is None and window.dtype.kind != "f":
-            known = recycling.empty(shape, INDEX)
-            _forward(window, xs, recycling.empty(shape, window.working), known)
+            places = recycling.empty(shape, INDEX)
+            _forward(window, xs, recycling.empty(shape, window.working), places)
         lowest = _lowest(working)
-        kernel, tasks, job = plan = _backward_plan(window, known.size > 0)
+        kernel, tasks, job = plan = _backward_plan(window, places.size > 0)
         bad = np.zeros(1, working)
-        run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if known.size else xs.reshape(-1),
-                  dx.reshape(-1), lowest, bad, job, known.reshape(-1))
+        run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if places.size else xs.reshape(-1),
+                  dx.reshape(-1), lowest, bad, job, places.reshape(-1))
         if bad[0]:
-            place = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
-            raise ValueError(f"indices go from {known.min()} to {known.max()}; wanted: places {place} = {np.prod(window.x_shape[2:])}, or -1")
-        calls.remember(key, window, (*plan, NO_TABLE), lowest[:0], lowest, x, True)
+            where = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
+            raise ValueError(f"indices go from {places.min()} to {places.max()}; wanted: places {where} = {np.prod(window.x_shape[2:])}, or -1")
+        known.remember(window, "backward" if indices is None else "backward at", (*plan, NO_TABLE), lowest[:0], lowest, x, True)
     return check.deliver(dx, None, dtype)
 
 

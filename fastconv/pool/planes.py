@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..kernels.tasks import NO_TABLE
 
 X_SHAPES = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)", 3: "(N, C, D, H, W) or (C, D, H, W)"}
-NOTHING = {dtype: np.empty(0, dtype) for dtype in (check.F32, check.F64)}
-NO_INDICES = np.empty(0, np.int64)
+INDEX = np.dtype(np.int64)
 
 
 def checked(x: Any, nd: int) -> tuple[np.dtype, np.dtype]:
@@ -37,18 +37,18 @@ def integers(indices: Any, shape: tuple[int, ...], why: str) -> np.ndarray:
     check.shape_of("indices", indices, shape, why)
     if indices.dtype == np.uint64 and indices.size and indices.max() > np.iinfo(np.int64).max:
         raise ValueError(f"indices reach {indices.max()}; wanted: places in a plane")
-    return check.native(indices, NO_INDICES.dtype).reshape(-1)
+    return check.native(indices, INDEX).reshape(-1)
 
 
 def outputs_of(out: Any, return_indices: bool, shape: tuple[int, ...], dtype: np.dtype, x: np.ndarray,
                ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
     """What was given for y, what for the indices, and the array that the indices go to: empty where they are not wanted."""
     if not return_indices:
-        return check.output(out, shape, dtype, (x,)), None, NO_INDICES
+        return check.output(out, shape, dtype, (x,)), None, NO_TABLE
     given = given_indices = None
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 2:
             raise TypeError(f"out is a {type(out).__name__}; wanted: a tuple (y, indices), as return_indices is True")
         given = check.output(out[0], shape, dtype, (x,), "out[0]")
-        given_indices = check.output(out[1], shape, NO_INDICES.dtype, (x, given), "out[1]")
-    return given, given_indices, check.target(given_indices, shape, NO_INDICES.dtype)
+        given_indices = check.output(out[1], shape, INDEX, (x, given), "out[1]")
+    return given, given_indices, check.target(given_indices, shape, INDEX)

@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_power as kernels
-from ..kernels.tasks import run_tasks
-from .planes import NO_INDICES, NOTHING, checked, checked_dout
+from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from .planes import checked_dout
+from .window import TASKS, Window, window_of
 
 __all__ = ["lp_pool1d", "lp_pool1d_backward", "lp_pool2d", "lp_pool2d_backward", "lp_pool3d", "lp_pool3d_backward"]
 
@@ -68,79 +69,70 @@ def lp_pool3d_backward(dout: np.ndarray, x: np.ndarray, norm_type: float, kernel
 
 
 def _power(x: Any, norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: Any, padding: Any, dilation: Any, nd: int, out: Any) -> np.ndarray:
-    dtype, working, p, plan = _checked(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, nd)
-    given = check.output(out, plan.y_shape, dtype, (x,))
-    y, nothing = check.target(given, plan.y_shape, working), NOTHING[working]
-    run_tasks(kernels.power, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
-              _numbers(p, plan, working), nothing, plan.job, NO_INDICES)
-    return check.deliver(y, given, dtype)
+    window, numbers = _checked(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, nd)
+    shape, working = window.shape_like(x), window.working
+    given = check.output(out, shape, window.dtype, (x,))
+    y, nothing = check.target(given, shape, working), NOTHING[working]
+    if y.size:
+        tasks, job = _plan(window).forward
+        run_tasks(kernels.power, tasks, window.work, check.native(x, working).reshape(-1), nothing, y.reshape(-1), numbers, nothing, job, NO_TABLE)
+    return check.deliver(y, given, window.dtype)
 
 
 def _power_backward(dout: Any, x: Any, norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: Any, padding: Any, dilation: Any,
                     nd: int) -> np.ndarray:
-    dtype, working, p, plan = _checked(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, nd)
-    checked_dout(dout, x, plan.y_shape)
+    window, numbers = _checked(x, norm_type, kernel_size, stride, ceil_mode, padding, dilation, nd)
+    checked_dout(dout, x, window.shape_like(x))
+    working = window.working
     dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
-    run_tasks(kernels.power_backward, plan.back_tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
-              check.native(dout, working).reshape(-1), dx.reshape(-1), _numbers(p, plan, working), nothing, plan.back_job, NO_INDICES)
-    return check.deliver(dx, None, dtype)
-
-
-class _Plan(NamedTuple):
-    y_shape: tuple[int, ...]
-    tasks: int
-    job: np.ndarray
-    back_tasks: int
-    back_job: np.ndarray
-    factors: np.ndarray                      # taps of the kernel over taps counted, for each place along each axis
-
-
-@functools.lru_cache(maxsize=256)
-def _numbers_of(p: float, factors: bytes, dtype: np.dtype) -> np.ndarray:
-    return np.concatenate([[p], np.frombuffer(factors)]).astype(dtype)
-
-
-def _numbers(p: float, plan: _Plan, dtype: np.dtype) -> np.ndarray:
-    return _numbers_of(p, plan.factors.tobytes(), dtype)
+    if dx.size:
+        tasks, job = _plan(window).backward
+        run_tasks(kernels.power_backward, tasks, 2 * window.work, check.native(x, working).reshape(-1), check.native(dout, working).reshape(-1),
+                  dx.reshape(-1), numbers, nothing, job, NO_TABLE)
+    return check.deliver(dx, None, window.dtype)
 
 
 def _checked(x: Any, norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: Any, padding: Any, dilation: Any, nd: int,
-             ) -> tuple[np.dtype, np.dtype, float, _Plan]:
-    dtype, working = checked(x, nd)
+             ) -> tuple[Window, np.ndarray]:
+    """The windows, and p with the factors of sums that stick out."""
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
     p = check.number("norm_type", norm_type, 0.0)
     if p == 0:
         raise ValueError("norm_type is 0; wanted: a finite number above 0")
-    kernel = check.sizes("kernel_size", kernel_size, 1, nd)
-    strides = kernel if stride is None else check.sizes("stride", stride, 1, nd)
-    plan = _plan(x.shape, kernel, strides, check.paddings("padding", padding, nd), check.sizes("dilation", dilation, 1, nd),
-                 check.flag("ceil_mode", ceil_mode))
-    return dtype, working, p, plan
+    return window, _numbers(p, _plan(window).factors, window.working)
 
 
-@functools.lru_cache(maxsize=1024)
-def _plan(shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], pads: tuple[check.Pair, ...], dilation: tuple[int, ...],
-          ceil_mode: bool) -> _Plan:
-    nd = len(kernel)
-    planes = math.prod(shape[:-nd])
-    axes, factors = [(1, 1, 1, 1, 0, 1)] * (3 - nd), [np.ones(1)] * (3 - nd)
-    for name, size, k, s, pad, d in zip(check.AXES[nd], shape[-nd:], kernel, strides, pads, dilation):
-        reach = d * (k - 1) + 1
-        if max(pad) >= reach:
-            raise ValueError(f"padding is {pad} along the {name}, where the window reaches over {reach} elements; wanted: less than that on each side")
-        outputs = check.output_size(f"the {name}", size, k, s, pad, d, ceil_mode)
-        check.result_shape("x and padding", *shape[:-nd], outputs)
-        axes.append((size, outputs, k, s, pad[0], d))
-        starts = np.arange(outputs, dtype=np.int64) * s - pad[0]
-        factors.append(k / np.minimum(k, -(-(size + pad[1] - starts) // d)))
-    OD, OH, OW = (axis[1] for axis in axes)
-    y_shape = (*shape[:-nd], *(axis[1] for axis in axes[3 - nd:]))
-    check.result_shape("x and padding", *y_shape)
-    D, H, W = (axis[0] for axis in axes)
-    size = min(OW, max(1, UNIT * 16 // max(16, axes[2][3])))
-    blocks = -(-OW // size)
+@functools.lru_cache(maxsize=256)
+def _numbers(p: float, factors: tuple[float, ...], dtype: np.dtype) -> np.ndarray:
+    return np.array([p, *factors], dtype)
+
+
+class _Plan(NamedTuple):
+    forward: tuple[int, np.ndarray]          # tasks and job
+    backward: tuple[int, np.ndarray]
+    factors: tuple[float, ...]               # along each axis, taps of the kernel over those of the last window that do not stick out
+
+
+def _plan(window: Window) -> _Plan:
+    found = window.plans.get("power")
+    if found is None:
+        found = window.plans["power"] = _planned(window)
+    return found
+
+
+def _planned(window: Window) -> _Plan:
+    axes, factors, planes = [(1, 1, 1, 1, 0, 1)] * (3 - window.nd), [1.0] * (3 - window.nd), math.prod(window.x_shape[:2])
+    for size, outputs, k, s, (before, after), d in zip(window.x_shape[2:], window.y_shape[2:], window.kernel, window.stride, window.pads,
+                                                       window.dilation):
+        axes.append((size, outputs, k, s, before, d))
+        factors.append(k / min(k, -(-(before + size + after - (outputs - 1) * s) // d)))
+    (D, OD, *_), (H, OH, *_), (W, OW, _, step, *_) = axes
+    size = min(OW, max(1, UNIT * 16 // max(16, step)))
+    blocks = -(-OW // max(1, size))
     rows = max(1, TASK // max(1, W), -(-D * H * planes // 4096))
     back_blocks = -(-D * H // rows)
-    flat = [number for axis in axes for number in axis]
-    units, back_units = planes * OD * OH * blocks, planes * back_blocks
-    return _Plan(y_shape, units, np.array([units, size, blocks, *flat], np.int64), back_units if W else 0,
-                 np.array([back_units, rows, back_blocks, *flat], np.int64), np.concatenate(factors))
+    jobs = []
+    for units, *cut in ((planes * OD * OH * blocks, size, blocks), (planes * back_blocks, rows, back_blocks)):
+        tasks = min(units, TASKS)
+        jobs.append((tasks, np.array([units, tasks, *cut, *(number for axis in axes for number in axis)], np.int64)))
+    return _Plan(*jobs, tuple(factors))

@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_unpool as kernels
-from ..kernels.tasks import run_tasks
+from ..kernels.tasks import NOTHING, run_tasks
 from ..runtime import get_num_threads
-from .planes import NOTHING, checked, checked_dout, integers
+from .planes import checked, checked_dout, integers
 
 __all__ = ["max_unpool1d", "max_unpool1d_backward", "max_unpool2d", "max_unpool2d_backward", "max_unpool3d", "max_unpool3d_backward"]
 

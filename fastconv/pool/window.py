@@ -10,14 +10,15 @@ from .. import check
 from ..check import F32, F64, Pair
 from ..kernels import pool_geometry
 from ..kernels.tiles import VECTOR_BYTES
+from .planes import X_SHAPES
+from .remembered import Remembered
 
-X_SHAPES = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)", 3: "(N, C, D, H, W) or (C, D, H, W)"}
 BLOCK_BYTES = 16 * 1024                      # of x, for a block of rows of the result: they stay in L1
 BAND_BYTES = 32 * 1024                       # of the gradient, for a band of its rows
 TASKS = 64                                   # of one call, at most: enough for any number of cores to share
-MOST_WINDOWS = 1024
-NO_TABLE = np.empty(0, np.int64)
-EMPTY = {dtype: np.empty(0, dtype) for dtype in (F32, F64)}
+LONG = 16384                                 # outputs along all axes, from which on the numbers of the windows are not kept
+MOST_COUNTS = 4                              # kinds of numbers kept of one Window
+MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 
 
 class Window:
@@ -49,7 +50,14 @@ class Window:
         self.y_shape = (*self.x_shape[:2], *outputs)
         check.result_shape("x and padding", *self.y_shape)
         self._counts: dict[Any, Counts] = {}
+        self._kept = sum(outputs) < LONG
         self.plans: dict[Any, Any] = {}          # what the kinds of pooling remember with their windows
+        self.calls: dict[Any, Any] = {}          # and of those that one thread does (known.py)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the largest arrays that may come to be kept with it."""
+        return 8 * MOST_COUNTS * sum(self.y_shape[2:]) if self._kept else 0
 
     def shape_like(self, x: np.ndarray) -> tuple[int, ...]:
         """The result's shape: without the batch axis where x has none."""
@@ -93,15 +101,25 @@ class Window:
     def counts(self, include_pad: Any, divisor: Any) -> Counts:
         """How many elements each window counts."""
         key = check.flag("count_include_pad", include_pad), None if divisor is None else check.nonzero("divisor_override", divisor)
-        if key not in self._counts:
+        found = self._counts.get(key)
+        if found is None:
             dtype = self.working
             parts = [np.ones(1, dtype)] * (3 - self.nd)
             for size, outputs, *axis in zip(self.x_shape[2:], self.y_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
                 parts.append(_counts(size, outputs, *axis, key[0]).astype(dtype) if divisor is None else np.ones(outputs, dtype))
             if divisor is not None:
                 parts[0] = np.full(len(parts[0]), key[1], dtype)
-            self._counts[key] = Counts(parts)
-        return self._counts[key]
+            found = Counts(parts)
+            if self._kept:
+                if len(self._counts) >= MOST_COUNTS:
+                    self._counts.clear()
+                self._counts[key] = found
+        return found
+
+    def variant(self, kinds: dict[tuple[int, int], int], otherwise: int) -> int:
+        """The kernel of a row: the kind for this stride and so many taps side by side, or the other."""
+        K = self.kernel[-1]
+        return kinds.get((self.stride[-1], K), otherwise) if self.dilation[-1] == 1 or K == 1 else otherwise
 
 
 class Counts:
@@ -128,25 +146,26 @@ def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilat
     return np.maximum(1, hi - lo)
 
 
-# The windows of calls with plain arguments: what a small pooling asks for is checked once, not at every call.
-_windows: dict[Any, Window] = {}
+WINDOWS = Remembered()
+
+
+def _plain(value: Any) -> bool:
+    """An integer or a tuple of integers: what is equal is the same (True and 1.0 are equal to 1 too)."""
+    kind = type(value)
+    return kind is int or (kind is tuple and all([type(element) is int for element in value]))
 
 
 def window_of(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False) -> Window:
     """The Window of these arguments, of an earlier call where one had the same."""
-    if type(x) is not np.ndarray or type(ceil_mode) is not bool or not all(map(_plain, (kernel_size, stride, padding, dilation))):
-        return Window(x, kernel_size, stride, padding, dilation, ceil_mode, integers, nd)
+    if not (type(x) is np.ndarray and type(ceil_mode) is bool and _plain(kernel_size) and _plain(padding) and _plain(dilation)
+            and (stride is None or _plain(stride))):
+        check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2), integers)
+        kernel_size, dilation = check.sizes("kernel_size", kernel_size, 1, nd), check.sizes("dilation", dilation, 1, nd)
+        stride, padding = None if stride is None else check.sizes("stride", stride, 1, nd), check.paddings("padding", padding, nd)
+        ceil_mode = check.flag("ceil_mode", ceil_mode)
     key = nd, x.shape, x.dtype, kernel_size, stride, padding, dilation, ceil_mode, integers
-    found = _windows.get(key)
+    found = WINDOWS.get(key)
     if found is None:
         found = Window(x, kernel_size, stride, padding, dilation, ceil_mode, integers, nd)
-        if len(_windows) >= MOST_WINDOWS:
-            _windows.clear()
-        _windows[key] = found
+        WINDOWS.keep(key, found, found.nbytes)
     return found
-
-
-def _plain(value: Any) -> bool:
-    """An integer, a tuple of integers, or None: what is equal is the same (True and 1.0 are equal to 1 too)."""
-    kind = type(value)
-    return kind is int or value is None or (kind is tuple and all([type(element) is int for element in value]))
