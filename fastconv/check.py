@@ -139,9 +139,14 @@ def output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: Sequence[n
     return out
 
 
+def like(out: Any, x: np.ndarray) -> bool:
+    """Whether `out` is an array like the plain array x."""
+    return type(out) is np.ndarray and out.dtype is x.dtype and out.shape == x.shape and out.flags.carray
+
+
 def ready(out: Any, x: np.ndarray) -> bool:
     """Whether `out` can be filled as it is, by a function whose result is like the plain array x."""
-    return type(out) is np.ndarray and out.dtype is x.dtype and out.shape == x.shape and out.flags.carray and not _overlap(out, x)
+    return like(out, x) and not _overlap(out, x)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:

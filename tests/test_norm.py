@@ -379,3 +379,21 @@ def test_settings_that_may_change_are_no_known_call():
         fastconv.layer_norm(x, (size,))
     fastconv.layer_norm(x, Shape((2,)))
     assert np.array_equal(fastconv.layer_norm(x, Shape((8, 2))), fastconv.layer_norm(x, (8, 2)))
+
+
+@pytest.mark.parametrize("N", [4, 40_000], ids=["small", "large"])
+def test_arrays_that_are_written_share_no_memory(N):
+    x, numbers = np.ones((N, 8), np.float32), np.ones(24, np.float32)
+    for call in (lambda: fastconv.batch_norm(x, numbers[:8], numbers[4:12], training=True), lambda: fastconv.batch_norm(x, None, None, training=True, out=x),
+                 lambda: fastconv.layer_norm(x[1:], (8,), out=x[:-1]), lambda: fastconv.group_norm(x, 2, x[1], out=x)):
+        with pytest.raises(ValueError, match="share"):
+            call()
+    assert (x == 1).all() and (numbers == 1).all()
+
+
+def test_parameters_that_are_views_of_the_running_statistics_are_read_first():
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    for function in (fastconv.batch_norm, fastconv.instance_norm):
+        mean, var = np.arange(4, dtype=np.float32), np.ones(4, np.float32)
+        wanted = function(x, mean.copy(), var.copy(), mean.copy(), var.copy(), True)
+        assert np.array_equal(function(x, mean, var, mean, var, True), wanted) and not np.array_equal(mean, np.arange(4))

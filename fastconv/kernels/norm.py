@@ -20,7 +20,6 @@ import numpy as np
 
 from .jit import jit
 from .norm_simd import gradient_segment, scale_segment, segment_gradient_sums, segment_moments, settle
-from .tasks import call
 
 # What stands where in `job`: sizes, and where the areas of `table` begin.
 SEGMENTS, LENGTH, DIV, KEYS, CHANNELS, PARTS, SPAN, UNITS, STREAM, FLAGS, COUNT = range(11)
@@ -33,7 +32,10 @@ PLANES = 16                                  # what each segment adds to them: M
 COEFFICIENTS = 17                            # of the second pass: 6 for each of CYCLE segments, whose turn then comes again
 SUMS = 18                                    # of the parts, M * PARTS each, 2 or 4
 ROWS, COLUMNS, PADDED, PERIOD = 19, 20, 21, 22       # of the families with columns
-CYCLE, JOB = 23, 24                          # CYCLE: C, or of groups M
+CYCLE = 23                                   # C, or of groups M
+EACH = 24                                    # whether each element of a row has a weight and a bias of its own
+RESIDUAL, TABLE = 25, 26                     # elements of what each column needs, and numbers of `table`
+JOB = 27
 
 # Flags: statistics of x itself; the running ones move; mean and invstd are given; the mean is subtracted; table has ...; dx is wanted.
 OWN, RUNNING, GIVEN, CENTERED = 1, 2, 4, 8
@@ -361,10 +363,3 @@ def change_segments(first, last, src, weight, dst, bias, residual, job, table):
 
 
 # ---------------------------------------------------------------- one after the other
-@jit
-def in_turn(program, src, weight, dst, bias, residual, job, table):
-    """On one thread, all tasks of each kernel of the program: its address and how many there are, in pairs. Whether one failed."""
-    for i in range(len(program) // 2):
-        if call(program[2 * i], 0, program[2 * i + 1], src, weight, dst, bias, residual, job, table):
-            return True
-    return False

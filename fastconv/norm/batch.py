@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import check, recycling
+from .. import check
 from ..kernels import norm as kernels
+from ..kernels import norm_columns as by_columns
 from . import layout
 from .known import Planned, recall
-from .passes import BY_COLUMNS, BY_SEGMENTS, Passes, backward, forward
+from .passes import DOUT, backward, forward
 
 __all__ = ["batch_norm", "batch_norm_backward"]
 
@@ -31,25 +32,8 @@ def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.n
     ValueError for one value a channel where batch statistics are needed, and for running statistics that cannot be written.
     """
     call = recall(Call, x, (running_mean, running_var, weight, bias), training, momentum, eps)
-    check.flag("return_stats", return_stats)
-    if training and running_mean is not None:
-        check.movable(running_mean, running_var)
-    given = check.output(out, x.shape, call.dtype, (x, running_mean, running_var, weight, bias)) if out is not None else None
-    y = check.target(given, x.shape, call.working)
-    moves = training and running_mean is not None and call.count > 0
-    plan, passes = call.plan(kernels.RUNNING if moves else 0, False)
-    table = call.table(plan, running_mean, running_var, weight, bias)
-    if call.own and not x.size:
-        table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = 0, 1 / math.sqrt(call.eps) if call.eps else np.inf
-    else:
-        forward(passes, plan, check.native(x, call.working), y, table)
-    y = check.deliver(y, given, call.dtype)
-    if moves:                                # last: weight or bias may be views of the running statistics
-        running_mean[...], running_var[...] = table[plan.parameters + 2 * call.C:plan.parameters + 4 * call.C].reshape(2, call.C)
-    if not return_stats:
-        return y
-    mean, invstd = table[plan.stats:plan.stats + 2 * call.C].reshape(2, call.C).astype(call.working)
-    return y, mean, invstd
+    moves = training and running_mean is not None
+    return forward(call, x, weight, bias, running_mean, running_var, moves, return_stats, out)
 
 
 def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None,
@@ -67,23 +51,12 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
         check.movable(running_mean, running_var)
     wanted = check.need(need)
     check.gradient(dout, x)
-    given = check.both("mean", mean, "invstd", invstd, "batch_norm")
-    if given:
+    given = None
+    if check.both("mean", mean, "invstd", invstd, "batch_norm"):
         call.parameter("mean", mean)
         call.parameter("invstd", invstd)
-    wants = wanted[0], wanted[1] and weight is not None, wanted[2] and bias is not None
-    plan, passes = call.plan(kernels.GIVEN if given else 0, True)
-    table = call.table(plan, running_mean, running_var, weight, bias)
-    if given:
-        table[plan.stats:plan.stats + call.C], table[plan.stats + call.C:plan.stats + 2 * call.C] = mean, invstd
-    dx = recycling.empty(x.shape, call.working) if wants[0] else None
-    if x.size:
-        backward(passes, plan, check.native(dout, call.working), check.native(x, call.working), dx, table, wants[1] or wants[2])
-    else:
-        table[plan.gradients:] = 0
-    gradients = table[plan.gradients:plan.gradients + 2 * call.C].reshape(2, call.C)
-    return (check.deliver(dx, None, call.dtype) if wants[0] else None, gradients[0].astype(call.dtype) if wants[1] else None,
-            gradients[1].astype(call.dtype) if wants[2] else None)
+        given = mean, invstd
+    return backward(call, dout, x, weight, given, None if call.own else (running_mean, running_var), wanted, bias)
 
 
 class Call(Planned):
@@ -104,25 +77,42 @@ class Call(Planned):
         self.own = check.flag("training", training) or running_mean is None
         if self.own and self.count == 1:
             raise ValueError(f"x has one value a channel, shape {x.shape}, where batch statistics are needed; wanted: at least 2")
+        self.stats = (self.C,)
         self.momentum, self.eps = check.number("momentum", momentum, 0.0), check.number("eps", eps, 0.0)
 
     def parameter(self, name: str, value: Any) -> None:
         """One value a channel, in the dtype of x or the one it is computed in."""
         check.parameter(name, value, (self.C,), "one value for each channel of x", self.dtype, self.shape)
 
-    def lay_out(self, flags: int, with_dout: bool) -> tuple[layout.Layout, Passes]:
+    def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
         N, C, S = self.shape[0], self.C, math.prod(self.shape[2:])
         flags |= kernels.CENTERED | (kernels.OWN if self.own else 0)
         if S <= layout.FEW:
-            return layout.columns(N, C, S, self.working.itemsize, flags, with_dout), BY_COLUMNS
-        return layout.segments(N, C, S, 1, C, self.working.itemsize, flags, with_dout, C), BY_SEGMENTS
+            plan, passes = layout.columns(N, C, S, self.working.itemsize, flags, gradient), BY_COLUMNS
+        else:
+            plan, passes = layout.segments(N, C, S, 1, C, self.working.itemsize, flags, gradient, C), BY_SEGMENTS
+        sums, change = ((passes.prepare, layout.ONCE), (passes.sums, plan.tasks)), (passes.change, plan.tasks)
+        if not gradient:
+            steps = (*(sums if self.own else ()), (passes.finish_forward, layout.ONCE), change)
+        else:
+            steps = (*sums, (passes.finish_backward, layout.ONCE)) if self.own or parameters else ()
+            if dx:                           # of running statistics dx = dout * scale: x has no part in it
+                steps = (*steps, change) if self.own else (*steps, (DOUT, layout.ONCE), (passes.finish_running_backward, layout.ONCE), change)
+        return plan._replace(steps=steps, programs={})
 
-    def table(self, plan: layout.Layout, running_mean: Any, running_var: Any, weight: Any, bias: Any) -> np.ndarray:
-        """What the kernels keep beside the arrays, with the parameters in it."""
-        table, C, at = np.empty(plan.table), self.C, plan.parameters
-        table[0], table[1] = self.eps, self.momentum
-        table[at:at + C] = 1.0 if weight is None else weight
-        table[at + C:at + 2 * C] = 0.0 if bias is None else bias
-        if running_mean is not None:
-            table[at + 2 * C:at + 3 * C], table[at + 3 * C:at + 4 * C] = running_mean, running_var
-        return table
+
+class Passes(NamedTuple):
+    """Kernels of the shared signature (kernels/tasks.py)."""
+
+    prepare: Any
+    sums: Any
+    finish_forward: Any
+    change: Any
+    finish_backward: Any
+    finish_running_backward: Any
+
+
+BY_SEGMENTS = Passes(kernels.prepare, kernels.sum_segments, kernels.finish_forward, kernels.change_segments, kernels.finish_batch_backward,
+                     kernels.finish_running_backward)
+BY_COLUMNS = Passes(by_columns.prepare_columns, by_columns.sum_columns, by_columns.finish_forward_columns, by_columns.change_columns,
+                    by_columns.finish_backward_columns, by_columns.finish_running_backward_columns)

@@ -8,8 +8,9 @@ import numpy as np
 
 from .. import check
 from ..kernels import norm as kernels
-from . import layout, rows
+from . import layout
 from .known import Planned, recall
+from .passes import backward, forward
 
 __all__ = ["group_norm", "group_norm_backward"]
 
@@ -27,12 +28,7 @@ def group_norm(x: np.ndarray, num_groups: int, weight: np.ndarray | None = None,
     ValueError where C is no multiple of num_groups, and for a batch of one group of one value.
     """
     call = recall(Call, x, (weight, bias), num_groups, eps)
-    check.flag("return_stats", return_stats)
-    given = check.output(out, x.shape, call.dtype, (x, weight, bias)) if out is not None else None
-    y = check.target(given, x.shape, call.working)
-    mean, invstd = rows.forward(call.plan(0, False), check.native(x, call.working), y, call.S, weight, bias, call.eps)
-    y = check.deliver(y, given, call.dtype)
-    return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
+    return forward(call, x, weight, bias, None, None, False, return_stats, out)
 
 
 def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight: np.ndarray | None = None, bias: np.ndarray | None = None,
@@ -47,10 +43,7 @@ def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight
     call = recall(Call, x, (weight, bias), num_groups, eps)
     wanted = check.need(need)
     check.gradient(dout, x)
-    given = call.given(mean, invstd, "group_norm")
-    gradients = rows.backward(call.plan(kernels.GIVEN if given else 0, True), check.native(dout, call.working),
-                              check.native(x, call.working), call.S, weight, call.eps, given)
-    return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
+    return backward(call, dout, x, weight, call.given(mean, invstd, "group_norm"), None, wanted, bias)
 
 
 class Call(Planned):
@@ -60,6 +53,7 @@ class Call(Planned):
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
         self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
         self.working = check.working_dtype(self.dtype)
+        self.shape = x.shape
         self.N, self.C, self.S = *x.shape[:2], math.prod(x.shape[2:])
         self.G = check.integer("num_groups", num_groups, 1)
         if self.C % self.G:
@@ -72,8 +66,8 @@ class Call(Planned):
             raise ValueError(f"x has one value a group, shape {x.shape} in {self.G} groups; wanted: at least 2")
         self.stats = self.N, self.G
 
-    def lay_out(self, flags: int, with_dout: bool) -> layout.Layout:
-        return layout.groups(self.N, self.C, self.S, self.G, self.working.itemsize, flags | kernels.OWN | kernels.CENTERED, with_dout)
+    def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
+        return layout.groups(self.N, self.C, self.S, self.G, self.working.itemsize, flags | kernels.OWN | kernels.CENTERED, gradient)
 
     def given(self, mean: Any, invstd: Any, function: str) -> tuple[Any, Any] | None:
         """The forward's statistics, or None."""

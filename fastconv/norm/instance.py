@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..kernels import norm as kernels
-from . import group, rows
+from . import group
 from .batch import batch_norm, batch_norm_backward
 from .known import recall
+from .passes import backward, forward
 
 __all__ = ["instance_norm", "instance_norm_backward"]
 
@@ -33,19 +33,7 @@ def instance_norm(x: np.ndarray, running_mean: np.ndarray | None = None, running
     if not _own(running_mean, running_var, use_input_stats):
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps, return_stats=return_stats, out=out)
     call = recall(Call, x, (running_mean, running_var, weight, bias), momentum, eps)
-    if running_mean is not None:
-        check.movable(running_mean, running_var)
-    check.flag("return_stats", return_stats)
-    given = check.output(out, x.shape, call.dtype, (x, running_mean, running_var, weight, bias)) if out is not None else None
-    y = check.target(given, x.shape, call.working)
-    moves = running_mean is not None and x.size > 0
-    running = (running_mean, running_var) if moves else None
-    plan = call.plan(kernels.RUNNING if moves else 0, False)
-    if moves:                                # weight or bias may be views of the running statistics
-        weight, bias = (None if value is None else value.copy() for value in (weight, bias))
-    mean, invstd = rows.forward(plan, check.native(x, call.working), y, call.S, weight, bias, call.eps, call.momentum, running)
-    y = check.deliver(y, given, call.dtype)
-    return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
+    return forward(call, x, weight, bias, running_mean, running_var, running_mean is not None, return_stats, out)
 
 
 def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None = None, running_var: np.ndarray | None = None,
@@ -65,10 +53,7 @@ def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.nda
         check.movable(running_mean, running_var)
     wanted = check.need(need)
     check.gradient(dout, x)
-    given = call.given(mean, invstd, "instance_norm")
-    plan = call.plan(kernels.GIVEN if given else 0, True)
-    gradients = rows.backward(plan, check.native(dout, call.working), check.native(x, call.working), call.S, weight, call.eps, given)
-    return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
+    return backward(call, dout, x, weight, call.given(mean, invstd, "instance_norm"), None, wanted, bias)
 
 
 def _own(running_mean: Any, running_var: Any, use_input_stats: Any) -> bool:

@@ -13,48 +13,44 @@ PLAIN = (int, float, bool, type(None))
 
 
 def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
-    """kind(x, *arrays, *settings), or the equal one of an earlier call. It knows shapes, dtypes and settings, and holds no array."""
-    key = _key(kind, x, arrays, settings)
+    """kind(x, *arrays, *settings), or the equal one of an earlier call. It knows shapes, dtypes and settings, and holds no array.
+
+    `plain`: kernels can take all the arrays as they are.
+    """
+    if not check.plain(x):
+        return kind(x, *arrays, *settings)
+    dtype = x.dtype
+    shapes = [None if a is None else a.shape if type(a) is np.ndarray and a.dtype is dtype and a.flags.carray else 0 for a in arrays]
+    types = [*map(type, settings)]           # 1, 1.0 and True are equal, and not the same argument; other objects may change
+    for i, kind_of in enumerate(types):
+        if kind_of not in PLAIN and not (kind_of is tuple and all([type(element) is int for element in settings[i]])):
+            return kind(x, *arrays, *settings)
+    if 0 in shapes:
+        return kind(x, *arrays, *settings)
+    key = kind, x.shape, dtype, settings, *shapes, *types
     found = _calls.get(key)
     if found is None:
         found = kind(x, *arrays, *settings)
-        if key is not None:
-            if len(_calls) >= MOST:
-                _calls.clear()
-            _calls[key] = found
+        found.plain = True
+        if len(_calls) >= MOST:
+            _calls.clear()
+        _calls[key] = found
     return found
 
 
-def _key(kind: type, x: Any, arrays: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
-    """What decides, where x and the arrays are plain and of one dtype; None for any other call."""
-    if not check.plain(x):
-        return None
-    dtype, shapes, types = x.dtype, [], []
-    for array in arrays:
-        if array is None:
-            shapes.append(None)
-        elif type(array) is np.ndarray and array.dtype is dtype:
-            shapes.append(array.shape)
-        else:
-            return None
-    for value in settings:                   # 1, 1.0 and True are equal, and not the same argument; other objects may change
-        kind_of = type(value)
-        if kind_of not in PLAIN and not (kind_of is tuple and all([type(element) is int for element in value])):
-            return None
-        types.append(kind_of)
-    return kind, x.shape, dtype.num, *shapes, *settings, *types
-
-
 class Planned:
-    """Arguments that were checked, and the layouts worked out for them."""
+    """Arguments that were checked: dtype of x and the one computed in (`working`), shape of x and of its statistics (`stats`); and the
+    layouts worked out for them."""
 
-    def plan(self, flags: int, with_dout: bool) -> Any:
-        """What `lay_out` says, once for each flags and direction."""
+    plain, momentum = False, 0.0
+
+    def plan(self, *how: Any) -> Any:
+        """What `lay_out` says, once for each way: flags, and of a gradient True, whether dx and whether dweight or dbias is wanted."""
         try:
-            return self._plans[flags, with_dout]
+            return self._plans[how]
         except AttributeError:
             self._plans = {}
         except KeyError:
             pass
-        found = self._plans[flags, with_dout] = self.lay_out(flags, with_dout)
+        found = self._plans[how] = self.lay_out(*how)
         return found

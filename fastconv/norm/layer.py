@@ -8,8 +8,9 @@ import numpy as np
 
 from .. import check
 from ..kernels import norm as kernels
-from . import layout, rows
+from . import layout
 from .known import Planned, recall
+from .passes import backward, forward
 
 __all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
 
@@ -29,12 +30,7 @@ def layer_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None
     `layer_norm_backward`.
     """
     call = recall(Call, x, (weight, bias), normalized_shape, eps)
-    check.flag("return_stats", return_stats)
-    given = check.output(out, x.shape, call.dtype, (x, weight, bias)) if out is not None else None
-    y = check.target(given, x.shape, call.working)
-    mean, invstd = rows.forward(call.plan(kernels.CENTERED, False), check.native(x, call.working), y, 1, weight, bias, call.eps)
-    y = check.deliver(y, given, call.dtype)
-    return (y, *(stat.astype(call.working).reshape(call.stats) for stat in (mean, invstd))) if return_stats else y
+    return forward(call, x, weight, bias, None, None, False, return_stats, out)
 
 
 def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None,
@@ -49,14 +45,12 @@ def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape
     call = recall(Call, x, (weight, bias), normalized_shape, eps)
     wanted = check.need(need)
     check.gradient(dout, x)
-    given = check.both("mean", mean, "invstd", invstd, "layer_norm")
-    if given:
+    given = None
+    if check.both("mean", mean, "invstd", invstd, "layer_norm"):
         call.statistic("mean", mean, "layer_norm")
         call.statistic("invstd", invstd, "layer_norm")
-    plan = call.plan(kernels.CENTERED | (kernels.GIVEN if given else 0), True)
-    gradients = rows.backward(plan, check.native(dout, call.working), check.native(x, call.working), 1, weight, call.eps,
-                              (mean, invstd) if given else None)
-    return rows.delivered(wanted, (x, weight, bias), gradients, call.dtype)
+        given = mean, invstd
+    return backward(call, dout, x, weight, given, None, wanted, bias)
 
 
 def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None, *,
@@ -71,12 +65,8 @@ def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None =
     Returns y, of the shape of x; with return_stats (y, invrms), of the shape of the axes before, for `rms_norm_backward`.
     """
     call = recall(Call, x, (weight, None), normalized_shape, eps, True)
-    check.flag("return_stats", return_stats)
-    given = check.output(out, x.shape, call.dtype, (x, weight)) if out is not None else None
-    y = check.target(given, x.shape, call.working)
-    _, invrms = rows.forward(call.plan(0, False), check.native(x, call.working), y, 1, weight, None, call.eps)
-    y = check.deliver(y, given, call.dtype)
-    return (y, invrms.astype(call.working).reshape(call.stats)) if return_stats else y
+    found = forward(call, x, weight, None, None, None, False, return_stats, out)
+    return (found[0], found[2]) if return_stats else found
 
 
 def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None,
@@ -91,10 +81,8 @@ def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, 
     check.gradient(dout, x)
     if invrms is not None:
         call.statistic("invrms", invrms, "rms_norm")
-    given = None if invrms is None else (np.zeros_like(invrms), invrms)
-    plan = call.plan(kernels.GIVEN if given else 0, True)
-    gradients = rows.backward(plan, check.native(dout, call.working), check.native(x, call.working), 1, weight, call.eps, given)
-    return rows.delivered(wanted, (x, weight), gradients, call.dtype)
+    given = None if invrms is None else (invrms, invrms)               # no mean is looked at
+    return backward(call, dout, x, weight, given, None, (*wanted, False), None)[:2]
 
 
 class Call(Planned):
@@ -104,18 +92,19 @@ class Call(Planned):
         check.array("x", x, "(..., *normalized_shape)", range(1, 33))
         self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
         self.working = check.working_dtype(self.dtype)
-        self.shape = check.shape("normalized_shape", normalized_shape, "that x ends with", range(1, 33))
-        if x.shape[-len(self.shape):] != self.shape:
-            raise ValueError(f"normalized_shape is {self.shape} and x has shape {x.shape}; wanted: the sizes of the last axes of x")
+        self.shape, shape = x.shape, check.shape("normalized_shape", normalized_shape, "that x ends with", range(1, 33))
+        if x.shape[-len(shape):] != shape:
+            raise ValueError(f"normalized_shape is {shape} and x has shape {x.shape}; wanted: the sizes of the last axes of x")
         for name, value in (("weight", weight), ("bias", bias)):
             if value is not None:
-                check.parameter(name, value, self.shape, "that of normalized_shape", self.dtype)
+                check.parameter(name, value, shape, "that of normalized_shape", self.dtype)
+        self.centered, self.K = not root, math.prod(shape)
         self.eps = float(np.finfo(self.working).eps) if root and eps is None else check.number("eps", eps, 0.0)
-        self.stats = x.shape[:x.ndim - len(self.shape)]
+        self.stats = x.shape[:x.ndim - len(shape)]
 
-    def lay_out(self, flags: int, with_dout: bool) -> layout.Layout:
-        K = math.prod(self.shape)
-        return layout.rows(math.prod(self.stats), K, 1, K, 1, self.working.itemsize, flags | kernels.OWN, with_dout)
+    def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
+        flags |= kernels.OWN | (kernels.CENTERED if self.centered else 0)
+        return layout.rows(math.prod(self.stats), self.K, 1, self.K, 1, self.working.itemsize, flags, gradient)
 
     def statistic(self, name: str, value: Any, function: str) -> None:
         check.parameter(name, value, self.stats, f"what {function}(..., return_stats=True) returned", self.dtype)

@@ -26,20 +26,14 @@ HEAD = 2                                     # numbers before everything in `tab
 
 class Layout(NamedTuple):
     job: np.ndarray
-    table: int                               # float64 numbers
+    table: int                               # numbers
     residual: int                            # elements of what each column needs
     tasks: int
     nbytes: int                              # of x
     own: bool                                # statistics of x itself
-    C: int
-    parameters: int                          # where the areas of `table` begin
-    stats: int
-    keys: int
-    folded: int
-    gradients: int
-    programs: dict[str, Any]                 # what `passes` makes of the steps of each call
-    steps: tuple[tuple[Any, int], ...] = ()  # kernels and their tasks, ONCE for one that is no loop
-    elementwise: bool = False                # a weight and a bias for each element
+    programs: dict[Any, Any]                 # what `passes` makes of the steps
+    steps: tuple[tuple[Any, int], ...]       # kernels and their tasks, ONCE for one that is no loop
+    elementwise: bool                        # a weight and a bias for each element
 
 
 def _finished(sizes: dict[int, int], areas: list[tuple[int, int]], tasks: int, nbytes: int, residual: int = 0, steps: Any = (),
@@ -51,8 +45,8 @@ def _finished(sizes: dict[int, int], areas: list[tuple[int, int]], tasks: int, n
     for name, size in areas:
         job[name] = at
         at += size
-    return Layout(job, at, residual, tasks, nbytes, bool(sizes[k.FLAGS] & k.OWN), sizes[k.CHANNELS], int(job[k.PARAMETERS]), int(job[k.STATS]), sizes[k.KEYS],
-                  int(job[k.FOLDED]), int(job[k.GRADIENTS]), {}, tuple(steps), elementwise)
+    job[k.EACH], job[k.RESIDUAL], job[k.TABLE] = elementwise, residual, at
+    return Layout(job, at, residual, tasks, nbytes, bool(sizes[k.FLAGS] & k.OWN), {}, tuple(steps), elementwise)
 
 
 @functools.lru_cache(maxsize=1024)

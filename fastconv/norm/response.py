@@ -9,13 +9,11 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import response as kernels
-from ..kernels.tasks import run_tasks
+from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 
 __all__ = ["local_response_norm", "local_response_norm_backward"]
 
 PIXELS = 1024                                # of a task, through all channels
-NOTHING = {dtype: np.empty(0, dtype) for dtype in (check.F32, check.F64)}
-NO_TABLE = np.empty(0, np.int64)
 
 
 def local_response_norm(x: np.ndarray, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *,
@@ -39,9 +37,7 @@ def local_response_norm(x: np.ndarray, size: int, alpha: float = 1e-4, beta: flo
 def local_response_norm_backward(dout: np.ndarray, x: np.ndarray, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> np.ndarray:
     """The gradient of `local_response_norm`: dx, of the shape of x. It counts how each element appears in its neighbours' sums."""
     dtype, working, tasks, job, numbers = _checked(x, size, alpha, beta, k)
-    check.array("dout", dout, f"of the shape of x, {x.shape}", (x.ndim,))
-    check.common_dtype((("x", x), ("dout", dout)))
-    check.shape_of("dout", dout, x.shape, "the shape of x")
+    check.gradient(dout, x)
     dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
     run_tasks(kernels.response_backward, tasks, 32 * dx.nbytes, check.native(x, working).reshape(-1), check.native(dout, working).reshape(-1),
               dx.reshape(-1), numbers, nothing, job, NO_TABLE)
