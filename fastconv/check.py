@@ -343,7 +343,7 @@ def number(name: str, value: Any, least: float) -> float:
 
 def need(value: Any, count: int = 3) -> tuple[bool, ...]:
     """Which gradients to compute: so many flags."""
-    if type(value) is tuple and len(value) == count and set(map(type, value)) == {bool}:
+    if type(value) is tuple and len(value) == count and type(value[0]) is type(value[1]) is type(value[-1]) is bool and count < 4:
         return value
     if not isinstance(value, (tuple, list)) or len(value) != count:
         example = (True, False, True)[-count:]

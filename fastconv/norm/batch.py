@@ -49,18 +49,13 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     call = recall(Call, x, (running_mean, running_var, weight, bias), training, momentum, eps)
     if training and running_mean is not None:
         check.movable(running_mean, running_var)
-    wanted = check.need(need)
-    check.gradient(dout, x)
-    given = None
-    if check.both("mean", mean, "invstd", invstd, "batch_norm"):
-        call.parameter("mean", mean)
-        call.parameter("invstd", invstd)
-        given = mean, invstd
-    return backward(call, dout, x, weight, given, None if call.own else (running_mean, running_var), wanted, bias)
+    return backward(call, dout, x, weight, bias, (mean, invstd), need, None if call.own else (running_mean, running_var))
 
 
 class Call(Planned):
     """The arguments of one batch norm, checked."""
+
+    function = "batch_norm"
 
     def __init__(self, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: Any, momentum: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))

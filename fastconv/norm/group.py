@@ -41,13 +41,13 @@ def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight
     forward's.
     """
     call = recall(Call, x, (weight, bias), num_groups, eps)
-    wanted = check.need(need)
-    check.gradient(dout, x)
-    return backward(call, dout, x, weight, call.given(mean, invstd, "group_norm"), None, wanted, bias)
+    return backward(call, dout, x, weight, bias, (mean, invstd), need)
 
 
 class Call(Planned):
     """The arguments of one group norm, checked."""
+
+    function = "group_norm"
 
     def __init__(self, x: Any, weight: Any, bias: Any, num_groups: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
@@ -68,11 +68,3 @@ class Call(Planned):
 
     def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
         return layout.groups(self.N, self.C, self.S, self.G, self.working.itemsize, flags | kernels.OWN | kernels.CENTERED, gradient)
-
-    def given(self, mean: Any, invstd: Any, function: str) -> tuple[Any, Any] | None:
-        """The forward's statistics, or None."""
-        if not check.both("mean", mean, "invstd", invstd, function):
-            return None
-        for name, value in (("mean", mean), ("invstd", invstd)):
-            check.parameter(name, value, self.stats, f"what {function}(..., return_stats=True) returned", self.dtype)
-        return mean, invstd

@@ -51,9 +51,7 @@ def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.nda
     call = recall(Call, x, (running_mean, running_var, weight, bias), momentum, eps)
     if running_mean is not None:
         check.movable(running_mean, running_var)
-    wanted = check.need(need)
-    check.gradient(dout, x)
-    return backward(call, dout, x, weight, call.given(mean, invstd, "instance_norm"), None, wanted, bias)
+    return backward(call, dout, x, weight, bias, (mean, invstd), need)
 
 
 def _own(running_mean: Any, running_var: Any, use_input_stats: Any) -> bool:
@@ -67,6 +65,8 @@ def _own(running_mean: Any, running_var: Any, use_input_stats: Any) -> bool:
 
 class Call(group.Call):
     """The arguments of one instance norm that uses the planes' own statistics, checked."""
+
+    function = "instance_norm"
 
     def __init__(self, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, momentum: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))

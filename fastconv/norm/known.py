@@ -9,7 +9,7 @@ from .. import check
 
 _calls: dict[Any, Any] = {}
 MOST = 4096
-PLAIN = (int, float, bool, type(None))
+PLAIN = frozenset((int, float, bool, type(None)))
 
 
 def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
@@ -21,28 +21,44 @@ def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
         return kind(x, *arrays, *settings)
     dtype = x.dtype
     shapes = [None if a is None else a.shape if type(a) is np.ndarray and a.dtype is dtype and a.flags.carray else 0 for a in arrays]
-    types = [*map(type, settings)]           # 1, 1.0 and True are equal, and not the same argument; other objects may change
-    for i, kind_of in enumerate(types):
-        if kind_of not in PLAIN and not (kind_of is tuple and all([type(element) is int for element in settings[i]])):
-            return kind(x, *arrays, *settings)
-    if 0 in shapes:
+    types = tuple(map(type, settings))       # 1, 1.0 and True are equal, and not the same argument; other objects may change
+    if 0 in shapes or not (PLAIN.issuperset(types) or _plain_shape(settings)):
         return kind(x, *arrays, *settings)
-    key = kind, x.shape, dtype, settings, *shapes, *types
+    key = kind, x.shape, dtype, settings, types, *shapes
     found = _calls.get(key)
     if found is None:
         found = kind(x, *arrays, *settings)
-        found.plain = True
+        found.plain, found.small = True, {}
         if len(_calls) >= MOST:
             _calls.clear()
         _calls[key] = found
     return found
 
 
+def _plain_shape(settings: tuple[Any, ...]) -> bool:
+    """Whether the first is a tuple of integers and the others are plain."""
+    shape, *others = settings
+    return type(shape) is tuple and all([type(size) is int for size in shape]) and PLAIN.issuperset(map(type, others))
+
+
 class Planned:
     """Arguments that were checked: dtype of x and the one computed in (`working`), shape of x and of its statistics (`stats`); and the
-    layouts worked out for them."""
+    layouts worked out for them. small: the steps of calls that need no further look, kept by `passes`; only where all is plain."""
 
-    plain, momentum = False, 0.0
+    plain, momentum, small = False, 0.0, {}
+
+    def check_statistics(self, mean: Any, invstd: Any) -> None:
+        """mean and invstd as the forward returned them, or None."""
+        if check.both("mean", mean, "invstd", invstd, self.function):
+            self.check_statistic("mean", mean)
+            self.check_statistic("invstd", invstd)
+
+    def check_statistic(self, name: str, value: Any) -> None:
+        check.parameter(name, value, self.stats, f"what {self.function}(..., return_stats=True) returned", self.dtype)
+
+    def as_they_are(self, statistic: Any) -> bool:
+        """Whether a kernel can take what the forward returned."""
+        return type(statistic) is np.ndarray and statistic.dtype is self.working and statistic.shape == self.stats and statistic.flags.carray
 
     def plan(self, *how: Any) -> Any:
         """What `lay_out` says, once for each way: flags, and of a gradient True, whether dx and whether dweight or dbias is wanted."""

@@ -43,14 +43,7 @@ def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape
     forward's.
     """
     call = recall(Call, x, (weight, bias), normalized_shape, eps)
-    wanted = check.need(need)
-    check.gradient(dout, x)
-    given = None
-    if check.both("mean", mean, "invstd", invstd, "layer_norm"):
-        call.statistic("mean", mean, "layer_norm")
-        call.statistic("invstd", invstd, "layer_norm")
-        given = mean, invstd
-    return backward(call, dout, x, weight, given, None, wanted, bias)
+    return backward(call, dout, x, weight, bias, (mean, invstd), need)
 
 
 def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None, *,
@@ -78,11 +71,9 @@ def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, 
     """
     call = recall(Call, x, (weight, None), normalized_shape, eps, True)
     wanted = check.need(need, 2)
-    check.gradient(dout, x)
     if invrms is not None:
-        call.statistic("invrms", invrms, "rms_norm")
-    given = None if invrms is None else (invrms, invrms)               # no mean is looked at
-    return backward(call, dout, x, weight, given, None, (*wanted, False), None)[:2]
+        call.check_statistic("invrms", invrms)
+    return backward(call, dout, x, weight, None, (invrms, invrms), (*wanted, False))[:2]       # no mean is looked at
 
 
 class Call(Planned):
@@ -98,6 +89,7 @@ class Call(Planned):
         for name, value in (("weight", weight), ("bias", bias)):
             if value is not None:
                 check.parameter(name, value, shape, "that of normalized_shape", self.dtype)
+        self.function = "rms_norm" if root else "layer_norm"
         self.centered, self.K = not root, math.prod(shape)
         self.eps = float(np.finfo(self.working).eps) if root and eps is None else check.number("eps", eps, 0.0)
         self.stats = x.shape[:x.ndim - len(shape)]
@@ -105,6 +97,3 @@ class Call(Planned):
     def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
         flags |= kernels.OWN | (kernels.CENTERED if self.centered else 0)
         return layout.rows(math.prod(self.stats), self.K, 1, self.K, 1, self.working.itemsize, flags, gradient)
-
-    def statistic(self, name: str, value: Any, function: str) -> None:
-        check.parameter(name, value, self.stats, f"what {function}(..., return_stats=True) returned", self.dtype)

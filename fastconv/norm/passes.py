@@ -17,7 +17,7 @@ FORWARD_WORK, BACKWARD_WORK = 16.0, 24.0     # eight times the bytes moved, for 
 DOUT = None                                  # in place of a kernel: from now on dout is what is read
 
 
-def program(plan: Layout, dtype: np.dtype) -> Any:
+def _program(plan: Layout, dtype: np.dtype) -> Any:
     """The steps of a plan as `in_turn` takes them."""
     steps = plan.programs.get(dtype)
     if steps is None:
@@ -53,42 +53,36 @@ def _failed() -> MemoryError:
 
 def forward(call: Any, x: np.ndarray, weight: Any, bias: Any, mean: Any, var: Any, moves: bool, return_stats: Any, out: Any) -> Any:
     """y, or (y, mean, invstd). mean, var: the running statistics, or None; `moves`: they are moved."""
-    dtype, plan = call.working, call.plan(norm.RUNNING if moves and x.size else 0)
-    if call.plain and FORWARD_WORK * plan.nbytes < runtime.SMALL_WORK and (out is None or check.like(out, x)):
-        # One thread: whether memory is shared that must not be is found in the kernel, at a tenth of the time.
-        y, given, flat = np.empty(call.shape, dtype) if out is None else out, None, x.ravel()
-        none = NOTHING[dtype]
-        numbers = [none if a is None else a if a.ndim == 1 else a.ravel() for a in (weight, bias, mean, var)]
-    else:
-        inputs = x, mean, var, weight, bias
-        given = check.output(out, call.shape, call.dtype, inputs)
-        if moves:
-            check.movable(mean, var)
-        y, flat = check.target(given, call.shape, dtype), check.native(x, dtype).reshape(-1)
-        numbers = [_flat(value, dtype) for value in (weight, bias, mean, var)]
-    found = ()
-    if check.flag("return_stats", return_stats):
-        found = np.empty(call.stats, dtype), np.empty(call.stats, dtype)
-        if not x.size and plan.own:
-            found[0][...], found[1][...] = 0, call.eps ** -0.5 if call.eps else np.inf
+    dtype, none = call.working, NOTHING[call.working]
+    steps = call.small.get(moves)
+    if steps is not None and return_stats is False and (out is None or check.like(out, x)):
+        y = np.empty(call.shape, dtype) if out is None else out
+        if kernels.forward_at_once(steps, x.ravel(), y.ravel(), none if weight is None else weight, none if bias is None else bias,
+                                   none if mean is None else mean, none if var is None else var, none, none, call.eps, call.momentum) == kernels.DONE:
+            return y
+    given = check.output(out, call.shape, call.dtype, (x, mean, var, weight, bias))
+    if moves:
+        check.movable(mean, var)
+    plan = call.plan(norm.RUNNING if moves and x.size else 0)
+    y, numbers = check.target(given, call.shape, dtype), [_flat(value, dtype) for value in (weight, bias, mean, var)]
+    found = (np.empty(call.stats, dtype), np.empty(call.stats, dtype)) if check.flag("return_stats", return_stats) else ()
     if x.size or not plan.own:
-        _forward(plan, flat, y.ravel(), numbers, [stat.ravel() for stat in found] or [NOTHING[dtype]] * 2, call, (out, x, mean, var, weight, bias))
-    if moves and x.size:
-        for running, moved in ((mean, numbers[2]), (var, numbers[3])):
-            if moved is not running:
-                running[...] = moved
-    if y is not out:
-        y = check.deliver(y, given, call.dtype)
-    return (y, *(stat if stat.dtype is dtype else stat.astype(dtype) for stat in found)) if found else y
+        _forward(plan, check.native(x, dtype).reshape(-1), y.reshape(-1), numbers, [stat.reshape(-1) for stat in found] or [none] * 2, call)
+    elif found:
+        found[0][...], found[1][...] = 0, call.eps ** -0.5 if call.eps else np.inf
+    for running, moved in ((mean, numbers[2]), (var, numbers[3])):
+        if moves and moved is not running:
+            running[...] = moved
+    if call.plain and x.size and FORWARD_WORK * plan.nbytes < runtime.SMALL_WORK and all(a is None or a.ndim == 1 for a in (weight, bias)):
+        call.small[moves] = _program(plan, dtype)
+    y = check.deliver(y, given, call.dtype)
+    return (y, *found) if found else y
 
 
-def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any, arguments: Any) -> None:
+def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any) -> None:
     work = FORWARD_WORK * plan.nbytes
     if _alone(work):
-        came = kernels.forward_at_once(program(plan, x.dtype), x, y, *numbers, *found, call.eps, call.momentum)
-        if came == kernels.SHARED:
-            _refuse_shared(*arguments, bool(plan.job[norm.FLAGS] & norm.RUNNING))
-        elif came == kernels.FAILED:
+        if kernels.forward_at_once(_program(plan, x.dtype), x, y, *numbers, *found, call.eps, call.momentum):
             raise _failed()
         return
     weight, bias, mean, var = numbers
@@ -99,38 +93,41 @@ def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarra
     kernels.end_forward(plan.job, table, mean, var, *found)
 
 
-def _refuse_shared(out: Any, x: np.ndarray, mean: Any, var: Any, weight: Any, bias: Any, moves: bool) -> None:
-    """The error of arguments that share memory and must not."""
-    check.output(out, x.shape, x.dtype, (x, mean, var, weight, bias))
-    if moves:
-        check.movable(mean, var)
-
-
-def backward(call: Any, dout: np.ndarray, x: np.ndarray, weight: Any, given: Any, running: Any, wanted: tuple[bool, ...], bias: Any) -> Any:
-    """(dx, dweight, dbias), None where not wanted. given: mean and invstd, or None; running: the running mean and variance, where they count."""
-    dtype = call.working
-    wants_dx, wants_weight, wants_bias = wanted[0], wanted[1] and weight is not None, wanted[2] and bias is not None
-    plan = call.plan(norm.GIVEN if given else 0, True, wants_dx, wants_weight or wants_bias)
-    none = NOTHING[dtype]
-    dx = recycling.empty(call.shape, dtype) if wants_dx or plan.elementwise else None
-    dweight = np.empty(weight.shape, dtype) if wants_weight else None
-    dbias = np.empty(bias.shape, dtype) if wants_bias else None
-    gradients = [none if a is None else a.ravel() for a in (dweight, dbias)]
+def backward(call: Any, dout: Any, x: np.ndarray, weight: Any, bias: Any, given: tuple[Any, Any], need: Any, running: Any = None) -> Any:
+    """(dx, dweight, dbias), None where not wanted. given: mean and invstd, or None twice; running: the running mean and variance, if they count."""
+    dtype, none = call.working, NOTHING[call.working]
+    wanted = check.need(need)
+    wants = wanted[0], wanted[1] and weight is not None, wanted[2] and bias is not None
+    first, second = (none, none) if given[0] is None and running is None else running if given[0] is None else given
+    steps = call.small.get((given[0] is None, wants))
+    known = (steps is not None and check.like(dout, x) and (given[0] is None) == (given[1] is None)
+             and (given[0] is None or (call.as_they_are(first) and call.as_they_are(second))))
+    if not known:
+        check.gradient(dout, x)
+        call.check_statistics(*given)
+    dweight, dbias = np.empty(weight.shape, dtype) if wants[1] else None, np.empty(bias.shape, dtype) if wants[2] else None
+    into_weight, into_bias = none if dweight is None else dweight, none if dbias is None else dbias
+    if known:
+        dx = np.empty(call.shape, dtype)
+        if kernels.backward_at_once(steps, x.ravel(), dout.ravel(), dx.ravel(), none if weight is None else weight, first.ravel(), second.ravel(),
+                                    into_weight, into_bias, call.eps) == kernels.DONE:
+            return dx, dweight, dbias
+    plan = call.plan(norm.GIVEN if given[0] is not None else 0, True, wants[0], wants[1] or wants[2])
+    dx = recycling.empty(call.shape, dtype) if wants[0] or plan.elementwise else None
     if x.size:
-        first, second = given or running or (None, None)
-        arrays = (check.native(x, dtype).ravel(), check.native(dout, dtype).ravel(), none if dx is None else dx.ravel())
-        _backward(plan, arrays, [_flat(value, dtype) for value in (weight, first, second)], gradients, call.eps)
+        arrays = check.native(x, dtype).reshape(-1), check.native(dout, dtype).reshape(-1), none if dx is None else dx.reshape(-1)
+        _backward(plan, arrays, [_flat(value, dtype) for value in (weight, first, second)], [into_weight.reshape(-1), into_bias.reshape(-1)], call.eps)
+        if call.plain and wants[0] and BACKWARD_WORK * plan.nbytes < runtime.SMALL_WORK and all(a is None or a.ndim == 1 for a in (weight, bias)):
+            call.small[given[0] is None, wants] = _program(plan, dtype)
     else:
-        for gradient in gradients:
-            gradient[...] = 0
-    found = dx if wants_dx else None, dweight, dbias
-    return found if call.dtype is dtype else tuple(None if a is None else a.astype(call.dtype) for a in found)
+        into_weight[...], into_bias[...] = 0, 0
+    return tuple(None if a is None else a.astype(call.dtype, copy=False) for a in (dx if wants[0] else None, dweight, dbias))
 
 
 def _backward(plan: Layout, arrays: tuple[np.ndarray, ...], numbers: list[np.ndarray], gradients: list[np.ndarray], eps: float) -> None:
     work = BACKWARD_WORK * plan.nbytes
     if _alone(work):
-        if kernels.backward_at_once(program(plan, arrays[0].dtype), *arrays, *numbers, *gradients, eps):
+        if kernels.backward_at_once(_program(plan, arrays[0].dtype), *arrays, *numbers, *gradients, eps):
             raise _failed()
         return
     weight, first, second = numbers
