@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from . import check, recycling
+from . import check, recycling, runtime
 from .kernels import activation as kernels
 from .kernels import dropout as drops
 from .kernels import softmax as rows
-from .kernels.tasks import run_tasks
+from .kernels.tasks import NO_TABLE, NOTHING, bound, run_tasks
 
 __all__ = [
     "dropout", "dropout_backward", "gelu", "gelu_backward", "leaky_relu", "leaky_relu_backward", "log_softmax", "log_softmax_backward",
@@ -23,9 +23,6 @@ __all__ = [
 ]
 
 ANY = range(65)
-NOTHING = {dtype: np.empty(0, dtype) for dtype in (check.F32, check.F64)}
-NOTHING32 = NOTHING[check.F32]
-NO_JOB = np.empty(0, np.int64)
 LONG, BLOCK = 65536, 8192                    # elements of a block that softmax takes at once, and of a task
 
 
@@ -42,12 +39,12 @@ def relu_backward(dout: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def leaky_relu(x: np.ndarray, negative_slope: float = 0.01, *, out: np.ndarray | None = None) -> np.ndarray:
     """x where x > 0, else x * negative_slope, as torch.nn.functional.leaky_relu. negative_slope: a finite number of at least 0."""
-    return _forward(kernels.leaky_relu, x, out, check.number("negative_slope", negative_slope, 0.0))
+    return _forward(kernels.leaky_relu, x, out, check.number("negative_slope", negative_slope, 0.0) + 0.0)      # no -0.0, equal to 0.0
 
 
 def leaky_relu_backward(dout: np.ndarray, x: np.ndarray, negative_slope: float = 0.01) -> np.ndarray:
     """The gradient of `leaky_relu`: dx = dout where x > 0, else dout * negative_slope."""
-    return _backward(kernels.leaky_relu_backward, dout, x, slope=check.number("negative_slope", negative_slope, 0.0))
+    return _backward(kernels.leaky_relu_backward, dout, x, slope=check.number("negative_slope", negative_slope, 0.0) + 0.0)
 
 
 def sigmoid(x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -193,23 +190,26 @@ def _checked_like(name: str, value: Any, x: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _slope(slope: float | None, dtype: np.dtype) -> np.ndarray:
-    return NOTHING[dtype] if slope is None else np.array([slope + 0.0], dtype)      # -0.0 is equal to 0.0, and found where that is kept
+    return NOTHING[dtype] if slope is None else np.array([slope], dtype)
 
 
-def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_JOB) -> None:
+@functools.lru_cache(maxsize=256)
+def _short(kernel: Any, slope: float | None, dtype: np.dtype) -> Any:
+    """The kernel over one block."""
+    return bound(kernel, 1, _slope(slope, dtype), NOTHING[dtype], NO_TABLE, NO_TABLE)
+
+
+def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_TABLE) -> None:
     """An elementwise kernel over blocks of src."""
-    size, nothing = dst.size, NOTHING32 if dst.dtype is check.F32 else NOTHING[dst.dtype]
-    if size <= kernels.BLOCK:                # one task: nothing to decide
-        kernel(0, 1, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, nothing, job, NO_JOB)
-        return
-    run_tasks(kernel, -(-size // kernels.BLOCK), 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, nothing, job, NO_JOB)
+    run_tasks(kernel, -(-dst.size // kernels.BLOCK), 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype],
+              job, NO_TABLE)
 
 
 def _forward(kernel: Any, x: Any, out: Any, slope: float | None = None) -> np.ndarray:
-    if check.plain(x) and (out is None or check.ready(out, x)):
-        y = recycling.empty(x.shape, x.dtype) if out is None else out
-        nothing = NOTHING32 if x.dtype is check.F32 else NOTHING[x.dtype]
-        _run(kernel, x, nothing, y, nothing if slope is None else _slope(slope, x.dtype))
+    if check.plain(x) and x.size <= kernels.BLOCK and (out is None or check.ready(out, x)):
+        dtype = x.dtype
+        y = np.empty(x.shape, dtype) if out is None else out
+        _short(kernel, slope, dtype)(x.ravel(), NOTHING[dtype], y.ravel())
         return y
     dtype, working = _checked(x)
     given = None if out is None else check.output(out, x.shape, dtype, (x,))
@@ -220,6 +220,14 @@ def _forward(kernel: Any, x: Any, out: Any, slope: float | None = None) -> np.nd
 
 def _backward(kernel: Any, dout: Any, x: Any, y: Any = None, slope: float | None = None) -> np.ndarray:
     """The kernel takes x and the slope, if there is one; or y, and is told so by a slope of 1."""
+    if check.plain(x) and x.size <= kernels.BLOCK and check.like(dout, x) and (y is None or check.like(y, x)):
+        dtype = x.dtype
+        dx = np.empty(x.shape, dtype)
+        if y is None:
+            _short(kernel, slope, dtype)(x.ravel(), dout.ravel(), dx.ravel())
+        else:
+            _short(kernel, 1.0, dtype)(y.ravel(), dout.ravel(), dx.ravel())
+        return dx
     dtype, working = _checked(x)
     _checked_like("dout", dout, x)
     if y is not None:
@@ -227,62 +235,83 @@ def _backward(kernel: Any, dout: Any, x: Any, y: Any = None, slope: float | None
         x, slope = y, 1.0
     dx = recycling.empty(x.shape, working)
     _run(kernel, check.native(x, working), check.native(dout, working), dx, _slope(slope, working))
-    return dx if dtype is working else check.deliver(dx, None, dtype)
+    return check.deliver(dx, None, dtype)
 
 
 def _softmax(x: Any, dim: Any, out: Any, log: int) -> np.ndarray:
-    dtype, working = _checked(x)
-    sums = _sums(x.shape, _axis(dim, x), log)
-    if dtype is working and check.plain(x) and (out is None or check.ready(out, x)):
-        y = recycling.empty(x.shape, dtype) if out is None else out
-        _run_sums(rows.softmax_rows, rows.softmax_columns, sums, x, NOTHING[dtype], y)
+    sums = _sums_of(x, dim, log)
+    if sums.small and (out is None or check.ready(out, x)) and check.plain(x):
+        y = np.empty(x.shape, x.dtype) if out is None else out
+        sums.short_forward(x.ravel(), sums.nothing, y.ravel())
         return y
+    dtype, working = _checked(x)
     given = check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
-    _run_sums(rows.softmax_rows, rows.softmax_columns, sums, check.native(x, working), NOTHING[working], y)
+    sums.run(sums.forward, check.native(x, working), sums.nothing, y)
     return check.deliver(y, given, dtype)
 
 
 def _softmax_backward(dout: Any, x: Any, dim: Any, y: Any, log: int) -> np.ndarray:
+    sums = _sums_of(x, dim, log)
+    if sums.small and y is not None and check.like(y, x) and check.like(dout, x) and check.plain(x):
+        dx = np.empty(x.shape, x.dtype)
+        sums.short_backward(y.ravel(), dout.ravel(), dx.ravel())
+        return dx
     dtype, working = _checked(x)
-    sums = _sums(x.shape, _axis(dim, x), log)
-    _checked_like("dout", dout, x)
     if y is None:
-        y = recycling.empty(x.shape, working)
-        _run_sums(rows.softmax_rows, rows.softmax_columns, sums, check.native(x, working), NOTHING[working], y)
+        y = _softmax(x if dtype is working else x.astype(working), dim, None, log)
     else:
         _checked_like("y", y, x)
+    _checked_like("dout", dout, x)
     dx = recycling.empty(x.shape, working)
-    _run_sums(rows.softmax_rows_backward, rows.softmax_columns_backward, sums, check.native(y, working), check.native(dout, working), dx)
+    sums.run(sums.backward, check.native(y, working), check.native(dout, working), dx)
     return check.deliver(dx, None, dtype)
 
 
-def _axis(dim: Any, x: np.ndarray) -> int:
-    """An axis of x, counted from the front; of a number its one value is the axis."""
-    ndim = max(1, x.ndim)
-    if type(dim) is not int or not -ndim <= dim < ndim:
-        dim = check.integer("dim", dim, -ndim, ndim - 1)
-    return dim % ndim
+def _sums_of(x: Any, dim: Any, log: int) -> _Sums:
+    if check.plain(x):
+        working = x.dtype
+    else:
+        _, working = _checked(x)
+    return _sums(x.shape, dim if type(dim) is int else check.integer("dim", dim, -max(1, x.ndim), max(1, x.ndim) - 1), log, working)
 
 
-@functools.lru_cache(maxsize=4096)
-def _sums(shape: tuple[int, ...], axis: int, log: int) -> tuple[bool, int, np.ndarray]:
-    """Whether the sums run along rows of memory, the number of tasks, and the job of the kernel."""
-    D, inner, outer = (shape or (1,))[axis], math.prod(shape[axis + 1:]), math.prod(shape[:axis])
-    if 0 in shape:
-        return True, 0, NO_JOB
-    if inner == 1:
-        # Short rows: as many as exp takes at once. Long ones: a task each.
-        count = max(1, rows.CHUNK // D)
-        return True, -(-outer // count), np.array([D, outer, count, log], np.int64)
-    columns = min(inner, max(64, BLOCK // D // 64 * 64))
-    blocks = -(-inner // columns)
-    return False, outer * blocks, np.array([D, inner, columns, blocks, log, blocks == 1 and D * inner <= LONG], np.int64)
+class _Sums:
+    """The kernels of a softmax and its gradient, along rows of memory or across them, their tasks and job."""
+
+    def __init__(self, shape: tuple[int, ...], dim: int, log: int, dtype: np.dtype) -> None:
+        shape = shape or (1,)                # of a number its one value is the axis
+        axis = check.integer("dim", dim, -len(shape), len(shape) - 1) % len(shape)
+        D, inner, outer = shape[axis], math.prod(shape[axis + 1:]), math.prod(shape[:axis])
+        self.nothing, nbytes = NOTHING[dtype], D * inner * outer * dtype.itemsize
+        self.small = 0 < 16 * nbytes < runtime.SMALL_WORK
+        self.forward, self.backward = rows.softmax_rows, rows.softmax_rows_backward
+        if not nbytes:
+            self._tasks, self._job = 0, NO_TABLE
+        elif inner == 1:                     # short rows: as many as exp takes at once. Long ones: a task each
+            count = max(1, rows.CHUNK // D)
+            self._tasks, self._job = -(-outer // count), np.array([D, outer, count, log], np.int64)
+        else:
+            self.forward, self.backward = rows.softmax_columns, rows.softmax_columns_backward
+            columns = min(inner, max(64, BLOCK // D // 64 * 64))
+            blocks = -(-inner // columns)
+            self._tasks = outer * blocks
+            self._job = np.array([D, inner, columns, blocks, log, blocks == 1 and D * inner <= LONG], np.int64)
+
+    @functools.cached_property
+    def short_forward(self) -> Any:
+        return self._short(self.forward)
+
+    @functools.cached_property
+    def short_backward(self) -> Any:
+        return self._short(self.backward)
+
+    def _short(self, kernel: Any) -> Any:
+        return bound(kernel, self._tasks, self.nothing, self.nothing, self._job, NO_TABLE)
+
+    def run(self, kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray) -> None:
+        run_tasks(kernel, self._tasks, 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), self.nothing, self.nothing, self._job,
+                  NO_TABLE)
 
 
-def _run_sums(along_rows: Any, along_columns: Any, sums: tuple[bool, int, np.ndarray], src: np.ndarray, weight: np.ndarray,
-              dst: np.ndarray) -> None:
-    is_rows, tasks, job = sums
-    nothing = NOTHING[dst.dtype]
-    run_tasks(along_rows if is_rows else along_columns, tasks, 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1),
-              nothing, nothing, job, NO_JOB)
+_sums = functools.lru_cache(maxsize=1024)(_Sums)

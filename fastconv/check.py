@@ -146,7 +146,10 @@ def like(out: Any, x: np.ndarray) -> bool:
 
 def ready(out: Any, x: np.ndarray) -> bool:
     """Whether `out` can be filled as it is, by a function whose result is like the plain array x."""
-    return like(out, x) and not _overlap(out, x)
+    if type(out) is not np.ndarray or out.dtype is not x.dtype or out.shape != x.shape:
+        return False
+    flags = out.flags
+    return flags.carray and ((out is not x and flags.owndata and x.flags.owndata) or not _overlap(out, x))
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
