@@ -264,3 +264,14 @@ def test_every_spelling_of_a_pooling_is_remembered(spelled, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(window, "Window", None)
             assert np.array_equal(getattr(fastconv, name)(*first, **{**usual, **spelled}), y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("padding, ceil_mode", [(0, False), (1, False), (1, True), (((1, 0), (0, 1)), False), (((2, 2), (2, 2)), True)])
+def test_gradient_of_threes_by_two_at_every_edge(padding, ceil_mode, dtype):
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1, 3, 3), (1, 1, 7, 3), (1, 2, 9, 11), (1, 1, 8, 40), (2, 1, 21, 70), (1, 1, 150, 90)):       # the last: several bands
+        x = rng.integers(-2, 3, shape).astype(dtype)
+        dout = rng.integers(-9, 10, naive.max_pool2d(x, 3, 2, padding, 1, ceil_mode).shape).astype(dtype)
+        wanted = naive.max_pool2d_backward(dout, x, 3, 2, padding, 1, ceil_mode)
+        assert np.array_equal(fastconv.max_pool2d_backward(dout, x, 3, 2, padding, 1, ceil_mode), wanted), shape

@@ -15,9 +15,11 @@ from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .simd import copy_row
 from .simd_pool import any_low
+from .simd_threes import spread
 from .simd_winners import give, winners
 from .tiles import VECTOR_BYTES
 
+AHEAD = 4                                    # rows of dx that are fetched before they are written
 NEAR = 3                                     # rows and columns of a window; windows that hold a row
 
 
@@ -84,3 +86,35 @@ def max_backward_rows(first, last, src, weight, dst, bias, residual, job, table)
                 give(1, won, row_a, row_b, row_c, columns, column, douts, a * pitch, b * pitch, c * pitch, dst, dx, PL, W)
             else:
                 give(2, won, row_a, row_b, row_c, columns, column, douts, a * pitch, b * pitch, c * pitch, dst, dx, PL, W)
+
+
+@jit(exact=True)
+def max_backward_threes(first, last, src, weight, dst, bias, residual, job, table):
+    """As `max_backward_rows`, for windows of 3 x 3 and stride 2: what a row of windows gives to its last row of dx is carried to the next one."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, _ = blocks(job)
+    lowest, lanes = bias[0], VECTOR_BYTES // src.itemsize
+    carry, lows, dump = aligned(W + PL + 4 * lanes, src), np.full(W, lowest, src.dtype), np.empty(W, src.dtype)
+    offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, band = unit // bands, unit % bands
+        row0, row1 = band * H // bands, (band + 1) * H // bands
+        oh0, oh1 = max(0, (row0 + PT - KH) // SH + 1), min(OH - 1, (row1 - 1 + PT) // SH)
+        above, below = max(0, oh0 * SH - PT), max(0, min(H, oh1 * SH - PT + KH))
+        if any_low(weight, (plane * H + above) * W, max(0, below - above) * W):
+            by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
+            continue
+        carry[:] = 0
+        x, dx, h = plane * H * W, plane * H * W, row0
+        for oh in range(oh0, oh1 + 1):
+            h = oh * SH - PT
+            a, b, c = x + h * W if 0 <= h < H else -1, x + (h + 1) * W if 0 <= h + 1 < H else -1, x + (h + 2) * W if 0 <= h + 2 < H else -1
+            one, two = dx + h * W if row0 <= h < row1 else -1, dx + (h + 1) * W if row0 <= h + 1 < row1 else -1
+            spread(weight, a, b, c, lows, src, (plane * OH + oh) * OW, OW, carry, dst, one, two, dump, PL, W, AHEAD * W)
+            h += 2
+        for r in range(max(row0, h), row1):  # rows that no further windows give to
+            if r == h:
+                copy_row(1, carry, PL, dst, dx + r * W, W)
+            else:
+                dst[dx + r * W:dx + (r + 1) * W] = 0

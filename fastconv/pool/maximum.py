@@ -132,7 +132,9 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
         variant = window.variant(VARIANTS, kernels.BUFFER) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
         near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
                 and max(window.kernel) <= gradient.NEAR)
-        kernel = kernels.max_backward if known or not (pairs or near) else kernels.max_backward_pairs if pairs else gradient.max_backward_rows
+        threes = window.kernel == (3, 3) and window.stride == (2, 2)
+        kernel = (kernels.max_backward if known or not (pairs or near) else kernels.max_backward_pairs if pairs else
+                  gradient.max_backward_threes if threes else gradient.max_backward_rows)
         found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
     return found
 
