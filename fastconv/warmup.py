@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import compiling, fold, kernels, norm, processes, runtime
+from . import activation, compiling, fold, kernels, norm, processes, runtime
 from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
@@ -59,17 +59,19 @@ def steps() -> list[Step]:
     for several in (False, True) if threads > 1 else (False,):
         for dtype in DTYPES:
             todo += [Step(f"{name} {dtype}{', threads' if several else ''}", partial(_run, call, several))
-                     for name, call in _calls(dtype)]
+                     for name, call in _calls(dtype, 3 if several else 2)]
     return todo
 
 
-def _calls(dtype: np.dtype) -> list[tuple[str, Callable[[], Any]]]:
-    """Small calls that run every kernel with a serial and a parallel driver."""
-    x, C = np.ones((2, 3, 8, 8), dtype), np.ones(3, dtype)
+def _calls(dtype: np.dtype, N: int) -> list[tuple[str, Callable[[], Any]]]:
+    """Small calls that run every kernel with a serial and a parallel driver. N: images, another number for each: calls are remembered."""
+    x, C = np.ones((N, 3, 8, 8), dtype), np.ones(3, dtype)
     return [
+        ("relu", lambda: activation.relu(x)),
         ("batch_norm", lambda: norm.batch_norm(x, None, None, C, C, True)),
+        ("batch_norm_backward", lambda: norm.batch_norm_backward(x, x, None, None, C, C, True)),
         ("im2col", lambda: fold.im2col(x, 3)),
-        ("col2im", lambda: fold.col2im(np.ones((2, 27, 36), dtype), (8, 8), 3)),
+        ("col2im", lambda: fold.col2im(np.ones((N, 27, 36), dtype), (8, 8), 3)),
     ]
 
 
