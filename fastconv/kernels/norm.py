@@ -101,13 +101,26 @@ def statistics(total, square, count, shift, eps):
     return shift + offset, variance, 1 / np.sqrt(variance + eps)
 
 
+@jit
+def spread_of(total, square, count):
+    """The variances, into `square`, from the sums of deviations and of their squares."""
+    for c in range(total.size):
+        offset = total[c] / count
+        variance = square[c] / count - offset * offset
+        square[c] = 0.0 if variance < 0 else variance
+
+
 # ---------------------------------------------------------------- before and between the passes
 @jit
 def running_statistics(job, f):
     """mean and invstd as they are in evaluation: the running ones."""
-    C, stats, parameters = job[CHANNELS], job[STATS], job[PARAMETERS]
+    C, stats, parameters, eps = job[CHANNELS], job[STATS], job[PARAMETERS], f[EPS]
+    mean, invstd = f[stats:stats + C], f[stats + C:stats + 2 * C]
+    running_mean, running_var = f[parameters + 2 * C:parameters + 3 * C], f[parameters + 3 * C:parameters + 4 * C]
     for c in range(C):
-        f[stats + c], f[stats + C + c] = f[parameters + 2 * C + c], 1 / np.sqrt(f[parameters + 3 * C + c] + f[EPS])
+        mean[c] = running_mean[c]
+    for c in range(C):
+        invstd[c] = 1 / np.sqrt(running_var[c] + eps)
 
 
 @jit
@@ -163,9 +176,13 @@ def own_statistics(job, f):
     keys, stats, folded = job[KEYS], job[STATS], job[FOLDED]
     total, square, shift = f[folded:folded + keys], f[folded + keys:folded + 2 * keys], f[job[SHIFTS]:job[SHIFTS] + keys]
     mean, invstd, count, eps = f[stats:stats + keys], f[stats + keys:stats + 2 * keys], job[COUNT], f[EPS]
+    spread_of(total, square, count)          # one array at a time: LLVM makes vectors of loops that write a single one
     for key in range(keys):
-        total[key], square[key], invstd[key] = statistics(total[key], square[key], count, shift[key], eps)
-        mean[key] = total[key]
+        invstd[key] = 1 / np.sqrt(square[key] + eps)
+    for key in range(keys):
+        mean[key] = shift[key] + total[key] / count
+    for key in range(keys):
+        total[key] = mean[key]
     if job[FLAGS] & RUNNING:
         move_running(job, f, folded, folded + keys)
 

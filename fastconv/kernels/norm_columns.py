@@ -14,9 +14,11 @@ from .norm import (
     CHANNELS,
     COLUMNS,
     COUNT,
+    EPS,
     FLAGS,
     FOLDED,
     GIVEN,
+    GRADIENTS,
     LENGTH,
     OWN,
     PADDED,
@@ -37,6 +39,7 @@ from .norm import (
     own_statistics,
     running_statistics,
     split,
+    spread_of,
     useful_shift,
 )
 from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle
@@ -57,8 +60,9 @@ def shift_columns(x, job, f, shifts):
             for c in range(C):
                 total[c] += row[c]
                 low[c], high[c] = min(low[c], row[c]), max(high[c], row[c])
+        line = f[shifts:shifts + C]
         for c in range(C):
-            f[shifts + c] = useful_shift(total[c] / n, np.float64(low[c]), np.float64(high[c]), x)
+            line[c] = useful_shift(total[c] / n, np.float64(low[c]), np.float64(high[c]), x)
     else:
         for c in range(C):
             f[shifts + c] = mean_of_first(x, c * S, S)
@@ -72,8 +76,9 @@ def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
     if not job[FLAGS] & (OWN | GIVEN):
         running_statistics(job, f)
     if job[FLAGS] & GIVEN or not job[FLAGS] & OWN:
+        line, mean = f[shifts:shifts + C], f[job[STATS]:job[STATS] + C]
         for c in range(C):
-            f[shifts + c] = finite(split(f[job[STATS] + c], src)[0])
+            line[c] = finite(split(mean[c], src)[0])
     else:
         shift_columns(src, job, f, shifts)
     if weight.size:
@@ -144,12 +149,18 @@ def fold_columns(src, weight, job, f):
         else:
             for c in range(C):
                 total[c] = line[c * S:(c + 1) * S].sum()
-    for c in range(C):
-        total, square = f[folded + c], f[folded + C + c]
-        fits = job[COUNT] * SMALL < square < LARGE or total == square == 0
-        fits = fits and (not weight.size or abs(f[folded + 3 * C + c]) < LARGE)
-        if src.itemsize == 4 and not fits:
-            wide_column_sums(src, weight, job, f, c)
+    if src.itemsize == 4:
+        fits = np.empty(C, np.uint8)
+        total, square, least = f[folded:folded + C], f[folded + C:folded + 2 * C], job[COUNT] * SMALL
+        for c in range(C):
+            fits[c] = ((least < square[c]) & (square[c] < LARGE)) | ((total[c] == 0) & (square[c] == 0))
+        if weight.size:
+            product = f[folded + 3 * C:folded + 4 * C]
+            for c in range(C):
+                fits[c] &= abs(product[c]) < LARGE
+        for c in range(C):
+            if not fits[c]:
+                wide_column_sums(src, weight, job, f, c)
 
 
 @jit(merged=True)
@@ -164,6 +175,24 @@ def spread(job, f, values, count, c, residual):
 
 
 @jit
+def column_coefficients(job, f, residual):
+    """As `forward_coefficients`, of all channels of a matrix: loops that LLVM makes vectors of."""
+    C, P, at = job[CHANNELS], job[PADDED], job[PARAMETERS]
+    mean, invstd, weight, bias = f[job[STATS]:job[STATS] + C], f[job[STATS] + C:job[STATS] + 2 * C], f[at:at + C], f[at + C:at + 2 * C]
+    center, scale, shift = residual[2 * P:2 * P + C], residual[3 * P:3 * P + C], residual[4 * P:4 * P + C]
+    for c in range(C):
+        center[c] = mean[c]
+    for c in range(C):
+        scale[c] = invstd[c] * weight[c]
+    rest = np.empty(C, np.float64)
+    for c in range(C):
+        left = (mean[c] - center[c]) * (invstd[c] * weight[c])
+        rest[c] = left if np.isfinite(center[c]) and mean[c] != center[c] else 0.0
+    for c in range(C):
+        shift[c] = bias[c] - rest[c]
+
+
+@jit
 def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics and coefficients."""
     f = table.view(np.float64)
@@ -173,9 +202,63 @@ def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, t
         own_statistics(job, f)
     else:
         running_statistics(job, f)
+    if job[LENGTH] == 1:
+        column_coefficients(job, f, residual)
+        return
     for c in range(C):
         forward_coefficients(src, job, f, f[stats + c], f[stats + C + c], c, job[SUMS])
         spread(job, f, job[SUMS], 3, c, residual)
+
+
+@jit
+def column_gradients(job, f, residual):
+    """As `batch_gradients` and `gradient_coefficients`, of all channels of a matrix: loops that LLVM makes vectors of."""
+    C, P, folded, count, eps = job[CHANNELS], job[PADDED], job[FOLDED], max(job[COUNT], 1), f[EPS]
+    shift, dout_shift = f[job[SHIFTS]:job[SHIFTS] + C], f[job[SHIFTS] + C:job[SHIFTS] + 2 * C]
+    total, square = f[folded:folded + C], f[folded + C:folded + 2 * C]
+    gradient, product = f[folded + 2 * C:folded + 3 * C], f[folded + 3 * C:folded + 4 * C]
+    mean, invstd = f[job[STATS]:job[STATS] + C], f[job[STATS] + C:job[STATS] + 2 * C]
+    dweight, dbias = f[job[GRADIENTS]:job[GRADIENTS] + C], f[job[GRADIENTS] + C:job[GRADIENTS] + 2 * C]
+    weight = f[job[PARAMETERS]:job[PARAMETERS] + C]
+    for c in range(C):
+        dbias[c] = gradient[c] + job[COUNT] * dout_shift[c]
+    if not job[FLAGS] & OWN:
+        for c in range(C):
+            product[c] += dout_shift[c] * total[c] + (shift[c] - mean[c]) * dbias[c]
+        for c in range(C):
+            dweight[c] = product[c] * invstd[c]
+        return
+    for c in range(C):
+        product[c] -= total[c] / count * gradient[c]
+    for c in range(C):
+        mean[c] = shift[c] + total[c] / count
+    if not job[FLAGS] & GIVEN:
+        spread_of(total, square, count)
+        for c in range(C):
+            invstd[c] = 1 / np.sqrt(square[c] + eps)
+    for c in range(C):
+        dweight[c] = product[c] * invstd[c]
+    center, dout_center, a, b, d, factor = (residual[2 * P:2 * P + C], residual[3 * P:3 * P + C], residual[4 * P:4 * P + C],
+                                            residual[5 * P:5 * P + C], residual[6 * P:6 * P + C], residual[7 * P:7 * P + C])
+    for c in range(C):
+        center[c] = mean[c]
+    for c in range(C):
+        dout_center[c] = dout_shift[c]
+    for c in range(C):
+        a[c] = weight[c]
+    for c in range(C):
+        factor[c] = invstd[c]
+    slope = product                          # its last use
+    for c in range(C):
+        slope[c] = weight[c] * (product[c] * invstd[c] * invstd[c] / count)
+    for c in range(C):
+        b[c] = -slope[c]
+    rest = gradient
+    for c in range(C):
+        left = (mean[c] - center[c]) * slope[c]
+        rest[c] = left if np.isfinite(center[c]) and mean[c] != center[c] and np.isfinite(slope[c]) else 0.0
+    for c in range(C):
+        d[c] = weight[c] * dout_shift[c] - weight[c] * (dbias[c] / count) + rest[c]
 
 
 @jit
@@ -183,6 +266,9 @@ def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, 
     """Between the passes: statistics, dweight and dbias, and coefficients."""
     f = table.view(np.float64)
     fold_columns(src, weight, job, f)
+    if job[LENGTH] == 1:
+        column_gradients(job, f, residual)
+        return
     for c in range(job[CHANNELS]):
         mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
         if job[FLAGS] & OWN:

@@ -273,8 +273,13 @@ def fold_rows(first, last, src, weight, dst, bias, residual, job, table):
         for i in range(2 * P):
             total[i] += more[i]
     for k in range(2):
-        for c in range(C):
-            f[job[GRADIENTS] + k * C + c] = total[k * P + c * S:k * P + (c + 1) * S].sum()
+        found, line = f[job[GRADIENTS] + k * C:job[GRADIENTS] + (k + 1) * C], total[k * P:k * P + C * S]
+        if S == 1:
+            for c in range(C):
+                found[c] = line[c]
+        else:
+            for c in range(C):
+                found[c] = line[c * S:(c + 1) * S].sum()
 
 
 # ---------------------------------------------------------------- long rows, in parts
