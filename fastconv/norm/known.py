@@ -22,8 +22,10 @@ def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
     dtype = x.dtype
     shapes = [None if a is None else a.shape if type(a) is np.ndarray and a.dtype is dtype and a.flags.carray else 0 for a in arrays]
     types = tuple(map(type, settings))       # 1, 1.0 and True are equal, and not the same argument; other objects may change
-    if 0 in shapes or not (PLAIN.issuperset(types) or _plain_shape(settings)):
-        return kind(x, *arrays, *settings)
+    if 0 in shapes or not PLAIN.issuperset(types):
+        a_shape = types[0] is tuple and PLAIN.issuperset(types[1:]) and all([type(size) is int for size in settings[0]])
+        if 0 in shapes or not a_shape:
+            return kind(x, *arrays, *settings)
     key = kind, x.shape, dtype, settings, types, *shapes
     found = _calls.get(key)
     if found is None:
@@ -33,12 +35,6 @@ def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
             _calls.clear()
         _calls[key] = found
     return found
-
-
-def _plain_shape(settings: tuple[Any, ...]) -> bool:
-    """Whether the first is a tuple of integers and the others are plain."""
-    shape, *others = settings
-    return type(shape) is tuple and all([type(size) is int for size in shape]) and PLAIN.issuperset(map(type, others))
 
 
 class Planned:
