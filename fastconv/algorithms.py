@@ -7,7 +7,6 @@ All are contiguous, so ravel() is a view. One that a prepared layer may run has
 """
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,11 @@ class Direct:
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
-        stage: WeightStage = plan.to_weight
+        Direct.weight_stage(plan.to_weight, plan, dout, x, dweight)
+
+    @staticmethod
+    def weight_stage(stage: WeightStage, plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
+        """The gradient to the weights by these blocks."""
         image, other = (dout, x) if stage.straight else (x, dout)
         none, place, total = NONE[plan.dtype], np.empty(stage.place, plan.dtype), None
         for job, parts, ready_tasks in stage.rounds:
@@ -177,9 +180,9 @@ class Winograd(Plain):
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         with np.errstate(all="ignore"):
-            Direct.to_weight(plan, dout, x, dweight)
+            Direct.weight_stage(plan.to_weight, plan, dout, x, dweight)
         if not np.isfinite(dweight).all():   # a NaN reaches all nine taps, and large numbers may overflow on the way: sum directly
-            Direct.to_weight(dataclasses.replace(plan, weight_algorithm="direct"), dout, x, dweight)
+            Direct.weight_stage(plan.stages.to_weight("direct"), plan, dout, x, dweight)
 
 
 ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise, "winograd": Winograd}

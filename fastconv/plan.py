@@ -38,14 +38,39 @@ def get_precision() -> str:
     return _precision
 
 
+class Stages:
+    """The blocks of one convolution by direction and algorithm, each made once, when it is asked for."""
+
+    def __init__(self, shape: Shape, prepared: bool) -> None:
+        self.shape, self.prepared = shape, prepared
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def forward(self, algorithm: str) -> Any:
+        """Of the forward pass; of a prepared layer where the plan is for one."""
+        return self._of("forward", algorithm, BLOCKING, {"prepared": True} if self.prepared else {})
+
+    def to_input(self, algorithm: str) -> Any:
+        """Of the gradient to the input."""
+        return self._of("to_input", algorithm, BLOCKING, {})
+
+    def to_weight(self, algorithm: str) -> Any:
+        """Of the gradient to the weights."""
+        return self._of("to_weight", algorithm, WEIGHT_BLOCKING, {})
+
+    def _of(self, direction: str, algorithm: str, blocking: dict[str, Any], options: dict[str, bool]) -> Any:
+        made = self._made.get((direction, algorithm))
+        if made is None:
+            made = self._made[direction, algorithm] = getattr(blocking[algorithm], direction)(self.shape, **options)
+        return made
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How one convolution is computed, forward and backward. `print(plan)` says what was chosen and why."""
 
     algorithm: str                           # of the forward pass
     asked: bool                              # for this algorithm
-    input_algorithm: str                     # of the gradient to the input
-    weight_algorithm: str                    # of the gradient to the weights
+    precision: str                           # "high" or "highest"
     x_shape: tuple[int, int, int, int]       # N C H W
     weight_shape: tuple[int, int, int, int]  # F C/groups KH KW
     y_shape: tuple[int, int, int, int]       # N F OH OW
@@ -58,21 +83,36 @@ class Plan:
     flops: int                               # of the forward pass: two for each multiply-add, padding included
     bytes: int                               # that the forward pass must move: x, weight and y once
     shape: Shape = dataclasses.field(repr=False, compare=False)
+    stages: Stages = dataclasses.field(repr=False, compare=False)
 
     @functools.cached_property
+    def input_algorithm(self) -> str:
+        """The algorithm of the gradient to the input."""
+        if self.asked or self.algorithm not in ("direct", "winograd"):
+            return self.algorithm
+        return "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct"
+
+    @functools.cached_property
+    def weight_algorithm(self) -> str:
+        """The algorithm of the gradient to the weights."""
+        if self.asked or self.algorithm not in ("direct", "winograd"):
+            return self.algorithm
+        return "winograd" if self.precision == "high" and winograd_weight.pays(self.shape, self.stages.to_weight) else "direct"
+
+    @property
     def forward(self) -> Any:
         """The blocks of the forward pass."""
-        return BLOCKING[self.algorithm].forward(self.shape)
+        return self.stages.forward(self.algorithm)
 
-    @functools.cached_property
+    @property
     def to_input(self) -> Any:
         """The blocks of the gradient to the input."""
-        return BLOCKING[self.input_algorithm].to_input(self.shape)
+        return self.stages.to_input(self.input_algorithm)
 
-    @functools.cached_property
+    @property
     def to_weight(self) -> Any:
         """The blocks of the gradient to the weights."""
-        return WEIGHT_BLOCKING[self.weight_algorithm].to_weight(self.shape)
+        return self.stages.to_weight(self.weight_algorithm)
 
     @functools.cached_property
     def why(self) -> str:
@@ -131,12 +171,11 @@ def conv_plan(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, 
     OW = check.output_size("the width", W, KW, stride[1], padding[1], dilation[1], argument="weight")
     check.result_shape("x, weight and padding", N, F, OH, OW)
     shape = Shape(N, C, H, W, F, OH, OW, KH, KW, *stride, padding[0][0], padding[1][0], *dilation, groups, dtype.itemsize)
-    chosen = _choose(algorithm, shape, precision, prepared)
+    stages = Stages(shape, prepared)
     return Plan(
-        algorithm=chosen, asked=algorithm != "auto", input_algorithm=_for_input(algorithm, chosen, shape, precision),
-        weight_algorithm=_for_weight(algorithm, chosen, shape, precision), x_shape=x_shape, weight_shape=weight_shape, y_shape=(N, F, OH, OW),
-        stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(), flops=shape.flops,
-        bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape)
+        algorithm=_choose(algorithm, stages, precision), asked=algorithm != "auto", precision=precision, x_shape=x_shape, weight_shape=weight_shape,
+        y_shape=(N, F, OH, OW), stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, isa=isa(), flops=shape.flops,
+        bytes=(N * C * H * W + F * CG * KH * KW + N * F * OH * OW) * dtype.itemsize, shape=shape, stages=stages)
 
 
 def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, int, int, int], groups: int) -> None:
@@ -156,8 +195,9 @@ def _conv_shapes(x_shape: tuple[int, int, int, int], weight_shape: tuple[int, in
                          f"shape {x_shape}; wanted: {CG * groups} channels of x{hint}")
 
 
-def _choose(algorithm: str, s: Shape, precision: str, prepared: bool) -> str:
+def _choose(algorithm: str, stages: Stages, precision: str) -> str:
     """The algorithm of the forward pass."""
+    s = stages.shape
     if algorithm == "depthwise" and not depthwise.fits(s):
         raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
     if algorithm == "winograd" and not winograd.fits(s):
@@ -165,22 +205,11 @@ def _choose(algorithm: str, s: Shape, precision: str, prepared: bool) -> str:
                          f"wanted: a 3x3 kernel, stride 1 and dilation 1")
     if algorithm == "winograd" and precision == "highest":
         raise ValueError('algorithm is \'winograd\' and the precision "highest"; wanted: precision "high", or another algorithm')
+    if algorithm == "winograd" and not (winograd.has_room(stages.forward(algorithm)) and winograd.has_room(stages.to_input(algorithm))):
+        raise ValueError(f"algorithm is 'winograd', and one tile of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
+                         f"{winograd.MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
     if algorithm != "auto":
         return algorithm
     if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:
         return "depthwise"
-    return "winograd" if precision == "high" and winograd.pays(s, prepared) else "direct"
-
-
-def _for_input(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
-    """The algorithm of the gradient to the input."""
-    if algorithm != "auto" or chosen not in ("direct", "winograd"):
-        return chosen
-    return "winograd" if precision == "high" and winograd.pays_to_input(s) else "direct"
-
-
-def _for_weight(algorithm: str, chosen: str, s: Shape, precision: str) -> str:
-    """The algorithm of the gradient to the weights."""
-    if algorithm != "auto" or chosen not in ("direct", "winograd"):
-        return chosen
-    return "winograd" if precision == "high" and winograd_weight.pays(s) else "direct"
+    return "winograd" if precision == "high" and winograd.pays(s, stages.forward) else "direct"

@@ -1,4 +1,6 @@
 """Winograd's convolution: its transforms from their points, its errors, where NaN and inf end, and what its blocks do at their edges."""
+from functools import partial
+
 import numpy as np
 import pytest
 from isolated import run
@@ -8,7 +10,7 @@ import fastconv
 import naive
 from fastconv import Conv2d, plan
 from fastconv.algorithms import Winograd
-from fastconv.blocking import winograd, winograd_weight
+from fastconv.blocking import direct, direct_weight, winograd, winograd_weight
 from fastconv.kernels import points, simd, simd_winograd
 from fastconv.kernels.simd_winograd import DOUT, FILTER, FORWARD, INPUT, POINTS, WEIGHT
 from fastconv.kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
@@ -430,9 +432,45 @@ def test_other_kernels_are_refused(options, kernel):
 
 
 def test_the_workspace_is_bounded():
-    for shape, F in [((1, 64, 56, 56), 64), ((1, 60_000, 9, 9), 32), ((1, 3, 5000, 5000), 8), ((64, 512, 7, 7), 2048), ((1, 8, 40, 100_000), 4096)]:
+    for shape, F in [((1, 64, 56, 56), 64), ((1, 60_000, 9, 9), 32), ((1, 3, 5000, 5000), 8), ((64, 512, 7, 7), 2048), ((1, 8, 40, 100_000), 4096),
+                     ((1, 16, 20, 20), 250_000)]:
         made = fastconv.plan_conv2d(shape, (F, shape[1], 3, 3), padding=1, algorithm="winograd")
         assert made.workspace <= 64 * 2 ** 20
+
+
+@pytest.mark.parametrize("C, F", [(1_000_000, 2), (2, 1_000_000)])
+def test_so_many_channels_that_one_tile_has_no_room_are_summed_directly(C, F):
+    made = fastconv.plan_conv2d((1, C, 30, 30), (F, C, 3, 3), padding=1)
+    assert (made.algorithm, made.input_algorithm)[C < F] == "direct" and made.workspace <= 64 * 2 ** 20
+    with pytest.raises(ValueError, match=f"algorithm is 'winograd'.* {C} channels and {F} filters .*wanted: fewer channels and filters"):
+        fastconv.plan_conv2d((1, C, 30, 30), (F, C, 3, 3), padding=1, algorithm="winograd")
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("W", [5, 40, 227, 1_000_000])
+def test_the_table_of_places_does_not_grow_with_the_width(W, dtype):
+    """Rows that are wider than a block of tiles are loaded one by one."""
+    made = fastconv.plan_conv2d((1, 3, 6, W), (8, 3, 3, 3), dtype, padding=1, algorithm="winograd")
+    for stage in (made.forward, made.to_input, made.to_weight):
+        assert stage.table.nbytes < stage.workspace
+
+
+def test_a_plan_makes_the_blocks_of_each_direction_once_and_of_gradients_when_they_are_asked_for(monkeypatch):
+    made = []
+
+    def counted(label, make, *args, **options):
+        made.append(label)
+        return make(*args, **options)
+
+    for module in (winograd, winograd_weight, direct, direct_weight):
+        for name in ("forward", "to_input", "to_weight"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, partial(counted, (module.__name__.split(".")[-1], name), getattr(module, name)))
+    plan.conv_plan.cache_clear()
+    found = fastconv.plan_conv2d((1, 64, 57, 55), (64, 64, 3, 3), padding=1)
+    assert found.forward is found.forward and sorted(made) == [("direct", "forward"), ("winograd", "forward")]
+    assert found.to_input is found.to_input and found.to_weight is found.to_weight
+    assert sorted(made[2:]) == [("direct", "to_input"), ("direct_weight", "to_weight"), ("winograd", "to_input"), ("winograd_weight", "to_weight")]
 
 
 PROGRAM = """

@@ -4,15 +4,16 @@ Everything here depends on shapes, dtype and instruction set alone.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..kernels import winograd
-from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
+from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import ELEMENTS, OUTPUTS
 from . import direct
-from .direct import CHAIN
+from .direct import CHAIN, tile_rows
 from .parts import even, round_up, split
 from .shape import Shape
 
@@ -28,9 +29,10 @@ GAIN = 0.95                                  # of the direct convolution's cost 
 
 V_BYTES = 640 * 1024                         # transformed pixels of a block of tiles: they stay in L2
 MOST_V_BYTES = 16 * 1024 * 1024              # of ever so many channels
-M_BYTES = 256 * 1024                         # products of a block of filters
+M_BYTES = 256 * 1024                         # products of a block of filters: they stay there too
 LEAST_TILES = 2 * ROWS                       # transformed filters are fetched once for so many tiles
 LEAST_FILTERS = 128                          # of a task, which transforms its own pixels
+MOST_WORKSPACE = 64 * 1024 * 1024            # of a thread
 PAGE = 4096
 
 
@@ -55,14 +57,15 @@ def fits(s: Shape) -> bool:
     return s.KH == s.KW == 3 and s.SH == s.SW == s.DH == s.DW == 1
 
 
-def pays(s: Shape, prepared: bool) -> bool:
-    """Whether the forward pass is expected to be faster than the direct convolution's."""
-    return fits(s) and s.flops * s.H * s.W > 0 and forward(s, prepared=prepared).cost < GAIN * _direct_cost(s, direct.forward(s, prepared=prepared))
+def has_room(stage: Stage) -> bool:
+    """Whether a thread's workspace holds its blocks: not those of some hundred thousand channels."""
+    return stage.workspace <= MOST_WORKSPACE
 
 
-def pays_to_input(s: Shape) -> bool:
-    """Whether the gradient to the input is."""
-    return fits(s) and s.flops * s.H * s.W > 0 and to_input(s).cost < GAIN * _direct_cost(s, direct.to_input(s))
+def pays(s: Shape, stage_of: Callable[[str], Any]) -> bool:
+    """Whether this is expected to be faster than the direct convolution. stage_of: makes the stage of "winograd" and of "direct"."""
+    return (fits(s) and s.flops * s.H * s.W > 0 and has_room(stage_of("winograd"))
+            and stage_of("winograd").cost < GAIN * _direct_cost(s, stage_of("direct")))
 
 
 def _direct_cost(s: Shape, stage: direct.Stage) -> float:
@@ -71,7 +74,8 @@ def _direct_cost(s: Shape, stage: direct.Stage) -> float:
 
 def why(s: Shape, stage: Stage) -> str:
     """What speaks for a stage."""
-    return (f"tiles of 4x4 results take 36 multiplications for 144; {100 * stage.cost / _direct_cost(s, direct.forward(s)):.0f} % of the direct "
+    other = direct.forward(s, prepared=stage.raw_at >= 0)
+    return (f"tiles of 4x4 results take 36 multiplications for 144; {100 * stage.cost / _direct_cost(s, other):.0f} % of the direct "
             f"convolution's time is expected")
 
 
@@ -113,10 +117,9 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
         rows, columns = 1, even(tiles_w, most)
     blocks = G * -(-N // images) * -(-tiles_h // rows) * -(-tiles_w // columns)
     tiles = images * rows * columns
-    filters = even(F, max(width, M_BYTES // (ELEMENTS * tiles * size)), width)
     parts = split(blocks, flops)
-    if parts > 1:
-        filters = even(F, max(min(F, LEAST_FILTERS), -(-F // parts)), width)
+    share = F if parts == 1 else even(F, max(min(F, LEAST_FILTERS), -(-F // parts)), width)
+    filters = even(share, max(width, M_BYTES // (ELEMENTS * tiles * size)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes
     computed = max(tile_rows(tiles, height), round_up(tiles, ROWS) if 0 < F % width <= lanes else 0)
@@ -126,7 +129,7 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
     pad = lanes
     group = ELEMENTS * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at = G * group if prepared else -1
-    job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, filters, height, chunk, relu, v_row, v_step,
+    job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, share, filters, height, chunk, relu, v_row, v_step,
                     m_row, m_step, pad, group, raw_at, *raw, turned], np.int64)
     all_tiles, size_u = N * tiles_h * tiles_w, ELEMENTS * C * round_up(F, lanes) * size
     product = ELEMENTS * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
@@ -135,26 +138,23 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
                 + (0 if prepared else FILTER_COST * size_u))
     window = (OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes
     room = window + ELEMENTS * (v_step + m_step) + ROWS * v_row + (OUTPUTS * OUTPUTS * columns + lanes) * lanes
-    return Stage(winograd.tiles, job, places, blocks * -(-F // filters), winograd.transform, np.array([C, F, pad, group, *raw, turned], np.int64),
+    return Stage(winograd.tiles, job, places, blocks * -(-F // share), winograd.transform, np.array([C, F, pad, group, *raw, turned], np.int64),
                  G * -(-F // width), G * group + (G * C * F * 9 if prepared else 0), room * size, raw_at, cost)
 
 
 def places_of(rows: int, columns: int, edge: int, W: int, lanes: int) -> np.ndarray:
-    """Where each pixel of so many rows of W goes in a window, pixel W with them: it tells the window's pitch."""
-    pixels = np.arange(max((OUTPUTS * rows + edge) * W, W + 1))
-    return (pixels // max(1, W) * (OUTPUTS * columns + edge) + pixels % max(1, W)) * lanes
+    """Where each pixel of so many rows of W goes in a window, pixel W with them: it tells the window's pitch. Of a row where W is more."""
+    high, pitch = OUTPUTS * rows + edge, OUTPUTS * columns + edge
+    if W > pitch:                            # rows are never whole, and come one by one
+        return np.arange(pitch + 1) * lanes
+    pixels = np.arange(max(high * W, W + 1))
+    return (pixels // max(1, W) * pitch + pixels % max(1, W)) * lanes
 
 
 def step_of(elements: int, size: int) -> int:
     """So many elements and more, an odd number of cache lines modulo a page: 36 streams that do not push each other out."""
     line, page = 64 // size, PAGE // size
     return round_up(elements, page) + line
-
-
-def tile_rows(tiles: int, height: int) -> int:
-    """Rows that the register tiles compute for so many."""
-    whole, rest = divmod(tiles, height)
-    return whole * height + (next(h for h in (ROWS_SMALL, ROWS_HALF, ROWS) if h >= rest) if rest else 0)
 
 
 KERNELS = (winograd.tiles, winograd.transform)

@@ -1,12 +1,14 @@
 """Blocks of Winograd's gradient to the weights: how tiles, channels and filters are cut into tasks, and where it is worth its transforms."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..kernels import winograd_weight
 from ..kernels.tiles import ROWS, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import ELEMENTS, OUTPUTS, TAPS
-from . import direct_weight
 from .direct_weight import PART_UNITS, PARTS_BYTES, Round, WeightStage
 from .parts import even, round_up, split
 from .shape import Shape
@@ -68,9 +70,9 @@ def to_weight(s: Shape) -> WeightStage:
                        s.flops / 2 / lanes / s.G / cost)
 
 
-def pays(s: Shape) -> bool:
-    """Whether the gradient to the weights is expected to be faster than the direct one."""
+def pays(s: Shape, stage_of: Callable[[str], Any]) -> bool:
+    """Whether this is expected to be faster than the direct gradient to the weights. stage_of: makes the stage of "winograd" and of "direct"."""
     if not fits(s) or s.flops * s.H * s.W == 0:
         return False
     needed, vectors = s.flops / 2 / (VECTOR_BYTES // s.size), s.C // s.G * s.F * TAPS / (VECTOR_BYTES // s.size)
-    return needed / to_weight(s).share < GAIN * (needed / direct_weight.to_weight(s).share + DIRECT_SUM_COST * vectors)
+    return needed / stage_of("winograd").share < GAIN * (needed / stage_of("direct").share + DIRECT_SUM_COST * vectors)

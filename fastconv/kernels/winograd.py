@@ -28,15 +28,15 @@ ELEMENTS = POINTS * POINTS                   # of a transformed tile
 FILTER_CHANNELS = 32                         # of filters that are brought into vectors at a time
 
 # The integers of a job, in this order.
-JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "filters", "height", "chunk",
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "share", "filters", "height", "chunk",
        "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at", "raw_group", "raw_filter", "raw_channel", "turned")
 
 
 @jit
 def unpack_job(job):
-    """The integers of JOB: C and F of one group; images, rows and columns of tiles, filters: the sizes of a block."""
+    """The integers of JOB: C and F of one group; images, rows, columns: tiles of a block; share, filters: filters of a task, and of its M."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29])
+            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30])
 
 
 # ---------------------------------------------------------------- filters
@@ -167,24 +167,24 @@ def sum_directly(src, plane_at, C, H, W, i0, j0, rows, columns, valid, weight, a
 
 @jit
 def tiles(first, last, src, weight, dst, bias, residual, job, table):
-    """Tasks: a block of filters of a block of tiles of one group; the block of filters goes fastest.
+    """Tasks: a share of the filters of a block of tiles of one group; the share goes fastest.
 
     weight: U, and from raw_at on the weights as they are; raw_at negative: those are the residual, and no residual is added. raw_group,
     raw_filter, raw_channel: their strides; turned: their taps are read backwards. table: the places of the pixels in the window of a
     block of whole rows.
     """
-    (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, block, height, chunk, relu, v_row, v_step, m_row, m_step,
+    (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk, relu, v_row, v_step, m_row, m_step,
      panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
-    f_blocks, row_blocks, column_blocks = (F + block - 1) // block, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
+    shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     window = aligned((OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes, src)
     V = aligned(ELEMENTS * v_step + ROWS * v_row, src)
     M = aligned(ELEMENTS * m_step, src)
     line = aligned((OUTPUTS * OUTPUTS * columns + lanes) * lanes, src)
     at_hand = -1
     for task in range(first, last):
-        f0, b = task % f_blocks * block, task // f_blocks
+        first_f, b = task % shares * share, task // shares
         j0, t = b % column_blocks * columns, b // column_blocks
         i0, t = t % row_blocks * rows, t // row_blocks
         g, n0 = t % G, t // G * images
@@ -193,30 +193,32 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         if b != at_hand:
             at_hand = b
             load_tiles(src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, 2, window, table, V, v_row, v_step)
-        nf = min(block, F - f0)
-        for f in range(0, nf, width):        # U in the order in which it stands in memory
-            panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * ELEMENTS * (C * width + panel_pad)
-            for e in range(ELEMENTS):
-                for c in range(0, C, chunk):
-                    multiply(count, height, panel // lanes, c, min(chunk, C - c), V, e * v_step + c, v_row, weight, u_at + c * panel,
-                             M, e * m_step + f, m_row)
-                u_at += C * panel + panel_pad
-        pixels = min(OUTPUTS * nj, OW - OUTPUTS * j0)        # of one row
-        for f in range(0, nf, lanes):
-            valid, channel = min(lanes, nf - f), g * F + f0 + f
-            for n in range(nn):
-                for i in range(ni):
-                    done = min(OUTPUTS, OH - OUTPUTS * (i0 + i))
-                    for j in range(nj):
-                        t, ends = (n * ni + i) * nj + j, min(OUTPUTS, OW - OUTPUTS * (j0 + j))
-                        if collect(FORWARD, M, t * m_row + f, m_step, line, OUTPUTS * j * lanes, pixels, done, ends):
-                            sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + OUTPUTS * i, left + OUTPUTS * j, done, ends, valid,
-                                         residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
-                                         raw_channel, turned, line, OUTPUTS * j * lanes, pixels)
-                    place = (((n0 + n) * G * F + channel) * OH + OUTPUTS * (i0 + i)) * OW + OUTPUTS * j0
-                    runs, run = (1, done * OW) if pixels == OW else (done, pixels)
-                    for r in range(runs):
-                        for p in range(0, run, lanes):
-                            here = place + r * OW + p
-                            turn_block(min(lanes, run - p), valid, RELU if relu else 0, line, (r * pixels + p) * lanes, lanes, bias,
-                                       channel if bias.size else -1, residual, here if residual.size and raw_at >= 0 else -1, dst, here, OH * OW)
+        last_f = min(first_f + share, F)
+        for f0 in range(first_f, last_f, block):
+            nf = min(block, last_f - f0)
+            for f in range(0, nf, width):        # U in the order in which it stands in memory
+                panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * ELEMENTS * (C * width + panel_pad)
+                for e in range(ELEMENTS):
+                    for c in range(0, C, chunk):
+                        multiply(count, height, panel // lanes, c, min(chunk, C - c), V, e * v_step + c, v_row, weight, u_at + c * panel,
+                                 M, e * m_step + f, m_row)
+                    u_at += C * panel + panel_pad
+            pixels = min(OUTPUTS * nj, OW - OUTPUTS * j0)        # of one row
+            for f in range(0, nf, lanes):
+                valid, channel = min(lanes, nf - f), g * F + f0 + f
+                for n in range(nn):
+                    for i in range(ni):
+                        done = min(OUTPUTS, OH - OUTPUTS * (i0 + i))
+                        for j in range(nj):
+                            t, ends = (n * ni + i) * nj + j, min(OUTPUTS, OW - OUTPUTS * (j0 + j))
+                            if collect(FORWARD, M, t * m_row + f, m_step, line, OUTPUTS * j * lanes, pixels, done, ends):
+                                sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + OUTPUTS * i, left + OUTPUTS * j, done, ends, valid,
+                                             residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
+                                             raw_channel, turned, line, OUTPUTS * j * lanes, pixels)
+                        place = (((n0 + n) * G * F + channel) * OH + OUTPUTS * (i0 + i)) * OW + OUTPUTS * j0
+                        runs, run = (1, done * OW) if pixels == OW else (done, pixels)
+                        for r in range(runs):
+                            for p in range(0, run, lanes):
+                                here = place + r * OW + p
+                                turn_block(min(lanes, run - p), valid, RELU if relu else 0, line, (r * pixels + p) * lanes, lanes, bias,
+                                           channel if bias.size else -1, residual, here if residual.size and raw_at >= 0 else -1, dst, here, OH * OW)
