@@ -95,7 +95,7 @@ class Plan:
     @functools.cached_property
     def weight_algorithm(self) -> str:
         """The algorithm of the gradient to the weights."""
-        if self.asked or self.algorithm not in ("direct", "winograd"):
+        if self.algorithm not in ("direct", "winograd") or (self.asked and (self.algorithm == "direct" or winograd_weight.fits(self.shape))):
             return self.algorithm
         return "winograd" if self.precision == "high" and winograd_weight.pays(self.shape, self.stages.to_weight) else "direct"
 
@@ -202,7 +202,7 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
         raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
     if algorithm == "winograd" and not winograd.fits(s):
         raise ValueError(f"algorithm is 'winograd', the kernel {s.KH}x{s.KW}, the stride {(s.SH, s.SW)} and the dilation {(s.DH, s.DW)}; "
-                         f"wanted: a 3x3 kernel, stride 1 and dilation 1")
+                         f"wanted: a 3x3, 5x5, 1x3 or 3x1 kernel, stride 1 and dilation 1")
     if algorithm == "winograd" and precision == "highest":
         raise ValueError('algorithm is \'winograd\' and the precision "highest"; wanted: precision "high", or another algorithm')
     if algorithm == "winograd" and not (winograd.has_room(stages.forward(algorithm)) and winograd.has_room(stages.to_input(algorithm))):

@@ -1,5 +1,6 @@
 """Winograd's convolution: its transforms from their points, its errors, where NaN and inf end, and what its blocks do at their edges."""
 from functools import partial
+from time import thread_time
 
 import numpy as np
 import pytest
@@ -9,15 +10,30 @@ from numba import njit
 import fastconv
 import naive
 from fastconv import Conv2d, plan
-from fastconv.algorithms import Winograd
+from fastconv.algorithms import ALGORITHMS, Winograd
 from fastconv.blocking import direct, direct_weight, winograd, winograd_weight
 from fastconv.kernels import points, simd, simd_winograd
-from fastconv.kernels.simd_winograd import DOUT, FILTER, FORWARD, INPUT, POINTS, WEIGHT
+from fastconv.kernels.simd_winograd import (
+    DOUT,
+    FILTER,
+    FILTER_5,
+    FILTER_LINE,
+    FORWARD,
+    FORWARD_5,
+    FORWARD_COLUMN,
+    FORWARD_ROW,
+    INPUT,
+    INPUT_COLUMN,
+    INPUT_ROW,
+    POINTS,
+    WEIGHT,
+)
 from fastconv.kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from fastconv.testing import assert_same
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
 BOUND = {np.float32: 1e-5, np.float64: 1e-13}
+OTHERS = pytest.mark.parametrize("kernel", [(5, 5), (1, 3), (3, 1)], ids=["5x5", "1x3", "3x1"])
 PADDINGS = [0, 1, 2, (0, 3), ((0, 2), (1, 0)), ((5, 0), (0, 4))]
 
 
@@ -39,7 +55,8 @@ def check(x, weight, bias=None, seed=0, tolerance=None, **options):
 
 
 # ---------------------------------------------------------------- transforms
-@pytest.mark.parametrize("outputs, kernel, squares", [(4, 3, (0.5, 2.0)), (3, 4, (0.5, 2.0)), (2, 3, (1.0,)), (6, 3, (0.25, 1.0, 4.0)), (4, 3, (1.0, 4.0))])
+@pytest.mark.parametrize("outputs, kernel, squares", [(4, 3, (0.5, 2.0)), (3, 4, (0.5, 2.0)), (2, 5, (0.5, 2.0)),
+                                                      (2, 3, (1.0,)), (6, 3, (0.25, 1.0, 4.0)), (4, 3, (1.0, 4.0))])
 def test_the_transforms_make_a_convolution(outputs, kernel, squares):
     rng = np.random.default_rng(0)
     d, g = rng.standard_normal(outputs + kernel - 1), rng.standard_normal(kernel)
@@ -60,32 +77,38 @@ def test_the_points_are_those_that_lose_least():
             most = max(most, np.abs(rounded - truth).max())
         return most
 
-    assert simd_winograd.MATRICES[INPUT].tolist() == points.source((0.5, 2.0)).tolist()
+    assert all(matrix.tolist() == points.source((0.5, 2.0)).tolist() for matrix in simd_winograd.MATRICES[INPUT])
     assert error((0.5, 2.0)) < min(error((1.0, 4.0)), error((0.25, 1.0)))
 
 
 @njit(error_model="numpy")
-def spread_input(source, at, pitch, target, to, step):
-    simd_winograd.spread(INPUT, source, at, pitch, target, to, step)
+def spread(kind, source, at, pitch, target, to, step):
+    if kind == INPUT:
+        simd_winograd.spread(INPUT, source, at, pitch, target, to, step)
+    elif kind == FILTER:
+        simd_winograd.spread(FILTER, source, at, pitch, target, to, step)
+    elif kind == FILTER_5:
+        simd_winograd.spread(FILTER_5, source, at, pitch, target, to, step)
+    elif kind == DOUT:
+        simd_winograd.spread(DOUT, source, at, pitch, target, to, step)
+    elif kind == INPUT_ROW:
+        simd_winograd.spread(INPUT_ROW, source, at, pitch, target, to, step)
+    elif kind == INPUT_COLUMN:
+        simd_winograd.spread(INPUT_COLUMN, source, at, pitch, target, to, step)
+    else:
+        simd_winograd.spread(FILTER_LINE, source, at, pitch, target, to, step)
 
 
 @njit(error_model="numpy")
-def spread_filter(source, at, pitch, target, to, step):
-    simd_winograd.spread(FILTER, source, at, pitch, target, to, step)
-
-
-@njit(error_model="numpy")
-def spread_dout(source, at, pitch, target, to, step):
-    simd_winograd.spread(DOUT, source, at, pitch, target, to, step)
-
-
-@njit(error_model="numpy")
-def collect_forward(source, at, step, target, to, pitch, rows, columns):
-    return simd_winograd.collect(FORWARD, source, at, step, target, to, pitch, rows, columns)
-
-
-@njit(error_model="numpy")
-def collect_weight(source, at, step, target, to, pitch, rows, columns):
+def collect(kind, source, at, step, target, to, pitch, rows, columns):
+    if kind == FORWARD:
+        return simd_winograd.collect(FORWARD, source, at, step, target, to, pitch, rows, columns)
+    if kind == FORWARD_5:
+        return simd_winograd.collect(FORWARD_5, source, at, step, target, to, pitch, rows, columns)
+    if kind == FORWARD_ROW:
+        return simd_winograd.collect(FORWARD_ROW, source, at, step, target, to, pitch, rows, columns)
+    if kind == FORWARD_COLUMN:
+        return simd_winograd.collect(FORWARD_COLUMN, source, at, step, target, to, pitch, rows, columns)
     return simd_winograd.collect(WEIGHT, source, at, step, target, to, pitch, rows, columns)
 
 
@@ -111,33 +134,31 @@ def close(found, wanted):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("call, kind", [(spread_input, INPUT), (spread_filter, FILTER), (spread_dout, DOUT)])
-def test_spread(call, kind, dtype):
+@pytest.mark.parametrize("kind", [INPUT, FILTER, FILTER_5, DOUT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE])
+def test_spread(kind, dtype):
     lanes = simd.lanes(dtype)
     source, = normal((3 + 60 * lanes,), dtype=dtype)
     step = lanes + 5
     target = np.full(2 + POINTS * POINTS * step, 77, dtype)
     twin = target.copy()
-    call(source, 3, 8, target, 2, step)
+    spread(kind, source, 3, 8, target, 2, step)
     simd_winograd._spread(kind, source, 3, 8, twin, 2, step)
     close(target, twin)
     assert np.array_equal(target == 77, twin == 77)
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("call, kind", [(collect_forward, FORWARD), (collect_weight, WEIGHT)])
+@pytest.mark.parametrize("kind", [FORWARD, FORWARD_5, FORWARD_ROW, FORWARD_COLUMN, WEIGHT])
 @pytest.mark.parametrize("rows", [1, 3, 4])
 @pytest.mark.parametrize("columns", [1, 2, 4])
-def test_collect(rows, columns, call, kind, dtype):
-    if kind == WEIGHT:                       # 3x3 results
-        rows, columns = min(rows, 3), min(columns, 3)
+def test_collect(rows, columns, kind, dtype):
     lanes = simd.lanes(dtype)
     source, = normal((5 + POINTS * POINTS * (lanes + 3),), dtype=dtype)
     for value in (0, np.nan, np.inf):
-        source[5 + 7 * (lanes + 3) + lanes - 1] = value      # the last lane of one element
+        source[5 + 2 * (lanes + 3) + lanes - 1] = value      # the last lane of one element
         target = np.full(1 + 30 * lanes, 77, dtype)
         twin = target.copy()
-        assert call(source, 5, lanes + 3, target, 1, 6, rows, columns) == (value != 0)
+        assert collect(kind, source, 5, lanes + 3, target, 1, 6, rows, columns) == (value != 0)
         assert simd_winograd._collect(kind, source, 5, lanes + 3, twin, 1, 6, rows, columns) == (value != 0)
         assert np.array_equal(target == 77, twin == 77)
         if value == 0:
@@ -181,6 +202,27 @@ def test_edges_of_tiles(width, padding, dtype):
 
 
 @EACH_DTYPE
+@OTHERS
+@pytest.mark.parametrize("padding", [0, 2, ((0, 3), (4, 0)), ((5, 0), (0, 1))], ids=str)
+def test_edges_of_tiles_of_other_kernels(padding, kernel, dtype):
+    for H, W in [(5, 5), (6, 9), (1, 7), (8, 3), (4, 6)]:
+        tall, wide = (2 * padding,) * 2 if isinstance(padding, int) else [sum(p) for p in padding]
+        if H + tall >= kernel[0] and W + wide >= kernel[1]:
+            x, weight, bias = normal((1, 2, H, W), (3, 2, *kernel), (3,), dtype=dtype)
+            check(x, weight, bias, padding=padding)
+
+
+@EACH_DTYPE
+@OTHERS
+@pytest.mark.parametrize("N, C, H, W, F, groups", [
+    (2, 17, 7, 6, 33, 1), (1, 34, 6, 9, 50, 2), (2, 12, 6, 7, 12, 4), (20, 5, 3, 3, 7, 1), (1, 530, 3, 4, 2, 1), (1, 1, 2, 720, 3, 1), (1, 1, 190, 2, 3, 1),
+    (0, 3, 5, 5, 4, 1)])
+def test_channels_filters_groups_and_batches_of_other_kernels(N, C, H, W, F, groups, kernel, dtype):
+    x, weight, bias = normal((N, C, H, W), (F, C // groups, *kernel), (F,), dtype=dtype)
+    check(x, weight, bias, padding=2, groups=groups)
+
+
+@EACH_DTYPE
 @pytest.mark.parametrize("N, C, H, W, F, groups", [
     (1, 1, 5, 6, 1, 1), (3, 17, 7, 7, 33, 1), (2, 34, 14, 9, 50, 2), (9, 15, 6, 5, 16, 1), (1, 33, 18, 20, 65, 1), (2, 12, 6, 7, 12, 4), (5, 6, 4, 4, 6, 6),
     (40, 5, 3, 3, 7, 1), (1, 530, 4, 5, 40, 1), (1, 2, 3, 620, 18, 1), (1, 2, 90, 3, 35, 1), (0, 3, 5, 5, 4, 1)])
@@ -200,6 +242,10 @@ def test_several_blocks_of_every_kind(monkeypatch, dtype):
         for N, C, H, W, F in [(7, 3, 4, 4, 70), (5, 3, 4, 3, 3), (1, 3, 23, 4, 40), (2, 3, 17, 19, 70), (1, 20, 6, 30, 35)]:
             x, weight, bias = normal((N, C, H, W), (F, C, 3, 3), (F,), dtype=dtype)
             check(x, weight, bias, padding=1)
+        for kernel in [(5, 5), (1, 3), (3, 1)]:
+            for N, C, H, W, F in [(5, 3, 2, 3, 70), (1, 3, 11, 13, 3)]:
+                x, weight, bias = normal((N, C, H, W), (F, C, *kernel), (F,), dtype=dtype)
+                check(x, weight, bias, padding=(kernel[0] // 2, kernel[1] // 2))
     finally:
         plan.conv_plan.cache_clear()
 
@@ -253,6 +299,21 @@ def test_errors_stay_within_their_bound(C, positive, kind, dtype):
 
 
 @EACH_DTYPE
+@OTHERS
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("positive", [False, True], ids=["he", "positive"])
+@pytest.mark.parametrize("C", [1, 16, 256, 1024])
+def test_errors_of_other_kernels_stay_within_their_bound(C, positive, kind, kernel, dtype):
+    rng = np.random.default_rng(C)
+    x = KINDS[kind](rng, (1, C, 12, 14)).astype(dtype)
+    weight = rng.standard_normal((24, C, *kernel)) * np.sqrt(2 / (kernel[0] * kernel[1] * C))
+    weight = (np.abs(weight) if positive else weight).astype(dtype)
+    y = fastconv.conv2d(x, weight, algorithm="winograd")
+    truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), kernel)[0]
+    assert np.abs(y.reshape(truth.shape) - truth).max() <= BOUND[dtype] * np.abs(truth).max()
+
+
+@EACH_DTYPE
 @pytest.mark.parametrize("of_x", KINDS)
 @pytest.mark.parametrize("of_dout", KINDS)
 @pytest.mark.parametrize("N, C, F, H", [(1, 1, 20, 70), (40, 3, 33, 13), (2, 64, 17, 28), (3, 1024, 8, 14)])
@@ -279,6 +340,37 @@ def test_nan_and_inf_reach_their_windows_alone(value, dtype):
         dout[0, 13, h, w] = value
         assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"padding": 1, "groups": 2, "algorithm": "winograd",
                     "need": (True, True, False)}, tolerance=BOUND[dtype])
+
+
+@EACH_DTYPE
+@OTHERS
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_inf_reach_their_windows_alone_of_other_kernels(value, kernel, dtype):
+    for h, w in [(0, 0), (3, 4), (5, 6)]:
+        x, weight, bias = normal((2, 40, 6, 7), (19, 40, *kernel), (19,), dtype=dtype)
+        x[1, 35, h, w] = value
+        weight[12, 35, -1, 0] = 0            # 0 * inf is NaN
+        check(x, weight, bias, padding=2)
+        dout, = normal((2, 19, 11 - kernel[0], 12 - kernel[1]), dtype=dtype)
+        dout[0, 13, h, w] = value
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {"padding": 2, "algorithm": "winograd",
+                    "need": (True, True, False)}, tolerance=BOUND[dtype])
+
+
+def test_an_image_full_of_nan_takes_no_ages():
+    """Every tile is summed twice, the second time directly: on vectors, too."""
+    x, weight = np.full((1, 64, 28, 28), np.nan, np.float32), np.ones((64, 64, 3, 3), np.float32)
+    made = fastconv.plan_conv2d(x.shape, weight.shape, padding=1, algorithm="winograd")
+    y, times = np.empty(made.y_shape, np.float32), {}
+    for algorithm in ("direct", "winograd"):
+        stage, none = made.stages.forward(algorithm), np.empty(0, np.float32)
+        packed = ALGORITHMS[algorithm].pack(stage, weight)
+        for _ in range(5):
+            before = thread_time()
+            stage.kernel(0, stage.tasks, x.ravel(), packed, y.ravel(), none, weight.ravel() if algorithm == "winograd" else none, stage.job, stage.table)
+            times[algorithm] = min(times.get(algorithm, 9), thread_time() - before)
+        assert np.isnan(y).all()
+    assert times["winograd"] < 20 * times["direct"]
 
 
 @EACH_DTYPE
@@ -383,9 +475,10 @@ def test_the_bits_do_not_depend_on_the_threads():
 
 
 @pytest.mark.parametrize("F", [7, 40, 70])
-def test_transformed_filters_do_not_depend_on_the_image(F):
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 3)])
+def test_transformed_filters_do_not_depend_on_the_image(kernel, F):
     """A layer transforms them once; behind them stand the weights themselves."""
-    weight, = normal((F, 20, 3, 3))
+    weight, = normal((F, 20, *kernel))
     found = []
     for N, size in [(1, 7), (9, 7), (1, 30), (2, 231)]:
         made = fastconv.plan_conv2d((N, 20, size, size), weight.shape, padding=1, algorithm="winograd")
@@ -407,6 +500,11 @@ def test_auto_takes_it_where_it_pays():
     assert chosen((1, 3, 224, 224), (64, 3, 3, 3)) == ("direct",) * 3
     assert chosen((16, 3, 200, 200), (2, 3, 3, 3)) == ("direct",) * 3              # few channels, few filters
     assert chosen((1, 64, 56, 56), (64, 64, 1, 1)) == ("direct",) * 3
+    for kernel in [(5, 5), (1, 3), (3, 1)]:
+        assert chosen((1, 128, 28, 28), (128, 128, *kernel)) == ("winograd", "winograd", "direct")
+        assert chosen((1, 128, 28, 28), (128, 128, *kernel), algorithm="winograd") == ("winograd", "winograd", "direct")
+        assert chosen((1, 4, 28, 28), (4, 4, *kernel)) == ("direct",) * 3
+    assert "tiles of 2x2 results take 36 multiplications for 100" in str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 5, 5), padding=2))
     assert "36 multiplications for 144" in str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1))
 
 
@@ -425,9 +523,9 @@ def test_the_highest_precision_excludes_it():
         fastconv.set_precision("high")
 
 
-@pytest.mark.parametrize("options, kernel", [({"stride": 2}, 3), ({"dilation": 2}, 3), ({}, 5), ({}, 1)])
+@pytest.mark.parametrize("options, kernel", [({"stride": 2}, 3), ({"dilation": 2}, 3), ({}, 4), ({}, 1), ({"stride": (1, 2)}, 5)])
 def test_other_kernels_are_refused(options, kernel):
-    with pytest.raises(ValueError, match="algorithm is 'winograd'.*wanted: a 3x3 kernel, stride 1 and dilation 1"):
+    with pytest.raises(ValueError, match="algorithm is 'winograd'.*wanted: a 3x3, 5x5, 1x3 or 3x1 kernel, stride 1 and dilation 1"):
         fastconv.conv2d(np.ones((1, 2, 9, 9)), np.ones((3, 2, kernel, kernel)), algorithm="winograd", **options)
 
 
@@ -484,6 +582,13 @@ for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
         options = {"padding": 1, "algorithm": "winograd"}
         assert_same(fastconv.conv2d, naive.conv2d, (x, weight), options, tolerance=tolerance)
         assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {**options, "need": (True, True, False)}, tolerance=tolerance)
+    for kernel in ((5, 5), (1, 3), (3, 1)):
+        x, weight = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, 5, 6), (4, 3, *kernel)))
+        x[0, 0, 4, 4] = np.nan
+        dout = np.ones((2, 4, 9 - kernel[0] + 1, 10 - kernel[1] + 1), dtype)
+        options = {"padding": 2, "algorithm": "winograd"}
+        assert_same(fastconv.conv2d, naive.conv2d, (x, weight), options, tolerance=tolerance)
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), {**options, "need": (True, False, False)}, tolerance=tolerance)
 """
 
 

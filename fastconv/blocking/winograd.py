@@ -11,19 +11,37 @@ import numpy as np
 
 from ..kernels import winograd
 from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import ELEMENTS, OUTPUTS
+from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_5
 from . import direct
 from .direct import CHAIN, tile_rows
 from .parts import even, round_up, split
 from .shape import Shape
 
-# What a part of the work costs, in vector multiply-adds.
-INPUT_COST = 280.0                           # to bring a tile of a vector of channels into V
-RESULT_COST = 250.0                          # to make the results of a tile and a vector of filters of M
+
+class Form(NamedTuple):
+    """Tiles of one size of filters."""
+
+    number: int                              # in the kernels
+    high: int                                # results of a tile
+    wide: int
+    elements: int                            # of a transformed tile
+    # What a part of the work costs, in vector multiply-adds.
+    input_cost: float                        # to bring a tile of a vector of channels into V
+    result_cost: float                       # to make the results of a tile and a vector of filters of M
+    filter_cost: float                       # a byte of transformed filters, to make it
+
+
+FORMS = {                                    # by the size of the filters
+    (3, 3): Form(SQUARE, 4, 4, 36, 280.0, 250.0, 0.28),
+    (5, 5): Form(SQUARE_5, 2, 2, 36, 220.0, 150.0, 0.5),
+    (1, 3): Form(ROW, 1, 4, 6, 50.0, 50.0, 0.5),
+    (3, 1): Form(COLUMN, 4, 1, 6, 50.0, 50.0, 0.5),
+}
+
 PRODUCT_COST = 1.06                          # a multiply-add in the register tiles
 TILE_COST = 4                                # channels' worth, to start and to store a register tile
 FETCH_COST = {True: 0.13, False: 0.06}       # a byte of transformed filters, from memory or out of the cache of all cores
-FILTER_COST = 0.28                           # a byte of them, to make it
+START_COST = 20_000.0                        # to start making them
 SHARED_CACHE = 16 * 1024 * 1024              # what may be left of that cache
 GAIN = 0.95                                  # of the direct convolution's cost that a choice must stay below
 
@@ -54,7 +72,7 @@ class Stage(NamedTuple):
 
 def fits(s: Shape) -> bool:
     """Whether these tiles can do it."""
-    return s.KH == s.KW == 3 and s.SH == s.SW == s.DH == s.DW == 1
+    return (s.KH, s.KW) in FORMS and s.SH == s.SW == s.DH == s.DW == 1
 
 
 def has_room(stage: Stage) -> bool:
@@ -75,8 +93,9 @@ def _direct_cost(s: Shape, stage: direct.Stage) -> float:
 def why(s: Shape, stage: Stage) -> str:
     """What speaks for a stage."""
     other = direct.forward(s, prepared=stage.raw_at >= 0)
-    return (f"tiles of 4x4 results take 36 multiplications for 144; {100 * stage.cost / _direct_cost(s, other):.0f} % of the direct "
-            f"convolution's time is expected")
+    form = FORMS[s.KH, s.KW]
+    return (f"tiles of {form.high}x{form.wide} results take {form.elements} multiplications for {form.high * form.wide * s.KH * s.KW}; "
+            f"{100 * stage.cost / _direct_cost(s, other):.0f} % of the direct convolution's time is expected")
 
 
 def describe(stage: Stage) -> str:
@@ -88,25 +107,27 @@ def describe(stage: Stage) -> str:
 
 def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass. prepared: the filters are transformed beforehand, and the weights stand behind them."""
-    C, F = s.C // s.G, s.F // s.G
-    return _stage(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), -s.PT, -s.PL, s.size, relu, prepared, (F * C * 9, C * 9, 9), False)
+    C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
+    return _stage(s, C, F, (s.H, s.W), (s.OH, s.OW), -s.PT, -s.PL, relu, prepared, (F * C * T, C * T, T), False)
 
 
 def to_input(s: Shape) -> Stage:
     """The stage of the gradient to the input: the same with turned filters."""
-    C, F = s.C // s.G, s.F // s.G
-    return _stage(s.N, s.G, F, C, (s.OH, s.OW), (s.H, s.W), s.PT - 2, s.PL - 2, s.size, False, False, (F * C * 9, 9, C * 9), True)
+    C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
+    return _stage(s, F, C, (s.OH, s.OW), (s.H, s.W), s.PT - s.KH + 1, s.PL - s.KW + 1, False, False, (F * C * T, T, C * T), True)
 
 
-def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, size: int, relu: bool,
-           prepared: bool, raw: tuple[int, int, int], turned: bool) -> Stage:
+def _stage(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool, prepared: bool,
+           raw: tuple[int, int, int], turned: bool) -> Stage:
+    N, G, size, KH, KW, T = s.N, s.G, s.size, s.KH, s.KW, s.KH * s.KW
+    form, high, wide, elements, input_cost, result_cost, filter_cost = FORMS[KH, KW]
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
-    tiles_h, tiles_w = max(1, -(-OH // OUTPUTS)), max(1, -(-OW // OUTPUTS))
+    tiles_h, tiles_w = max(1, -(-OH // high)), max(1, -(-OW // wide))
     v_row = round_up(C, lanes) + lanes       # no two rows begin at the same place of a page
-    flops = 2.0 * N * G * C * F * tiles_h * tiles_w * ELEMENTS
-    room = ELEMENTS * v_row * size           # of one tile
+    flops = 2.0 * N * G * C * F * tiles_h * tiles_w * elements
+    room = elements * v_row * size           # of one tile
     most = max(min(LEAST_TILES, max(1, MOST_V_BYTES // room)), V_BYTES // room)
     images, rows, columns = 1, tiles_h, tiles_w
     if tiles_h * tiles_w <= most:
@@ -119,32 +140,37 @@ def _stage(N: int, G: int, C: int, F: int, source: tuple[int, int], target: tupl
     tiles = images * rows * columns
     parts = split(blocks, flops)
     share = F if parts == 1 else even(F, max(min(F, LEAST_FILTERS), -(-F // parts)), width)
-    filters = even(share, max(width, M_BYTES // (ELEMENTS * tiles * size)), width)
+    filters = even(share, max(width, M_BYTES // (elements * tiles * size)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes
     computed = max(tile_rows(tiles, height), round_up(tiles, ROWS) if 0 < F % width <= lanes else 0)
     v_step, m_step = step_of(tiles * v_row, size), step_of(computed * m_row, size)
     chunk = even(C, CHAIN)
-    places = places_of(rows, columns, 2, W, lanes)
+    window = high * rows + KH - 1, wide * columns + KW - 1
+    begins = [i * (wide + KW - 1) + j for i in range(high) for j in range(wide)]
+    begins += begins[-1:] * (-len(begins) % ROWS_HALF)
+    taps = [i * (wide + KW - 1) + j for i in range(KH) for j in range(KW)]
+    backwards = [(T - 1 - k) * lanes for k in range(T)]
+    table = np.concatenate([begins, taps, backwards, places_of(*window, W, lanes)]).astype(np.int64)
     pad = lanes
-    group = ELEMENTS * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
+    group = elements * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at = G * group if prepared else -1
-    job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, share, filters, height, chunk, relu, v_row, v_step,
-                    m_row, m_step, pad, group, raw_at, *raw, turned], np.int64)
-    all_tiles, size_u = N * tiles_h * tiles_w, ELEMENTS * C * round_up(F, lanes) * size
-    product = ELEMENTS * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
+    job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
+                    height, chunk, relu, v_row, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T], np.int64)
+    all_tiles, size_u = N * tiles_h * tiles_w, elements * C * round_up(F, lanes) * size
+    product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
     fetched = -(-all_tiles // tiles) * size_u * FETCH_COST[G * size_u > SHARED_CACHE]
-    cost = G * (max(PRODUCT_COST * product, fetched) + all_tiles * (INPUT_COST * -(-C // lanes) + RESULT_COST * -(-F // lanes))
-                + (0 if prepared else FILTER_COST * size_u))
-    window = (OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes
-    room = window + ELEMENTS * (v_step + m_step) + ROWS * v_row + (OUTPUTS * OUTPUTS * columns + lanes) * lanes
-    return Stage(winograd.tiles, job, places, blocks * -(-F // share), winograd.transform, np.array([C, F, pad, group, *raw, turned], np.int64),
-                 G * -(-F // width), G * group + (G * C * F * 9 if prepared else 0), room * size, raw_at, cost)
+    cost = G * (max(PRODUCT_COST * product, fetched) + all_tiles * (input_cost * -(-C // lanes) + result_cost * -(-F // lanes))
+                + (0 if prepared else filter_cost * size_u + START_COST / G))
+    scratch = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
+    room = window[0] * window[1] * lanes + elements * (v_step + m_step) + ROWS * v_row + (high * wide * columns + lanes) * lanes + scratch
+    return Stage(winograd.tiles, job, table, blocks * -(-F // share), winograd.transform,
+                 np.array([C, F, form, T, elements, pad, group, *raw, turned, len(begins) + T], np.int64), G * -(-F // width),
+                 G * group + (G * C * F * T if prepared else 0), room * size, raw_at, cost)
 
 
-def places_of(rows: int, columns: int, edge: int, W: int, lanes: int) -> np.ndarray:
-    """Where each pixel of so many rows of W goes in a window, pixel W with them: it tells the window's pitch. Of a row where W is more."""
-    high, pitch = OUTPUTS * rows + edge, OUTPUTS * columns + edge
+def places_of(high: int, pitch: int, W: int, lanes: int) -> np.ndarray:
+    """Where each pixel of so many rows of W goes in a window, pixel W with them: it tells the window's pitch. Of one row where W is more."""
     if W > pitch:                            # rows are never whole, and come one by one
         return np.arange(pitch + 1) * lanes
     pixels = np.arange(max(high * W, W + 1))

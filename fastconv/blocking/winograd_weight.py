@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..kernels import winograd_weight
+from ..kernels.simd_winograd import OUTPUTS
 from ..kernels.tiles import ROWS, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import ELEMENTS, OUTPUTS, TAPS
+from ..kernels.winograd import ELEMENTS, TAPS
+from .direct import tile_rows
 from .direct_weight import PART_UNITS, PARTS_BYTES, Round, WeightStage
 from .parts import even, round_up, split
 from .shape import Shape
-from .winograd import fits, places_of, step_of, tile_rows
+from .winograd import places_of, step_of
 
 BLOCK = 64                                   # channels, and filters, of a task
 LARGE_BLOCK_BYTES = 512                      # of them where there are two blocks at least of this size and a full chain of tiles
@@ -53,7 +55,7 @@ def to_weight(s: Shape) -> WeightStage:
     per_round = even(blocks, PART_UNITS * parts)
     v_row = round_up(channels, lanes) + lanes            # no two rows begin at the same place of a page
     v_step, y_step, m_step = step_of(tiles * v_row, s.size), step_of(tiles * width, s.size), step_of((channels + ROWS) * width, s.size)
-    tables = np.arange(ROWS), places_of(rows, columns, 2, s.W, lanes), places_of(rows, columns, 0, s.OW, lanes)
+    tables = np.arange(ROWS), places_of(OUTPUTS * rows + 2, OUTPUTS * columns + 2, s.W, lanes), places_of(OUTPUTS * rows, OUTPUTS * columns, s.OW, lanes)
     rounds = []
     for first in range(0, blocks, per_round):
         count = min(per_round, blocks - first)
@@ -68,6 +70,11 @@ def to_weight(s: Shape) -> WeightStage:
             + len(rounds) * parts * C * vectors * SUM_COST + START_COST / s.G)
     return WeightStage(winograd_weight.weights, None, rounds, np.concatenate(tables).astype(np.int64), tasks, parts, 0, room * s.size, False,
                        s.flops / 2 / lanes / s.G / cost)
+
+
+def fits(s: Shape) -> bool:
+    """Whether these tiles can do it."""
+    return s.KH == s.KW == 3 and s.SH == s.SW == s.DH == s.DW == 1
 
 
 def pays(s: Shape, stage_of: Callable[[str], Any]) -> bool:

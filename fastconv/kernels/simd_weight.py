@@ -9,10 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, I64, Vector, _pointer, either
+from .simd import BYTES, I32, I64, SECOND_LEVEL, Vector, _pointer, either
 from .simd_tiles import KEEP
-
-TO_L2 = 2                                    # llvm.prefetch's locality
 
 
 def _dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at, a_row, a_step, b, b_at, b_row, b_step, ahead, ahead_step, c, c_at):
@@ -66,11 +64,6 @@ def _dot_tile_intrinsic(typingctx, rows, columns, valid_rows, valid_columns, fla
             start, last = _pointer(context, builder, sig.args[n], args[n], args[n + 1]), builder.sub(valid, const(1))
             return [builder.gep(start, [builder.mul(row, builder.select(builder.icmp_signed("<", const(r), last), const(r), last))]) for r in range(count)]
 
-        def fetch(place):
-            byte = ir.IntType(8).as_pointer()
-            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0")
-            builder.call(function, [builder.inttoptr(place, byte), ir.Constant(I32, 0), ir.Constant(I32, TO_L2), ir.Constant(I32, 1)])
-
         a_lines, b_lines = lines(7, a_row, R, valid_rows), lines(11, b_row, V, valid_columns)
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         rest = builder.srem(n, const(v.lanes))
@@ -87,7 +80,7 @@ def _dot_tile_intrinsic(typingctx, rows, columns, valid_rows, valid_columns, fla
         with cgutils.for_range(builder, outer) as loop:
             there = builder.add(ahead, builder.mul(loop.index, ahead_step))
             with cgutils.for_range_slice(builder, const(0), whole, const(v.lanes), I64) as (k, _):
-                fetch(builder.add(there, builder.mul(k, const(v.itemsize))))
+                v.prefetch(builder.inttoptr(builder.add(there, builder.mul(k, const(v.itemsize))), BYTES), locality=SECOND_LEVEL)
                 multiply(v.load, loop.index, k)
             with builder.if_then(builder.icmp_signed(">", rest, const(0))):
                 multiply(lambda pointer: v.load_masked(pointer, mask), loop.index, whole)

@@ -6,23 +6,25 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from . import points
-from .simd import I32, I64, Vector, _pointer
+from .simd import I64, LINE_BYTES, Vector, _pointer, either
 from .simd_tiles import _accumulate
 from .tiles import VECTOR_BYTES
 
-INPUT, FILTER, FORWARD, DOUT, WEIGHT = range(5)              # which transform: the last two are those of the gradient to the weights, F(3, 4)
+# Which transform. Of squares of 6x6 points: pixels; filters 3x3 and 5x5 and their results; the gradient to the weights, F(3, 4). Of lines of 6.
+INPUT, FILTER, FORWARD, FILTER_5, FORWARD_5, DOUT, WEIGHT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE, FORWARD_ROW, FORWARD_COLUMN = range(12)
 POINTS = 6                                   # of one axis, infinity included
-OUTPUTS = 4                                  # of one tile and axis
-LINE = 64                                    # bytes of a cache line
+OUTPUTS = 4                                  # of one axis of a tile and three taps
 AHEAD = 4096                                 # bytes: the processor's own prefetchers stop at each page, and filters come from afar
-MATRICES = {
-    INPUT: points.source(points.SQUARES), FILTER: points.kernel(3, points.SQUARES), FORWARD: points.result(OUTPUTS, points.SQUARES),
-    DOUT: points.kernel(OUTPUTS, points.SQUARES), WEIGHT: points.result(3, points.SQUARES),
+B, G, A = points.source(points.SQUARES), points.kernel(3, points.SQUARES), points.result(OUTPUTS, points.SQUARES)
+ONE = np.ones((1, 1))                        # an axis that is left as it is
+MATRICES = {                                 # of both axes
+    INPUT: (B, B), FILTER: (G, G), FORWARD: (A, A), FILTER_5: (points.kernel(5, points.SQUARES),) * 2, FORWARD_5: (points.result(2, points.SQUARES),) * 2,
+    DOUT: (points.kernel(OUTPUTS, points.SQUARES),) * 2, WEIGHT: (points.result(3, points.SQUARES),) * 2,
+    INPUT_ROW: (ONE, B), INPUT_COLUMN: (B, ONE), FILTER_LINE: (ONE, G), FORWARD_ROW: (ONE, A), FORWARD_COLUMN: (A, ONE),
 }
 
 
@@ -50,6 +52,8 @@ def _sum(v, factors, values):
 
 def _to_points(v, matrix, values):
     """matrix @ values for a matrix whose rows belong to points: a row for +p and the next for -p differ in the sign of the odd terms."""
+    if len(matrix) == 1:
+        return values
     out = [_sum(v, matrix[0], values)]
     for row in matrix[1:-1:2]:
         even, scale = _sum(v, row[::2], values[::2]), next(f for f in row[1::2] if f)
@@ -60,56 +64,57 @@ def _to_points(v, matrix, values):
 
 def _from_points(v, matrix, values):
     """matrix @ values for a matrix whose columns belong to points."""
+    if len(matrix) == 1:
+        return values
     first, last = values[0], values[-1]
     pairs = [(v.b.fadd(a, b), v.b.fsub(a, b)) for a, b in zip(values[1:-1:2], values[2:-1:2])]
     return [_sum(v, [row[0], *row[1:-1:2], row[-1]], [first, *(pair[j % 2] for pair in pairs), last]) for j, row in enumerate(matrix)]
 
 
 def _spread(kind, source, at, pitch, target, to, step):
-    """target[to + (POINTS * i + j) * step + l] = (M d M^T)[i, j], d[r, s] = source[at + (r * pitch + s) * lanes + l], for every lane l.
+    """target[to + (i * columns + j) * step + l] = (R d C^T)[i, j], d[r, s] = source[at + (r * pitch + s) * lanes + l], for every lane l.
 
-    kind: the integer literal INPUT, FILTER or DOUT, M its matrix (POINTS, n). n x n vectors are read.
+    kind: the integer literal of a transform of pixels, filters or gradients; R and C its matrices, which have len(C) = columns.
     """
-    matrix, lanes = MATRICES[kind], VECTOR_BYTES // source.itemsize
-    n = matrix.shape[1]
+    (rows, columns), lanes = MATRICES[kind], VECTOR_BYTES // source.itemsize
     for lane in range(lanes):
-        block = np.array([[source[at + (r * pitch + s) * lanes + lane] for s in range(n)] for r in range(n)])
-        for e, value in enumerate((matrix @ block @ matrix.T).ravel()):
+        block = np.array([[source[at + (r * pitch + s) * lanes + lane] for s in range(columns.shape[1])] for r in range(rows.shape[1])])
+        for e, value in enumerate((rows @ block @ columns.T).ravel()):
             target[to + e * step + lane] = value
 
 
 def _spread_intrinsic(typingctx, kind, source, at, pitch, target, to, step):
     if not isinstance(kind, types.IntegerLiteral):
         return None
-    matrix, i = MATRICES[kind.literal_value], types.int64
-    n = matrix.shape[1]
+    (by_row, by_column), i = MATRICES[kind.literal_value], types.int64
 
     def codegen(context, builder, sig, args):
         v = Vector(context, builder, sig.args[1].dtype)
         start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
-        lines = [builder.gep(start, [builder.mul(args[3], _const(r * v.lanes))]) for r in range(n)]
-        columns = [_to_points(v, matrix, [v.load(builder.gep(line, [_const(s * v.lanes)])) for line in lines]) for s in range(n)]
-        for p in range(POINTS):
-            for q, value in enumerate(_to_points(v, matrix, [column[p] for column in columns])):
-                v.store(value, builder.gep(end, [builder.mul(args[6], _const(POINTS * p + q))]))
+        lines = [builder.gep(start, [builder.mul(args[3], _const(r * v.lanes))]) for r in range(by_row.shape[1])]
+        columns = [_to_points(v, by_row, [v.load(builder.gep(line, [_const(s * v.lanes)])) for line in lines]) for s in range(by_column.shape[1])]
+        for p in range(len(by_row)):
+            for q, value in enumerate(_to_points(v, by_column, [column[p] for column in columns])):
+                v.store(value, builder.gep(end, [builder.mul(args[6], _const(len(by_column) * p + q))]))
         return context.get_dummy_value()
 
     return types.void(kind, source, i, i, target, i, i), codegen
 
 
 def _collect(kind, source, at, step, target, to, pitch, rows, columns):
-    """target[to + (r * pitch + s) * lanes + l] = (M m M^T)[r, s], m[i, j] = source[at + (POINTS * i + j) * step + l], for r < rows, s < columns.
+    """target[to + (r * pitch + s) * lanes + l] = (R m C^T)[r, s], m[i, j] = source[at + (i * points + j) * step + l], for r < rows, s < columns.
 
-    kind: the integer literal FORWARD or WEIGHT, M its matrix (n, POINTS). Returns whether any of all n x n results, of any lane, is not finite.
+    kind: the integer literal of a transform of results; R and C its matrices, C of so many points. Returns whether any of all its results, of
+    any lane, is not finite.
     """
-    matrix, lanes, finite = MATRICES[kind], VECTOR_BYTES // source.itemsize, True
+    (by_row, by_column), lanes, finite = MATRICES[kind], VECTOR_BYTES // source.itemsize, True
     for lane in range(lanes):
-        block = np.array([source[at + e * step + lane] for e in range(POINTS * POINTS)]).reshape(POINTS, POINTS)
+        block = np.array([source[at + e * step + lane] for e in range(by_row.shape[1] * by_column.shape[1])])
         with np.errstate(all="ignore"):
-            done = (matrix @ block @ matrix.T).astype(source.dtype)
+            done = (by_row @ block.reshape(by_row.shape[1], by_column.shape[1]) @ by_column.T).astype(source.dtype)
         finite = finite and bool(np.isfinite(done).all())
-        for r in range(rows):
-            for s in range(columns):
+        for r in range(min(rows, len(by_row))):
+            for s in range(min(columns, len(by_column))):
                 target[to + (r * pitch + s) * lanes + lane] = done[r, s]
     return not finite
 
@@ -117,8 +122,8 @@ def _collect(kind, source, at, step, target, to, pitch, rows, columns):
 def _collect_intrinsic(typingctx, kind, source, at, step, target, to, pitch, rows, columns):
     if not isinstance(kind, types.IntegerLiteral):
         return None
-    matrix, i = MATRICES[kind.literal_value], types.int64
-    n = matrix.shape[0]
+    (by_row, by_column), i = MATRICES[kind.literal_value], types.int64
+    (high, m), (wide, n) = by_row.shape, by_column.shape
 
     def codegen(context, builder, sig, args):
         v = Vector(context, builder, sig.args[1].dtype)
@@ -128,27 +133,27 @@ def _collect_intrinsic(typingctx, kind, source, at, step, target, to, pitch, row
         def load(e):
             return v.load(builder.gep(start, [builder.mul(step, _const(e))]))
 
-        halves = [_from_points(v, matrix, [load(POINTS * p + q) for p in range(POINTS)]) for q in range(POINTS)]
-        done = [_from_points(v, matrix, [half[r] for half in halves]) for r in range(n)]
+        halves = [_from_points(v, by_row, [load(n * p + q) for p in range(m)]) for q in range(n)]
+        done = [_from_points(v, by_column, [half[r] for half in halves]) for r in range(high)]
         seen = v.zero                        # finite numbers times zero are zero
         for line in done:
             for value in line:
                 seen = v.multiply_add(value, v.zero, seen)
-        lines = [builder.gep(end, [builder.mul(pitch, _const(r * v.lanes))]) for r in range(n)]
-        whole = builder.and_(builder.icmp_signed(">=", rows, _const(n)), builder.icmp_signed(">=", columns, _const(n)))
+        lines = [builder.gep(end, [builder.mul(pitch, _const(r * v.lanes))]) for r in range(high)]
+        whole = builder.and_(builder.icmp_signed(">=", rows, _const(high)), builder.icmp_signed(">=", columns, _const(wide)))
 
         def write(r, s):
             v.store(done[r][s], builder.gep(lines[r], [_const(s * v.lanes)]))
 
         with builder.if_else(whole, likely=True) as (inside, edge):
             with inside:
-                for r in range(n):
-                    for s in range(n):
+                for r in range(high):
+                    for s in range(wide):
                         write(r, s)
             with edge:
-                for r in range(n):
+                for r in range(high):
                     with builder.if_then(builder.icmp_signed("<", _const(r), rows)):
-                        for s in range(n):
+                        for s in range(wide):
                             with builder.if_then(builder.icmp_signed("<", _const(s), columns)):
                                 write(r, s)
         bits = ir.IntType(v.lanes)
@@ -209,16 +214,13 @@ def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b
         v = Vector(context, builder, sig.args[4].dtype)
         a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[m]) for n, m in ((4, 5), (7, 8), (9, 10)))
         starts = [builder.gep(a0, [builder.mul(args[6], _const(r))]) for r in range(R)]
-        byte = ir.IntType(8).as_pointer()
-        prefetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0")
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         b_next = cgutils.alloca_once_value(builder, b0)
         with cgutils.for_range(builder, args[3]) as loop:
             b_here = builder.load(b_next)
             b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
-            early = builder.gep(builder.bitcast(b_here, byte), [_const(AHEAD)])
-            for line in range(0, V * VECTOR_BYTES, LINE):
-                builder.call(prefetch, [builder.gep(early, [_const(line)]), *(ir.Constant(I32, n) for n in (0, 3, 1))])      # to read, to L1, data
+            for line in range(0, V * VECTOR_BYTES, LINE_BYTES):
+                v.prefetch(builder.gep(b_here, [_const((AHEAD + line) // v.itemsize)]))
             _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [loop.index])), b_v)
             builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
         lines = [builder.gep(c0, [builder.mul(args[11], _const(r))]) for r in range(R)]
@@ -235,12 +237,7 @@ def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b
     return sig, codegen
 
 
-if config.DISABLE_JIT:
-    spread, collect, place_pixels, product_tile = _spread, _collect, _place_pixels, _product_tile
-else:
-    product_tile = intrinsic(prefer_literal=True)(_product_tile_intrinsic)
-    spread = intrinsic(prefer_literal=True)(_spread_intrinsic)
-    collect = intrinsic(prefer_literal=True)(_collect_intrinsic)
-    place_pixels = intrinsic(_place_pixels_intrinsic)
-    for _compiled, _twin in ((spread, _spread), (collect, _collect), (place_pixels, _place_pixels), (product_tile, _product_tile)):
-        _compiled.__doc__ = _twin.__doc__
+spread = either(_spread, _spread_intrinsic, literal=True)
+collect = either(_collect, _collect_intrinsic, literal=True)
+place_pixels = either(_place_pixels, _place_pixels_intrinsic)
+product_tile = either(_product_tile, _product_tile_intrinsic, literal=True)

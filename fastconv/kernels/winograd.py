@@ -1,79 +1,120 @@
-"""Winograd's convolution F(4x4, 3x3): 3x3 filters, stride 1, in tiles of 4x4 results with 36 multiplications for 144.
+"""Winograd's convolution of stride 1: tiles of results with fewer multiplications than taps.
+
+    F(4x4, 3x3)   tiles of 4x4 results, 36 multiplications for 144      F(4, 3)   1x4 and 4x1 results of 1x3 and 3x1 filters, 6 for 12
+    F(2x2, 5x5)   tiles of 2x2 results, 36 multiplications for 100
 
     input tile, 6x6 pixels of a channel   -> V, 36 numbers        transform of the pixels, B^T d B
     filter, 3x3 taps of a channel         -> U, 36 numbers        transform of the filter, G g G^T, once
     M[e] = V[e] U[e], e < 36                                      36 products of (tiles x channels) and (channels x filters) matrices
     M, 36 numbers of a tile and a filter  -> 4x4 results          transform of the result, A^T m A
 
-One description serves the forward pass and the gradient to the input, which is the same with turned filters; the gradient to the weights is
-in `winograd_weight`. A task is a block of filters of a block of tiles. Channels lie along the vectors of V, filters along those of U and M;
-V and M stay in L2.
+The 5x5 filters have the same six points and the same V. Lines of six pixels are transformed along their axis alone, to 6 numbers. One
+description serves the forward pass and the gradient to the input, which is the same with turned filters; the gradient to the weights is
+in `winograd_weight`. A task is a block of tiles and a share of the filters. Channels lie along the vectors of V, filters along those of U and
+M; V and M stay in L2.
 
-A NaN or inf in one pixel reaches all 16 results of its tile, and large numbers may overflow in between. So a tile with a result that is
+A NaN or inf in one pixel reaches all results of its tile, and large numbers may overflow in between. So a tile with a result that is
 not finite is summed again directly: every NaN and inf stands where the loops have it.
 
 After: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. The transforms: see `points`.
 """
 from __future__ import annotations
 
-from .direct import pack_panel, panel_width
+from .direct import pack_panel, panel_width, turn_taps
 from .gemm import aligned
 from .jit import jit
-from .simd_tiles import RELU, turn_block
-from .simd_winograd import DOUT, FILTER, FORWARD, INPUT, OUTPUTS, POINTS, collect, place_pixels, product_tile, spread
+from .simd_tiles import KEEP, RELU, gather_tile, turn_block
+from .simd_winograd import (
+    DOUT,
+    FILTER,
+    FILTER_5,
+    FILTER_LINE,
+    FORWARD,
+    FORWARD_5,
+    FORWARD_COLUMN,
+    FORWARD_ROW,
+    INPUT,
+    INPUT_COLUMN,
+    INPUT_ROW,
+    POINTS,
+    collect,
+    place_pixels,
+    product_tile,
+    spread,
+)
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 
-TAPS = 9
-ELEMENTS = POINTS * POINTS                   # of a transformed tile
+TAPS = 9                                     # of 3x3 filters
+ELEMENTS = POINTS * POINTS                   # of a transformed square
 FILTER_CHANNELS = 32                         # of filters that are brought into vectors at a time
+SQUARE, SQUARE_5, ROW, COLUMN, GRADIENT = range(5)       # forms of tiles; the last one: of gradients to 4x4 results
 
 # The integers of a job, in this order.
-JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "share", "filters", "height", "chunk",
-       "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at", "raw_group", "raw_filter", "raw_channel", "turned")
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
+       "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
+       "raw_group", "raw_filter", "raw_channel", "turned", "places")
+PACK_JOB = ("C", "F", "form", "taps", "elements", "panel_pad", "group", "raw_group", "raw_filter", "raw_channel", "turned", "places")
 
 
 @jit
 def unpack_job(job):
-    """The integers of JOB: C and F of one group; images, rows, columns: tiles of a block; share, filters: filters of a task, and of its M."""
+    """The integers of JOB: C and F of one group; high, wide: results of a tile; images, rows, columns: tiles of a block; share, filters: of a
+
+    task, and of its M at a time.
+    """
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30])
+            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30],
+            job[31], job[32], job[33], job[34], job[35], job[36], job[37])
 
 
 # ---------------------------------------------------------------- filters
 @jit
+def load_taps(weight, at, raw_filter, raw_channel, channels, taps, valid, turned, table, places, target):
+    """Filters along the vectors: target[(c * taps + k) * lanes + f] = weight[at + f * raw_filter + c * raw_channel + k], k counted backwards if turned.
+
+    Only `valid` filters are read; the last of them stands for those that are missing. Turned: raw_filter = taps, and table[places:] has where
+    each tap goes; otherwise raw_channel = taps.
+    """
+    lanes = VECTOR_BYTES // weight.itemsize
+    if turned:
+        for c in range(channels):
+            turn_taps(weight, at + c * raw_channel, taps, valid, target[c * taps * lanes:], table[places:])
+    else:
+        pack_panel(weight, at, raw_filter, channels * taps, valid, lanes, target, 0)
+
+
+@jit
 def transform(first, last, src, weight, dst, bias, residual, job, table):
     """U. Tasks: panels of filters of one group, as `panel_width` cuts them.
 
-    job: C, F, panel_pad, elements of a group's U, then raw_group, raw_filter, raw_channel and turned of JOB. A panel is 36 times
-    (C, panel), with panel_pad zeros behind each, or no two of the 36 streams that are written could stay in L1.
+    job: the integers of PACK_JOB; group: elements of a group's U; places: where the table says how turned taps lie. A panel is `elements`
+    times (C, panel), with panel_pad zeros behind each, or no two of the streams that are written could stay in L1.
     """
-    C, F, pad, group, raw_group, raw_filter, raw_channel, turned = job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7]
+    C, F, form, T, elements, pad, group = job[0], job[1], job[2], job[3], job[4], job[5], job[6]
+    raw_group, raw_filter, raw_channel, turned, places = job[7], job[8], job[9], job[10], job[11]
     lanes = VECTOR_BYTES // weight.itemsize
     width = VECTORS * lanes
     panels = (F + width - 1) // width
-    taps = aligned((FILTER_CHANNELS * TAPS + lanes) * lanes, weight)
+    taps = aligned((FILTER_CHANNELS * T + lanes) * lanes, weight)
     for task in range(first, last):
         g, f0 = task // panels, task % panels * width
         panel = panel_width(F - f0, lanes)
-        base = g * group + f0 // width * ELEMENTS * (C * width + pad)
-        for e in range(ELEMENTS):
+        base = g * group + f0 // width * elements * (C * width + pad)
+        for e in range(elements):
             dst[base + e * (C * panel + pad) + C * panel:base + (e + 1) * (C * panel + pad)] = 0
         for c0 in range(0, C, FILTER_CHANNELS):
             nc = min(FILTER_CHANNELS, C - c0)
             for v in range(0, panel, lanes):
-                valid = min(lanes, F - f0 - v)
-                at = g * raw_group + (f0 + v) * raw_filter + c0 * raw_channel
-                if turned:
-                    for c in range(nc):
-                        for f in range(lanes):
-                            source = weight[at + c * raw_channel + min(f, valid - 1) * raw_filter:]
-                            target = taps[c * TAPS * lanes + f:]
-                            for k in range(TAPS):
-                                target[k * lanes] = source[TAPS - 1 - k]
-                else:
-                    pack_panel(weight, at, raw_filter, nc * TAPS, valid, lanes, taps, 0)
+                load_taps(weight, g * raw_group + (f0 + v) * raw_filter + c0 * raw_channel, raw_filter, raw_channel, nc, T, min(lanes, F - f0 - v), turned,
+                          table, places, taps)
                 for c in range(nc):
-                    spread(FILTER, taps, c * TAPS * lanes, 3, dst, base + (c0 + c) * panel + v, C * panel + pad)
+                    to = base + (c0 + c) * panel + v
+                    if form == SQUARE:
+                        spread(FILTER, taps, c * T * lanes, 3, dst, to, C * panel + pad)
+                    elif form == SQUARE_5:
+                        spread(FILTER_5, taps, c * T * lanes, 5, dst, to, C * panel + pad)
+                    else:
+                        spread(FILTER_LINE, taps, c * T * lanes, 3, dst, to, C * panel + pad)
 
 
 # ---------------------------------------------------------------- pixels
@@ -93,20 +134,20 @@ def load_pixels(src, at, plane, pixels, valid, window, to, places):
 
 
 @jit
-def load_tiles(src, base, image, plane, channels, H, W, top, left, images, rows, columns, edge, window, places, V, row, step):
-    """Transformed tiles of so many images, rows and columns of tiles: V (36, tiles, channels), tiles `row` and matrices `step` elements apart.
+def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, high, wide, edge_h, edge_w, window, places, V, row, step):
+    """Transformed tiles of so many images, rows and columns of tiles: V (elements, tiles, channels), tiles `row` and matrices `step` elements apart.
 
-    Tile (n, i, j) reads 4 + edge pixels squared, from row top + 4 i and column left + 4 j of each channel's (H, W) on, zeros outside; images
-    and channels are `image` and `plane` elements apart. edge: 2 for pixels, 0 for gradients to results. Whole vectors of channels are written,
-    the last channel for those that are missing. window: room for all pixels of one image's tiles; places: where those of whole rows go in it.
+    Tile (n, i, j) reads high + edge_h by wide + edge_w pixels, from row top + high * i and column left + wide * j of each channel's (H, W)
+    on, zeros outside; images and channels are `image` and `plane` elements apart. Whole vectors of channels are written, the last channel
+    for those that are missing. window: room for all pixels of one image's tiles; places: where those of whole rows go in it.
     """
     lanes = VECTOR_BYTES // src.itemsize
-    high, pitch = OUTPUTS * rows + edge, OUTPUTS * columns + edge
-    h0, h1, w0, w1 = max(0, top), min(H, top + high), max(0, left), min(W, left + pitch)
+    tall, pitch = high * rows + edge_h, wide * columns + edge_w
+    h0, h1, w0, w1 = max(0, top), min(H, top + tall), max(0, left), min(W, left + pitch)
     start = ((h0 - top) * pitch + w0 - left) * lanes
     whole = w1 - w0 == W and places[W] == pitch * lanes
-    if h1 - h0 < high or w1 - w0 < pitch:
-        window[:high * pitch * lanes] = 0
+    if h1 - h0 < tall or w1 - w0 < pitch:
+        window[:tall * pitch * lanes] = 0
     for c in range(0, channels, lanes):
         valid = min(lanes, channels - c)
         for n in range(images):
@@ -120,10 +161,15 @@ def load_tiles(src, base, image, plane, channels, H, W, top, left, images, rows,
             to = c + n * rows * columns * row
             for i in range(rows):
                 for j in range(columns):
-                    if edge:
-                        spread(INPUT, window, OUTPUTS * (i * pitch + j) * lanes, pitch, V, to, step)
+                    corner = (high * i * pitch + wide * j) * lanes
+                    if form == SQUARE or form == SQUARE_5:
+                        spread(INPUT, window, corner, pitch, V, to, step)
+                    elif form == GRADIENT:
+                        spread(DOUT, window, corner, pitch, V, to, step)
+                    elif form == ROW:
+                        spread(INPUT_ROW, window, corner, pitch, V, to, step)
                     else:
-                        spread(DOUT, window, OUTPUTS * (i * pitch + j) * lanes, pitch, V, to, step)
+                        spread(INPUT_COLUMN, window, corner, pitch, V, to, step)
                     to += row
 
 
@@ -148,21 +194,45 @@ def multiply(tiles, height, vectors, keep, channels, V, at, v_row, U, u_at, M, m
 
 
 @jit
-def sum_directly(src, plane_at, C, H, W, i0, j0, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, target, to, pitch):
-    """The results of one tile and one vector of filters by plain sums, for what the transforms cannot tell apart."""
+def finish(form, M, at, step, line, to, pitch, rows, columns):
+    """The results of one tile and one vector of filters, from M to line; whether any is not finite."""
+    if form == SQUARE:
+        return collect(FORWARD, M, at, step, line, to, pitch, rows, columns)
+    if form == SQUARE_5:
+        return collect(FORWARD_5, M, at, step, line, to, pitch, rows, columns)
+    if form == ROW:
+        return collect(FORWARD_ROW, M, at, step, line, to, pitch, rows, columns)
+    return collect(FORWARD_COLUMN, M, at, step, line, to, pitch, rows, columns)
+
+
+@jit
+def sum_directly(src, plane_at, C, H, W, i0, j0, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, table, scratch,
+                 target, to, pitch):
+    """The results of one tile and one vector of filters by plain sums, for what the transforms cannot tell apart.
+
+    table: where in a patch of pixels each result begins, up to a multiple of ROWS_HALF of them, then where each tap is, and then what
+    `load_taps` looks up. scratch: room for the patches and the taps of FILTER_CHANNELS channels and for the results.
+    """
     lanes = VECTOR_BYTES // src.itemsize
+    tall, across, results = high + KH - 1, wide + KW - 1, -(-high * wide // ROWS_HALF) * ROWS_HALF
+    sums = scratch[FILTER_CHANNELS * tall * across:]
+    taps = sums[results * lanes:]
+    for c0 in range(0, C, FILTER_CHANNELS):
+        nc = min(FILTER_CHANNELS, C - c0)
+        p = 0
+        for c in range(c0, c0 + nc):
+            for h in range(i0, i0 + tall):
+                for w in range(j0, j0 + across):
+                    scratch[p] = src[plane_at + (c * H + h) * W + w] if 0 <= h < H and 0 <= w < W else 0
+                    p += 1
+        load_taps(weight, at + c0 * raw_channel, raw_filter, raw_channel, nc, KH * KW, valid, turned, table, results + KH * KW, taps)
+        for r in range(0, results, ROWS_HALF):
+            gather_tile(ROWS_HALF, 1, KEEP if c0 else 0, nc, tall * across, KH * KW, scratch, 0, table, r, table, results, taps, 0, sums, r * lanes, lanes)
     for r in range(rows):
         for s in range(columns):
-            for f in range(valid):
-                total = src.dtype.type(0)
-                for c in range(C):
-                    part, taps = src.dtype.type(0), at + f * raw_filter + c * raw_channel
-                    for k in range(TAPS):
-                        h, w = i0 + r + k // 3, j0 + s + k % 3
-                        if 0 <= h < H and 0 <= w < W:
-                            part += src[plane_at + (c * H + h) * W + w] * weight[taps + (TAPS - 1 - k if turned else k)]
-                    total += part
-                target[to + (r * pitch + s) * lanes + f] = total
+            begin, end = (r * wide + s) * lanes, to + (r * pitch + s) * lanes
+            for f in range(lanes):
+                target[end + f] = sums[begin + f]
 
 
 @jit
@@ -170,18 +240,23 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a share of the filters of a block of tiles of one group; the share goes fastest.
 
     weight: U, and from raw_at on the weights as they are; raw_at negative: those are the residual, and no residual is added. raw_group,
-    raw_filter, raw_channel: their strides; turned: their taps are read backwards. table: the places of the pixels in the window of a
-    block of whole rows.
+    raw_filter, raw_channel: their strides; turned: their taps are read backwards. table: what `sum_directly` looks up, and from `places`
+    on the places of the pixels in the window of a block of whole rows.
     """
-    (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk, relu, v_row, v_step, m_row, m_step,
-     panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned) = unpack_job(job)
+    (N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
+     relu, v_row, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
-    window = aligned((OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes, src)
-    V = aligned(ELEMENTS * v_step + ROWS * v_row, src)
-    M = aligned(ELEMENTS * m_step, src)
-    line = aligned((OUTPUTS * OUTPUTS * columns + lanes) * lanes, src)
+    # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
+    v_size, m_size, line_size = elements * v_step + ROWS * v_row, elements * m_step, (high * wide * columns + lanes) * lanes
+    window_size = (high * rows + KH - 1) * (wide * columns + KW - 1) * lanes
+    scratch_size = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
+    V = aligned(v_size + m_size + line_size + window_size + scratch_size, src)
+    M = V[v_size:]
+    line = M[m_size:]
+    window = line[line_size:]
+    scratch = window[window_size:]
     at_hand = -1
     for task in range(first, last):
         first_f, b = task % shares * share, task // shares
@@ -189,33 +264,34 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         i0, t = t % row_blocks * rows, t // row_blocks
         g, n0 = t % G, t // G * images
         nn, ni, nj = min(images, N - n0), min(rows, tiles_h - i0), min(columns, tiles_w - j0)
-        count, top, left = nn * ni * nj, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0
+        count, top, left = nn * ni * nj, high * i0 + row0, wide * j0 + column0
         if b != at_hand:
             at_hand = b
-            load_tiles(src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, 2, window, table, V, v_row, v_step)
+            load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, high, wide, KH - 1, KW - 1, window,
+                       table[places:], V, v_row, v_step)
         last_f = min(first_f + share, F)
         for f0 in range(first_f, last_f, block):
             nf = min(block, last_f - f0)
-            for f in range(0, nf, width):        # U in the order in which it stands in memory
-                panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * ELEMENTS * (C * width + panel_pad)
-                for e in range(ELEMENTS):
+            for f in range(0, nf, width):    # U in the order in which it stands in memory
+                panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * elements * (C * width + panel_pad)
+                for e in range(elements):
                     for c in range(0, C, chunk):
                         multiply(count, height, panel // lanes, c, min(chunk, C - c), V, e * v_step + c, v_row, weight, u_at + c * panel,
                                  M, e * m_step + f, m_row)
                     u_at += C * panel + panel_pad
-            pixels = min(OUTPUTS * nj, OW - OUTPUTS * j0)        # of one row
+            pixels = min(wide * nj, OW - wide * j0)          # of one row
             for f in range(0, nf, lanes):
                 valid, channel = min(lanes, nf - f), g * F + f0 + f
                 for n in range(nn):
                     for i in range(ni):
-                        done = min(OUTPUTS, OH - OUTPUTS * (i0 + i))
+                        done = min(high, OH - high * (i0 + i))
                         for j in range(nj):
-                            t, ends = (n * ni + i) * nj + j, min(OUTPUTS, OW - OUTPUTS * (j0 + j))
-                            if collect(FORWARD, M, t * m_row + f, m_step, line, OUTPUTS * j * lanes, pixels, done, ends):
-                                sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + OUTPUTS * i, left + OUTPUTS * j, done, ends, valid,
-                                             residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
-                                             raw_channel, turned, line, OUTPUTS * j * lanes, pixels)
-                        place = (((n0 + n) * G * F + channel) * OH + OUTPUTS * (i0 + i)) * OW + OUTPUTS * j0
+                            t, ends = (n * ni + i) * nj + j, min(wide, OW - wide * (j0 + j))
+                            if finish(form, M, t * m_row + f, m_step, line, wide * j * lanes, pixels, done, ends):
+                                sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + high * i, left + wide * j, high, wide, KH, KW, done, ends,
+                                             valid, residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
+                                             raw_channel, turned, table, scratch, line, wide * j * lanes, pixels)
+                        place = (((n0 + n) * G * F + channel) * OH + high * (i0 + i)) * OW + wide * j0
                         runs, run = (1, done * OW) if pixels == OW else (done, pixels)
                         for r in range(runs):
                             for p in range(0, run, lanes):

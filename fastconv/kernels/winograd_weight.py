@@ -18,7 +18,7 @@ from .jit import jit
 from .simd_tiles import KEEP, gather_tile, turn_block
 from .simd_winograd import OUTPUTS, WEIGHT, collect
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
-from .winograd import ELEMENTS, TAPS, load_tiles
+from .winograd import ELEMENTS, GRADIENT, SQUARE, TAPS, load_tiles
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "first_block", "blocks", "parts",
@@ -83,12 +83,12 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             j0, t = b % column_blocks * columns, b // column_blocks
             i0, n0 = t % row_blocks * rows, t // row_blocks * images
             nn, ni, nj = min(images, N - n0), min(rows, tiles_h - i0), min(columns, tiles_w - j0)
-            load_tiles(src, ((n0 * G + g) * C + c0) * H * W, G * C * H * W, H * W, nc, H, W, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0, nn, ni, nj,
-                       2, window, table[places:], V, v_row, v_step)
+            load_tiles(SQUARE, src, ((n0 * G + g) * C + c0) * H * W, G * C * H * W, H * W, nc, H, W, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0, nn, ni, nj,
+                       OUTPUTS, OUTPUTS, 2, 2, window, table[places:], V, v_row, v_step)
             for f in range(0, nf, width):
                 panel, q = panel_width(nf - f, lanes), f // width * ELEMENTS
-                load_tiles(weight, ((n0 * G + g) * F + f0 + f) * OH * OW, G * F * OH * OW, OH * OW, min(panel, nf - f), OH, OW, OUTPUTS * i0,
-                           OUTPUTS * j0, nn, ni, nj, 0, window, table[dout_places:], Y[q * y_step:], panel, y_step)
+                load_tiles(GRADIENT, weight, ((n0 * G + g) * F + f0 + f) * OH * OW, G * F * OH * OW, OH * OW, min(panel, nf - f), OH, OW, OUTPUTS * i0,
+                           OUTPUTS * j0, nn, ni, nj, OUTPUTS, OUTPUTS, 0, 0, window, table[dout_places:], Y[q * y_step:], panel, y_step)
                 for e in range(ELEMENTS):
                     multiply(nc, panel, KEEP if b > begin else 0, nn * ni * nj, V, e * v_step, v_row, Y, (q + e) * y_step, M, (q + e) * m_step, table)
         for f in range(0, nf, lanes):
