@@ -1,10 +1,15 @@
-"""Direct sums against Winograd on every 3x3 layer of stride 1 of the tables, and what `auto` loses where it takes the slower one.
+"""Direct sums against Winograd on every layer of the tables that it can do, and what `auto` loses where it takes the slower one; its errors.
 
     python bench/winograd.py [--only forward weight] [--dtype float32] [--layers conv2_3x3] [--seconds 0.3]
+    python bench/winograd.py --errors
 
 prepared: a layer's forward pass at batch 1 (weights packed or transformed before), forward: the function at batch 16, input and weight: its
 gradients at batch 16; fewer images where they would fill the memory. One thread's own time, as a share of the FMA peak of the same turn
-of the machine, whatever the algorithm multiplies: direct sums end at 1. Every result is proven first.
+of the machine, whatever the algorithm multiplies: direct sums end at 1. Every result is proven first. Kernels of 5x5, 1x3 and 3x1 are in none of
+the tables; for them stand layers of GoogLeNet, AlexNet and Inception-ResNet.
+
+errors: max|y - truth| / max|truth| of the forward pass, for the number of channels, the kind of images and of weights; the truth is summed in the
+longest floating-point numbers of the machine. he: normal weights scaled after He; positive: their absolute values.
 """
 from __future__ import annotations
 
@@ -22,9 +27,16 @@ import fastconv
 from bench import convs, harness
 from fastconv import peak, plan, shapes
 from fastconv.algorithms import ALGORITHMS, NONE
+from fastconv.blocking import winograd
 from fastconv.kernels.tasks import run_tasks
+from fastconv.report import photo
 from fastconv.shapes import Layer
 from fastconv.testing import promised
+
+OTHERS = [Layer(name, "conv", 1, C, H, H, F, KH, KW, 1, padding, 1, 1) for name, C, H, F, KH, KW, padding in (
+    ("inception_3a_5x5", 16, 28, 32, 5, 5, 2), ("inception_3b_5x5", 32, 28, 96, 5, 5, 2), ("inception_4d_5x5", 32, 14, 64, 5, 5, 2),
+    ("inception_5b_5x5", 48, 7, 128, 5, 5, 2), ("alexnet_5x5", 64, 27, 192, 5, 5, 2), ("mnist_5x5", 32, 14, 64, 5, 5, 2),
+    ("line_1x3", 192, 8, 224, 1, 3, 0), ("line_3x1", 224, 8, 256, 3, 1, 0), ("line_64_1x3", 64, 56, 64, 1, 3, 0), ("line_64_3x1", 64, 56, 64, 3, 1, 0))]
 
 DIRECTIONS = {"prepared": "forward", "forward": "forward", "input": "input", "weight": "weight"}
 BATCH = 16
@@ -47,10 +59,12 @@ class Row(NamedTuple):
 
 
 def layers(way: str, names: list[str]) -> list[Layer]:
-    """Each 3x3 layer of stride 1 and several channels a group, in the batch of this way."""
-    found = []
-    for _, layer in convs.conv_layers(shapes.tables(), names):
-        if (layer.KH, layer.KW, layer.stride) == (3, 3, 1) and layer.groups < layer.C:
+    """Each layer that it can do, of several channels a group, in the batch of this way."""
+    found, others = [], [layer for layer in OTHERS if not names or layer.name in names]
+    named = [name for name in names if name not in {layer.name for layer in others}]
+    for layer in [*(layer for _, layer in (convs.conv_layers(shapes.tables(), named) if named or not names else [])), *others]:
+        square = layer.KH == layer.KW
+        if (layer.KH, layer.KW) in winograd.FORMS and layer.stride == 1 and layer.groups < layer.C and (way != "weight" or (square and layer.KH == 3)):
             images = 1 if way == "prepared" else max(1, min(BATCH, int(MOST_ELEMENTS / (layer.C * layer.H * layer.W))))
             found.append(layer._replace(N=images))
     return found
@@ -98,7 +112,45 @@ def line(row: Row) -> str:
     late = f"  loses {100 * row.loss:.0f} %" if row.loss > LOSS else ""
     layer = row.layer
     what = f"{layer.name}, {layer.N} x {layer.C} x {layer.H} x {layer.W} -> {layer.F}"
-    return f"  {what:<44} {shares:<40} auto: {row.chosen}{late}"
+    return f"  {what:<46} {shares:<40} auto: {row.chosen}{late}"
+
+
+# ---------------------------------------------------------------- errors
+CHANNELS = (1, 4, 16, 64, 256, 1024)
+IMAGES = {
+    "normal": lambda shape: np.random.default_rng(1).standard_normal(shape),
+    "uniform": lambda shape: np.random.default_rng(2).random(shape),
+    "photograph": lambda shape: photo.pixels(shape, 3) * 0.27 + 0.45,          # 0 is black, 1 white
+}
+WEIGHTS = {"he": lambda weight: weight, "positive": np.abs}
+FILTERS, SIZE = 24, (22, 27)
+
+
+def error(kernel: tuple[int, int], dtype: str, C: int, images: str, weights: str) -> float:
+    """Of one forward pass."""
+    x = IMAGES[images]((1, C, *SIZE)).astype(dtype)
+    weight = np.random.default_rng(C).standard_normal((FILTERS, C, *kernel)) * np.sqrt(2 / (C * kernel[0] * kernel[1]))
+    weight = WEIGHTS[weights](weight).astype(dtype)
+    y = fastconv.conv2d(x, weight, algorithm="winograd")
+    wide = np.float64 if dtype == "float32" else np.longdouble
+    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(wide), kernel, (1, 2))      # C OH OW KH KW
+    truth = weight.reshape(FILTERS, -1).astype(wide) @ windows.transpose(0, 3, 4, 1, 2).reshape(weight[0].size, -1)
+    return float(np.abs(y.reshape(truth.shape) - truth).max() / np.abs(truth).max())
+
+
+def print_errors() -> None:
+    """A table for each kernel and dtype."""
+    columns = [(images, weights) for images in IMAGES for weights in WEIGHTS]
+    for kernel in winograd.FORMS:
+        for dtype in harness.DTYPES:
+            print(f"\n| {kernel[0]}x{kernel[1]}, {dtype}, C | " + " | ".join(f"{images}, {weights}" for images, weights in columns) + " |")
+            print("|---" * (1 + len(columns)) + "|")
+            worst = [0.0] * len(columns)
+            for C in CHANNELS:
+                found = [error(kernel, dtype, C, *column) for column in columns]
+                worst = [max(pair) for pair in zip(worst, found)]
+                print(f"| {C} | " + " | ".join(f"{e:.1e}" for e in found) + " |", flush=True)
+            print("| largest | " + " | ".join(f"{e:.1e}" for e in worst) + " |", flush=True)
 
 
 def main() -> None:
@@ -107,9 +159,12 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", choices=harness.DTYPES, default=["float32"])
     parser.add_argument("--layers", nargs="+", default=[], metavar="NAME", help="names in the layer tables (default: every layer)")
     parser.add_argument("--seconds", type=float, default=0.3, help="for each row (default: %(default)s)")
+    parser.add_argument("--errors", action="store_true", help="the errors, and no times")
     options = parser.parse_args()
     harness.keep_memory()
     fastconv.set_num_threads(1)
+    if options.errors:
+        return print_errors()
     for dtype in options.dtype:
         for way in options.only:
             print(f"\n{way}, {dtype}: share of the FMA peak, one thread", flush=True)
