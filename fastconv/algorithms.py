@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import recycling
-from .blocking import depthwise
+from .blocking import depthwise, winograd
 from .blocking.direct_weight import WeightStage
 from .kernels import conv_im2col, direct
 from .kernels.gemm import ALIGNMENT
@@ -153,7 +153,12 @@ class Depthwise(Plain):
 
 
 class Winograd(Plain):
-    """Tiles of 4x4 results with 36 multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
+    """Tiles of results with fewer multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
+
+    @staticmethod
+    def order(stage: Any) -> str:
+        """Images with few tiles have smaller ones, and filters transformed for them."""
+        return f"tiles {winograd.form_of(stage)}"
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:

@@ -16,13 +16,16 @@ from fastconv.kernels import points, simd, simd_winograd
 from fastconv.kernels.simd_winograd import (
     DOUT,
     FILTER,
+    FILTER_2,
     FILTER_5,
     FILTER_LINE,
     FORWARD,
+    FORWARD_2,
     FORWARD_5,
     FORWARD_COLUMN,
     FORWARD_ROW,
     INPUT,
+    INPUT_2,
     INPUT_COLUMN,
     INPUT_ROW,
     POINTS,
@@ -89,6 +92,10 @@ def spread(kind, source, at, pitch, target, to, step):
         simd_winograd.spread(FILTER, source, at, pitch, target, to, step)
     elif kind == FILTER_5:
         simd_winograd.spread(FILTER_5, source, at, pitch, target, to, step)
+    elif kind == INPUT_2:
+        simd_winograd.spread(INPUT_2, source, at, pitch, target, to, step)
+    elif kind == FILTER_2:
+        simd_winograd.spread(FILTER_2, source, at, pitch, target, to, step)
     elif kind == DOUT:
         simd_winograd.spread(DOUT, source, at, pitch, target, to, step)
     elif kind == INPUT_ROW:
@@ -105,6 +112,8 @@ def collect(kind, source, at, step, target, to, pitch, rows, columns):
         return simd_winograd.collect(FORWARD, source, at, step, target, to, pitch, rows, columns)
     if kind == FORWARD_5:
         return simd_winograd.collect(FORWARD_5, source, at, step, target, to, pitch, rows, columns)
+    if kind == FORWARD_2:
+        return simd_winograd.collect(FORWARD_2, source, at, step, target, to, pitch, rows, columns)
     if kind == FORWARD_ROW:
         return simd_winograd.collect(FORWARD_ROW, source, at, step, target, to, pitch, rows, columns)
     if kind == FORWARD_COLUMN:
@@ -134,7 +143,7 @@ def close(found, wanted):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("kind", [INPUT, FILTER, FILTER_5, DOUT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE])
+@pytest.mark.parametrize("kind", [INPUT, FILTER, FILTER_5, DOUT, INPUT_2, FILTER_2, INPUT_ROW, INPUT_COLUMN, FILTER_LINE])
 def test_spread(kind, dtype):
     lanes = simd.lanes(dtype)
     source, = normal((3 + 60 * lanes,), dtype=dtype)
@@ -148,7 +157,7 @@ def test_spread(kind, dtype):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("kind", [FORWARD, FORWARD_5, FORWARD_ROW, FORWARD_COLUMN, WEIGHT])
+@pytest.mark.parametrize("kind", [FORWARD, FORWARD_5, FORWARD_2, FORWARD_ROW, FORWARD_COLUMN, WEIGHT])
 @pytest.mark.parametrize("rows", [1, 3, 4])
 @pytest.mark.parametrize("columns", [1, 2, 4])
 def test_collect(rows, columns, kind, dtype):
@@ -274,6 +283,37 @@ def test_integers_come_near_themselves():
     x, weight = rng.integers(-4, 5, (2, 20, 11, 9)).astype(np.float32), rng.integers(-4, 5, (18, 20, 3, 3)).astype(np.float32)
     y = fastconv.conv2d(x, weight, padding=1, algorithm="winograd")
     assert np.array_equal(np.rint(y), naive.conv2d(x, weight, padding=1))
+
+
+@EACH_DTYPE
+def test_small_tiles(monkeypatch, dtype):
+    """2x2 results of 3x3 filters, at every edge; also of NaN."""
+    monkeypatch.setitem(winograd.FORMS, (3, 3), winograd.SMALL[3, 3])
+    plan.conv_plan.cache_clear()
+    try:
+        for N, C, H, W, F, groups, padding in [(1, 1, 3, 3, 1, 1, 0), (2, 17, 4, 5, 33, 1, 1), (1, 34, 7, 6, 50, 2, 2), (30, 3, 2, 1, 5, 1, ((1, 1), (2, 0))),
+                                               (1, 530, 4, 3, 2, 1, 1), (1, 2, 40, 120, 3, 1, 1)]:
+            x, weight, bias = normal((N, C, H, W), (F, C // groups, 3, 3), (F,), dtype=dtype)
+            made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=padding, groups=groups, algorithm="winograd")
+            assert "tiles of 2x2 results take 16 multiplications for 36" in winograd.why(made.shape, made.forward)
+            check(x, weight, bias, padding=padding, groups=groups)
+            x[0, C - 1, H // 2, W // 2] = np.nan
+            check(x, weight, bias, padding=padding, groups=groups)
+        x, weight = normal((1, 1024, 8, 9), (24, 1024, 3, 3), dtype=dtype)
+        truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), 3)[0]
+        y = fastconv.conv2d(x, weight, algorithm="winograd").reshape(truth.shape)
+        assert np.abs(y - truth).max() <= BOUND[dtype] / 2 * np.abs(truth).max()
+    finally:
+        plan.conv_plan.cache_clear()
+
+
+def test_a_layer_takes_small_tiles_for_small_images_and_keeps_filters_for_both():
+    weight, bias, small, large = normal((256, 256, 3, 3), (256,), (1, 256, 4, 4), (2, 256, 14, 14))
+    layer = Conv2d(weight, bias, padding=1)
+    for x in (small, large, small):
+        wanted = fastconv.conv2d(x.astype("f8"), weight.astype("f8"), bias.astype("f8"), padding=1, algorithm="direct")
+        assert np.abs(layer(x) - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert len({order for algorithm, order in layer._packed if algorithm == "winograd"}) == 2
 
 
 # ---------------------------------------------------------------- errors
@@ -480,7 +520,7 @@ def test_transformed_filters_do_not_depend_on_the_image(kernel, F):
     """A layer transforms them once; behind them stand the weights themselves."""
     weight, = normal((F, 20, *kernel))
     found = []
-    for N, size in [(1, 7), (9, 7), (1, 30), (2, 231)]:
+    for N, size in [(1, 17), (9, 7), (1, 30), (2, 231)]:
         made = fastconv.plan_conv2d((N, 20, size, size), weight.shape, padding=1, algorithm="winograd")
         found.append(Winograd.pack(winograd.forward(made.shape, False, prepared=True), weight))
         assert np.array_equal(found[0], found[-1]) and np.array_equal(found[-1][-weight.size:], weight.ravel())

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kernels import winograd
 from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_5
+from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
 from . import direct
 from .direct import CHAIN, tile_rows
 from .parts import even, round_up, split
@@ -37,6 +37,8 @@ FORMS = {                                    # by the size of the filters
     (1, 3): Form(ROW, 1, 4, 6, 50.0, 50.0, 0.5),
     (3, 1): Form(COLUMN, 4, 1, 6, 50.0, 50.0, 0.5),
 }
+SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 110.0, 80.0, 0.4)}          # where products wait for filters
+FEW_TILES = 16                               # large ones, up to which small ones are looked at
 
 PRODUCT_COST = 1.06                          # a multiply-add in the register tiles
 TILE_COST = 4                                # channels' worth, to start and to store a register tile
@@ -93,9 +95,14 @@ def _direct_cost(s: Shape, stage: direct.Stage) -> float:
 def why(s: Shape, stage: Stage) -> str:
     """What speaks for a stage."""
     other = direct.forward(s, prepared=stage.raw_at >= 0)
-    form = FORMS[s.KH, s.KW]
-    return (f"tiles of {form.high}x{form.wide} results take {form.elements} multiplications for {form.high * form.wide * s.KH * s.KW}; "
+    job = dict(zip(winograd.JOB, stage.job.tolist()))
+    return (f"tiles of {job['high']}x{job['wide']} results take {job['elements']} multiplications for {job['high'] * job['wide'] * s.KH * s.KW}; "
             f"{100 * stage.cost / _direct_cost(s, other):.0f} % of the direct convolution's time is expected")
+
+
+def form_of(stage: Stage) -> int:
+    """Which tiles a stage takes, and so which transform of the filters."""
+    return int(stage.job[winograd.JOB.index("form")])
 
 
 def describe(stage: Stage) -> str:
@@ -108,19 +115,28 @@ def describe(stage: Stage) -> str:
 def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass. prepared: the filters are transformed beforehand, and the weights stand behind them."""
     C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
-    return _stage(s, C, F, (s.H, s.W), (s.OH, s.OW), -s.PT, -s.PL, relu, prepared, (F * C * T, C * T, T), False)
+    return _best(s, C, F, (s.H, s.W), (s.OH, s.OW), -s.PT, -s.PL, relu, prepared, (F * C * T, C * T, T), False)
 
 
 def to_input(s: Shape) -> Stage:
     """The stage of the gradient to the input: the same with turned filters."""
     C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
-    return _stage(s, F, C, (s.OH, s.OW), (s.H, s.W), s.PT - s.KH + 1, s.PL - s.KW + 1, False, False, (F * C * T, T, C * T), True)
+    return _best(s, F, C, (s.OH, s.OW), (s.H, s.W), s.PT - s.KH + 1, s.PL - s.KW + 1, False, False, (F * C * T, T, C * T), True)
 
 
-def _stage(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool, prepared: bool,
+def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], *rest: Any) -> Stage:
+    """The stage with large tiles, or with small ones where those are few and small ones cost less."""
+    large, small = FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))
+    made = _stage(large, s, C, F, source, target, *rest)
+    if small is None or s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) > FEW_TILES:
+        return made
+    return min(made, _stage(small, s, C, F, source, target, *rest), key=lambda stage: stage.cost)
+
+
+def _stage(made: Form, s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool, prepared: bool,
            raw: tuple[int, int, int], turned: bool) -> Stage:
     N, G, size, KH, KW, T = s.N, s.G, s.size, s.KH, s.KW, s.KH * s.KW
-    form, high, wide, elements, input_cost, result_cost, filter_cost = FORMS[KH, KW]
+    form, high, wide, elements, input_cost, result_cost, filter_cost = made
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SQUARES = (0.5, 2.0)                         # of the points of F(4, 3) and F(3, 4), six with 0 and infinity
+SQUARES = (0.5, 2.0)                         # of the points of F(4, 3), F(3, 4) and F(2, 5), six with 0 and infinity
+FEW = (1.0,)                                 # of F(2, 3): four
 
 
 def source(squares: Sequence[float]) -> np.ndarray:

@@ -16,6 +16,7 @@ from .tiles import VECTOR_BYTES
 
 # Which transform. Of squares of 6x6 points: pixels; filters 3x3 and 5x5 and their results; the gradient to the weights, F(3, 4). Of lines of 6.
 INPUT, FILTER, FORWARD, FILTER_5, FORWARD_5, DOUT, WEIGHT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE, FORWARD_ROW, FORWARD_COLUMN = range(12)
+INPUT_2, FILTER_2, FORWARD_2 = range(12, 15)             # of squares of 4x4 points: 3x3 filters, 2x2 results
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one axis of a tile and three taps
 AHEAD = 4096                                 # bytes: the processor's own prefetchers stop at each page, and filters come from afar
@@ -24,6 +25,7 @@ ONE = np.ones((1, 1))                        # an axis that is left as it is
 MATRICES = {                                 # of both axes
     INPUT: (B, B), FILTER: (G, G), FORWARD: (A, A), FILTER_5: (points.kernel(5, points.SQUARES),) * 2, FORWARD_5: (points.result(2, points.SQUARES),) * 2,
     DOUT: (points.kernel(OUTPUTS, points.SQUARES),) * 2, WEIGHT: (points.result(3, points.SQUARES),) * 2,
+    INPUT_2: (points.source(points.FEW),) * 2, FILTER_2: (points.kernel(3, points.FEW),) * 2, FORWARD_2: (points.result(2, points.FEW),) * 2,
     INPUT_ROW: (ONE, B), INPUT_COLUMN: (B, ONE), FILTER_LINE: (ONE, G), FORWARD_ROW: (ONE, A), FORWARD_COLUMN: (A, ONE),
 }
 
