@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kernels import direct, pack
+from ..kernels import direct, direct_phases, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
 from .parts import even, parts_of, round_up, split
 from .shape import Shape
@@ -105,12 +105,14 @@ def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
 
 
 def to_input(s: Shape) -> Stage:
-    """The stage of the gradient to the input, in the cheapest of three ways."""
+    """The stage of the gradient to the input, in the cheapest of four ways."""
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, False
     stages = [_filters(*arguments), _columns(s)]
     if len(h.phases) * len(w.phases) == 1:
         stages.append(_pixels(*arguments))
+    if s.SH == s.SW == 2:
+        stages.append(_phases(s))
     return max(stages, key=lambda stage: stage.share)
 
 
@@ -128,7 +130,7 @@ def _columns(s: Shape) -> Stage:
     job = _job(s.N, s.C, s.H, s.W, s.F, s.OH, s.OW, s.KH, s.KW, s.SH, s.SW, s.PT, s.PL, s.DH, s.DW, s.G, bands, block, chunk, panel, group)
     taps = 5 * P / lanes if s.SW in (1, 2, 4) else 2 * P + s.OH * ROW_COST         # vector operations to add one row of columns to dx
     vectors = bands * -(-s.OH // (bands * block)) * round_up(min(block, -(-s.OH // bands)) * s.OW, width) / lanes
-    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 2 * F * vectors + rows * taps
+    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 4 * F * vectors + rows * taps
     # One weight for each row: "channels" are rows here, each of one tap.
     return Stage(direct.columns, job, np.zeros(1, np.int64), s.N * s.G * bands, pack.pack_rows_turned, _job(rows, F, 1, group, 1, panel),
                  _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, block * row_bytes + 2 * width * (rows + chunk) * s.size,
@@ -137,6 +139,52 @@ def _columns(s: Shape) -> Stage:
 
 COLUMNS_BYTES = 256 * 1024                   # columns that a task keeps until they are added, and the dout that they are made of
 MOST_COLUMNS_BYTES = 16 * 1024 * 1024        # of one output row, up to which columns serve
+
+
+def _phases(s: Shape) -> Stage:
+    h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
+    lanes = VECTOR_BYTES // s.size
+    width = direct_phases.TILE_VECTORS * lanes
+    C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
+    panels = -(-C // direct_phases.CHANNELS)
+    down, along = _by_parity(h), _by_parity(w)
+    classes = [(a, b) for a in down for b in along]
+    entries = [(c, i * s.KW + j) for a, b in classes for row in a for column in b for i in row[1:] for j in column[1:] for c in range(direct_phases.CHANNELS)]
+    flops = 2.0 * s.N * s.G * F * C * T * s.OH * s.OW
+
+    def room(rows: int, columns: int) -> int:
+        return F * (rows + h.extent - 1) * round_up(round_up(columns, width) + w.extent - 1, lanes) * s.size
+
+    rows, columns = h.grid, w.grid
+    while columns > 4 * width and room(1, columns) > WINDOW_BYTES:
+        columns = round_up(columns // 2, width)
+    while rows > 1 and room(rows, columns) > WINDOW_BYTES:
+        rows -= 1
+    blocks = s.N * s.G * -(-w.grid // columns)
+    rows = even(h.grid, max(1, min(rows, -(-h.grid // split(blocks, flops)))))
+    row_blocks, column_blocks = -(-h.grid // rows), -(-w.grid // columns)
+    block = even(panels, max(1, -(-panels // split(blocks * row_blocks, flops))))
+    segment = round_up(round_up(columns, width) + w.extent - 1, lanes)
+    shifts = [(row[0] - h.low) * segment + column[0] - w.low for a, b in classes for row in a for column in b]
+    table = np.array([len(a) * len(b) for a, b in classes] + shifts, np.int64)
+    job = _job(s.N, s.G, C, F, s.H, s.W, s.OH, s.OW, h.low, w.low, h.extent, w.extent, rows, columns, block, CHAIN, len(entries))
+    rest = w.grid % width
+    vectors = w.grid // width * direct_phases.TILE_VECTORS + (0 if rest == 0 else 1 if rest <= lanes else direct_phases.TILE_VECTORS)
+    loaded = -(-panels // block) * row_blocks * column_blocks * F * (rows + h.extent - 1) * (ROW_COST + segment / lanes)
+    cost = panels * h.grid * vectors * (F * (len(entries) + FILTER_COST) + PHASES_COST) + loaded
+    return Stage(direct_phases.phases, job, table, s.N * s.G * row_blocks * column_blocks * -(-panels // block), direct_phases.pack_phases,
+                 _job(C, F, T, panels, len(entries)), np.array(entries, np.int64).ravel(), s.G * panels, s.G * panels * F * len(entries),
+                 room(rows, columns), UNALIGNED * C * T * s.OH * s.OW * F / lanes / cost)
+
+
+PHASES_COST, FILTER_COST = 30.0, 2.0         # vector operations to start and to store a tile of all phases, and for each filter, for each vector of pixels
+
+
+def _by_parity(axis: Axis) -> list[list[tuple[int, ...]]]:
+    """The shifts of the source that serve phase 0, phase 1 and both: (shift, the tap of each phase)."""
+    even, odd = (dict(phase) for phase in axis.phases)
+    return [[(shift, even[shift]) for shift in even if shift not in odd], [(shift, odd[shift]) for shift in odd if shift not in even],
+            [(shift, even[shift], odd[shift]) for shift in even if shift in odd]]
 
 
 def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,

@@ -7,7 +7,7 @@ at row i * phases_h + a and column j * phases_w + b, and each is a sum over the 
 
 The forward pass is one phase; the gradient to the input of a strided convolution has as many as the stride is large, each with some of the
 taps. `filters` has filters (the destination's channels) along the vectors, `pixels` has pixels along them, and so has `columns`, which makes
-the gradient to the input of few channels tap by tap; `blocking.direct` chooses.
+the gradient to the input of few channels tap by tap, and `direct_phases`, which makes all phases of stride 2 at once; `blocking.direct` chooses.
 The sum of a chunk of channels is one chain of a bounded number of terms; chunks are added one by one.
 
 After: Zhang, Franchetti, Low, "High Performance Zero-Memory Overhead Direct Convolutions", ICML 2018; Goto and van de Geijn, "Anatomy of

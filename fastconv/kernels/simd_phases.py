@@ -1,0 +1,101 @@
+"""The register tile of the gradient to the input at stride 2, and its plain-loop twin: every phase of some channels, a vector of pixels each.
+
+Pixel (i, j) of dx falls into phase (i % 2, j % 2), and the phases of one channel read the same pixels of dout with taps of their own. The tile
+keeps the sums of all four, so that each vector of dout is loaded once for all of them, no multiplication is wasted on a tap that a phase does
+not have, and nothing is added up in memory: two phases side by side are rows of dx.
+"""
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .simd import I32, Vector, _pointer, either
+from .simd_tiles import KEEP, _accumulate, _const, _flag
+from .tiles import VECTOR_BYTES
+
+# A shift of dout serves the phases of some parities, the same along both axes or not: which of the rows, and which of the columns.
+PARITIES = ((0,), (1,), (0, 1))
+CLASSES = [(rows, columns) for rows in PARITIES for columns in PARITIES]
+
+
+def _phase_tile(channels, vectors, valid, flags, outer, step, x, x_at, table, table_at, a, a_at, y, y_at, y_row, y_plane, rows, columns):
+    """y[y_at + c * y_plane + p * y_row + 2 * j + q] = sum over o < outer and the shifts s of phase (p, q) of x[x_at + o * step + s + j] * its weight.
+
+    For c < valid <= channels, p < rows <= 2, 2 * j + q < columns <= 2 * width, width = vectors * lanes. From table_at on the table says for each of
+    CLASSES how many shifts it has, then all shifts, class by class. a: for each o, shift by shift, `channels` weights for each phase of the class.
+    channels, vectors: integer literals. flags: KEEP or 0. Of x all `width` elements from each place on are read.
+    """
+    width = vectors * VECTOR_BYTES // x.itemsize
+    for c in range(valid):
+        for place in range(2 * 2 * width):
+            p, j, q = place // (2 * width), place % (2 * width) // 2, place % 2
+            if p >= rows or 2 * j + q >= columns:
+                continue
+            total, weight = x.dtype.type(0), a_at
+            for o in range(outer):
+                shift = table_at + 9
+                for k in range(9):           # 1: phase 0, 2: phase 1, 3: both
+                    down, along = k // 3 + 1, k % 3 + 1
+                    here = (down >> p & 1) * (along >> q & 1)
+                    before = (p if down == 3 else 0) * (2 if along == 3 else 1) + (q if along == 3 else 0)
+                    for _ in range(table[table_at + k]):
+                        if here:
+                            total += x[x_at + o * step + table[shift] + j] * a[weight + before * channels + c]
+                        weight += (2 if down == 3 else 1) * (2 if along == 3 else 1) * channels
+                        shift += 1
+            to = y_at + c * y_plane + p * y_row + 2 * j + q
+            y[to] = y[to] + total if flags & KEEP else total
+
+
+def _phase_tile_intrinsic(typingctx, channels, vectors, valid, flags, outer, step, x, x_at, table, table_at, a, a_at, y, y_at, y_row, y_plane, rows,
+                          columns):
+    if not isinstance(channels, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+        return None
+    C, V, i = channels.literal_value, vectors.literal_value, types.int64
+    sig = types.void(channels, vectors, i, i, i, i, x, i, table, i, a, i, y, i, i, i, i, i)
+
+    def codegen(context, builder, sig, args):
+        valid, flags, outer, step = args[2:6]
+        y_row, y_plane, rows, columns = args[14:]
+        v = Vector(context, builder, sig.args[6].dtype)
+        x0, table0, a0, y0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (6, 8, 10, 12))
+        total = [[[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(C)] for _ in range(4)]     # phase, channel, vector
+        at, a_next, shift_next = (cgutils.alloca_once_value(builder, start) for start in (x0, a0, table0))
+        with cgutils.for_range(builder, outer):
+            x_here = builder.load(at)
+            builder.store(builder.gep(table0, [_const(len(CLASSES))]), shift_next)
+            for k, (down, along) in enumerate(CLASSES):
+                with cgutils.for_range(builder, builder.load(builder.gep(table0, [_const(k)]))):
+                    shift, a_here = builder.load(shift_next), builder.load(a_next)
+                    place = builder.gep(x_here, [builder.load(shift)])
+                    x_v = [v.load(builder.gep(place, [_const(j * v.lanes)])) for j in range(V)]
+                    sums = [row for p in down for q in along for row in total[2 * p + q]]
+                    _accumulate(builder, v, sums, lambda r, a_here=a_here: builder.load(builder.gep(a_here, [_const(r)])), x_v)
+                    builder.store(builder.gep(a_here, [_const(len(sums))]), a_next)
+                    builder.store(builder.gep(shift, [_const(1)]), shift_next)
+            builder.store(builder.gep(x_here, [step]), at)
+        orders = [ir.Constant(ir.VectorType(I32, v.lanes), [half * v.lanes // 2 + n // 2 + n % 2 * v.lanes for n in range(v.lanes)]) for half in range(2)]
+        masks = [v.mask(builder.sub(columns, _const(n * v.lanes))) for n in range(2 * V)]
+        keep = _flag(builder, flags, KEEP)
+        for c in range(C):
+            for p in range(2):
+                exists = builder.and_(builder.icmp_signed("<", _const(c), valid), builder.icmp_signed("<", _const(p), rows))
+                with builder.if_then(exists, likely=True):
+                    row = builder.gep(y0, [builder.add(builder.mul(y_plane, _const(c)), builder.mul(y_row, _const(p)))])
+                    even, odd = ([builder.load(place) for place in total[2 * p + q][c]] for q in range(2))
+                    both = [builder.shuffle_vector(even[n // 2], odd[n // 2], orders[n % 2]) for n in range(2 * V)]
+                    places = [builder.gep(row, [_const(n * v.lanes)]) for n in range(2 * V)]
+                    with builder.if_else(keep, likely=False) as (kept, over):
+                        with kept:
+                            for value, place, mask in zip(both, places, masks):
+                                v.store_masked(builder.fadd(v.load_masked(place, mask), value), place, mask)
+                        with over:
+                            for value, place, mask in zip(both, places, masks):
+                                v.store_masked(value, place, mask)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+phase_tile = either(_phase_tile, _phase_tile_intrinsic, literal=True)
