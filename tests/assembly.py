@@ -87,8 +87,8 @@ def show_tiles():
         simd_tiles.pixel_tile(ROWS, VECTORS, ROWS, columns, 0, outer, step, inner, a, 0, x, 0, taps, 0, a, -1, a, -1, y, 0, y_row)
 
     @numba.njit
-    def dot_tile(n, a, a_row, b, b_row, c):
-        simd_weight.dot_tile(DOT_ROWS, DOT_COLUMNS, DOT_ROWS, DOT_COLUMNS, 0, 1, n, a, 0, a_row, 0, b, 0, b_row, 0, 0, 0, c, 0)
+    def dot_tile(n, a, places, b, b_row, c):
+        simd_weight.dot_tile(DOT_ROWS, DOT_COLUMNS, DOT_ROWS, DOT_COLUMNS, 0, 1, n, a, 0, places, 0, b, 0, b_row, 0, 0, 0, c, 0)
 
     @numba.njit
     def fma_burst(like, n):
@@ -98,7 +98,7 @@ def show_tiles():
     for dtype in ("float32", "float64"):
         floats, i, ints = getattr(numba, dtype)[::1], int64, int64[::1]
         for tile, kinds in ((gemm_tile, (i, floats, floats, i, floats, i)), (gather_tile, (i, i, i, floats, ints, ints, floats, floats, i)),
-                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (dot_tile, (i, floats, i, floats, i, floats)),
+                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (dot_tile, (i, floats, ints, floats, i, floats)),
                             (fma_burst, (floats, i))):
             tile.compile(kinds)
             found.setdefault(tile.__name__, {})[dtype] = tile.inspect_asm(kinds)

@@ -49,8 +49,9 @@ def test_nothing_is_written_beside_the_result(C, F, options, dtype):
         room = Guarded(dtype)
         for prepared in (False, True):
             run(direct.forward(s, False, prepared), x, weight, dout.size, room)
-        run(direct.to_input(s), dout, weight, x.size, room)
-        for stage in (direct_weight.turned(s), direct_weight.dots(s)):
+        for to_input in (direct.to_input, direct._phases) if stride == 2 else (direct.to_input,):
+            run(to_input(s), dout, weight, x.size, room)
+        for stage in (direct_weight.turned(s), direct_weight.dots(s), direct_weight.dots(s, True)):
             none, place = NONE[np.dtype(dtype)], room(stage.place)
             image, other = (dout, x) if stage.straight else (x, dout)
             for job, parts, ready_tasks in stage.rounds:

@@ -8,7 +8,7 @@ from cases import broadcasts, conv_cases, inject, layouts
 import fastconv
 import naive
 from fastconv import plan
-from fastconv.blocking import direct, winograd
+from fastconv.blocking import direct, direct_weight, winograd
 from fastconv.conv import _known
 from fastconv.plan import ALGORITHMS
 from fastconv.testing import assert_same
@@ -196,6 +196,50 @@ def test_a_plan_says_what_was_chosen_and_why():
     assert "terms x" in str(fastconv.plan_conv2d((1, 8, 9, 9), (8, 8, 3, 3), algorithm="im2col"))
 
 
+def _shown_where_the_loops_show_it(x, weight, dout, options):
+    """Integers come out exactly, and NaN and inf reach only what they do in the loops."""
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
+    for value in (np.nan, np.inf, -np.inf):
+        spoiled = dout.copy(), x.copy()
+        spoiled[0][0, 4, 2, 8] = spoiled[1][-1, 1, -1, -1] = value
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (*spoiled, weight), options, exact=True)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("C, kernel, padding, dilation", [(3, 3, 1, 1), (1, 7, 3, 1), (4, (2, 4), 0, 1), (7, (5, 1), 2, (1, 2)), (2, 3, 1, 2)])
+def test_gradient_to_the_input_all_phases_at_once(monkeypatch, C, kernel, padding, dilation, dtype):
+    """The way of few channels at stride 2: several blocks of rows and columns, several chains."""
+    monkeypatch.setattr(direct, "to_input", direct._phases)
+    monkeypatch.setattr(direct, "WINDOW_BYTES", 5000)
+    monkeypatch.setattr(direct, "CHAIN", 2)
+    plan.conv_plan.cache_clear()
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (1, 2 * C, 9, 150)).astype(dtype), rng.integers(-4, 5, (10, C, *np.broadcast_to(kernel, 2))).astype(dtype)
+    options = dict(stride=2, padding=padding, dilation=dilation, groups=2, algorithm="direct", need=(True, False, False))
+    known = fastconv.plan_conv2d(x.shape, weight.shape, dtype, 2, padding, dilation, 2, algorithm="direct")
+    assert known.to_input.across == "phases"
+    dout = rng.integers(-4, 5, known.y_shape).astype(dtype)
+    _shown_where_the_loops_show_it(x, weight, dout, options)
+    plan.conv_plan.cache_clear()
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("stride, kernel, padding, dilation", [(1, 3, 1, 1), (2, 3, 1, 1), ((3, 2), (2, 5), 2, (1, 2)), (1, 1, 0, 1), ((1, 3), 4, 1, 1)])
+def test_gradient_to_the_weights_in_windows(monkeypatch, stride, kernel, padding, dilation, dtype):
+    """All taps out of one window: several units of an image, parts of rows, several blocks of channels."""
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (2, 6, 9, 70)).astype(dtype), rng.integers(-4, 5, (10, 3, *np.broadcast_to(kernel, 2))).astype(dtype)
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=2, algorithm="direct", need=(False, True, False))
+    dout = rng.integers(-4, 5, fastconv.plan_conv2d(x.shape, weight.shape, dtype, stride, padding, dilation, 2, algorithm="direct").y_shape).astype(dtype)
+    monkeypatch.setattr(direct_weight, "to_weight", lambda s: direct_weight.dots(s, True))
+    for row_bytes, lined_bytes in ((8192, 320 * 1024), (256, 4000)):
+        monkeypatch.setattr(direct_weight, "ROW_BYTES", row_bytes)
+        monkeypatch.setattr(direct_weight, "LINED_BYTES", lined_bytes)
+        plan.conv_plan.cache_clear()
+        _shown_where_the_loops_show_it(x, weight, dout, options)
+    plan.conv_plan.cache_clear()
+
+
 @EACH_DTYPE
 @pytest.mark.parametrize("C, stride, kernel", [(3, 2, 3), (3, 1, 3), (1, 3, 5), (4, (1, 2), (2, 3)), (2, 4, 5)])
 def test_gradient_to_the_input_in_columns(monkeypatch, C, stride, kernel, dtype):
@@ -208,10 +252,7 @@ def test_gradient_to_the_input_in_columns(monkeypatch, C, stride, kernel, dtype)
     options = dict(stride=stride, padding=1, groups=2, algorithm="direct")
     dout = rng.integers(-4, 5, fastconv.conv2d(x, weight, **options).shape).astype(dtype)
     assert fastconv.plan_conv2d(x.shape, weight.shape, dtype, **options).to_input.across == "columns"
-    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
-    for value in (np.nan, np.inf, -np.inf):
-        dout[1, 4, 7, 8] = value
-        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
+    _shown_where_the_loops_show_it(x, weight, dout, options)
     plan.conv_plan.cache_clear()
 
 

@@ -1,9 +1,11 @@
 """The register tiles of the direct engine and the windows they read: each against its plain-loop twin, and both against NumPy."""
+import itertools
+
 import numpy as np
 import pytest
 from numba import njit
 
-from fastconv.kernels import simd, simd_tiles, simd_weight, tiles
+from fastconv.kernels import simd, simd_phases, simd_tiles, simd_weight, tiles
 from fastconv.kernels.direct_dots import load_tap
 from fastconv.kernels.simd_tiles import KEEP, RELU
 from fastconv.kernels.window import load_window
@@ -140,13 +142,53 @@ def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
 
 
 @njit(error_model="numpy")
+def phase(vectors, valid, flags, outer, x, table, a, y, rows, columns):
+    if vectors == 1:
+        simd_phases.phase_tile(3, 1, valid, flags, outer, 200, x, 2, table, 1, a, 3, y, 4, 70, 150, rows, columns)
+    else:
+        simd_phases.phase_tile(3, 2, valid, flags, outer, 200, x, 2, table, 1, a, 3, y, 4, 70, 150, rows, columns)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("flags", [0, KEEP])
+@pytest.mark.parametrize("vectors", [1, 2])
+@pytest.mark.parametrize("shifts", [(0, 0, 0, 0, 1, 1, 0, 1, 1), (1, 0, 2, 0, 1, 0, 1, 2, 4), (0,) * 9])
+def test_phase_tile(shifts, vectors, flags, dtype):
+    """shifts: how many serve each class of phases."""
+    rng, width, outer = np.random.default_rng(vectors), vectors * simd.lanes(dtype), 3
+    places, weights = rng.integers(0, 60, sum(shifts)), [len(p) * len(q) * 3 for p, q in simd_phases.CLASSES]
+    table = np.array([0, *shifts, *places])
+    x, a, y = (rng.integers(-4, 5, n).astype(dtype) for n in (800, 3 + outer * np.dot(shifts, weights), 500))
+    sums, weight = np.zeros((3, 2, 2 * width)), 3
+    for o in range(outer):
+        shift = iter(places)
+        for (down, along), count in zip(simd_phases.CLASSES, shifts):
+            for _ in range(count):
+                row = x[2 + o * 200 + next(shift):][:width]
+                for p, q, c in itertools.product(down, along, range(3)):
+                    sums[c, p, q::2] += row * a[weight]
+                    weight += 1
+    for valid, rows, columns in ((3, 2, 2 * width), (5, 9, 99), (2, 1, 2 * width - 1), (1, 2, 3)):
+        result, twin, wanted = y.copy(), y.copy(), y.copy()
+        for c, p in itertools.product(range(min(3, valid)), range(min(2, rows))):
+            line = wanted[4 + c * 150 + p * 70:][:min(columns, 2 * width)]
+            line[:] = sums[c, p, :line.size] + (line if flags else 0)
+        phase(vectors, valid, flags, outer, x, table, a, result, rows, columns)
+        simd_phases._phase_tile(3, vectors, min(3, valid), flags, outer, 200, x, 2, table, 1, a, 3, twin, 4, 70, 150, rows, columns)
+        assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
+
+
+PLACES = np.array([140, 0, 210, 70, 350, 280])              # of a tile's rows
+
+
+@njit(error_model="numpy")
 def dot(rows, columns, valid_rows, valid_columns, flags, outer, n, a, b, c):
     if rows == DOWN_SMALL:
-        simd_weight.dot_tile(DOWN_SMALL, ACROSS, valid_rows, valid_columns, flags, outer, n, a, 1, 70, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
+        simd_weight.dot_tile(DOWN_SMALL, ACROSS, valid_rows, valid_columns, flags, outer, n, a, 1, PLACES, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
     elif columns == ACROSS_SMALL:
-        simd_weight.dot_tile(DOWN, ACROSS_SMALL, valid_rows, valid_columns, flags, outer, n, a, 1, 70, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
+        simd_weight.dot_tile(DOWN, ACROSS_SMALL, valid_rows, valid_columns, flags, outer, n, a, 1, PLACES, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
     else:
-        simd_weight.dot_tile(DOWN, ACROSS, valid_rows, valid_columns, flags, outer, n, a, 1, 70, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
+        simd_weight.dot_tile(DOWN, ACROSS, valid_rows, valid_columns, flags, outer, n, a, 1, PLACES, 500, b, 2, 60, 400, b.ctypes.data, 4, c, 3)
 
 
 @EACH_DTYPE
@@ -158,16 +200,16 @@ def test_dot_tile(rows, columns, outer, n, flags, dtype):
     a, b, c = (rng.integers(-4, 5, size).astype(dtype) for size in (1600, 1200, 3 + rows * columns + simd.lanes(dtype)))
     for valid_rows, valid_columns in ((rows, columns), (1, columns), (rows, 1)):
         result, twin, wanted = c.copy(), c.copy(), c.copy()
-        x, y = (np.array([[m[at + min(r, valid - 1) * row + o * step:][:n] for o in range(outer)] for r in range(count)]).reshape(count, -1)
-                for m, at, row, step, count, valid in ((a, 1, 70, 500, rows, valid_rows), (b, 2, 60, 400, columns, valid_columns)))
+        x, y = (np.array([[m[at + places[min(r, valid - 1)] + o * step:][:n] for o in range(outer)] for r in range(count)]).reshape(count, -1)
+                for m, at, places, step, count, valid in ((a, 1, PLACES, 500, rows, valid_rows), (b, 2, 60 * np.arange(columns), 400, columns, valid_columns)))
         poisoned = [np.full_like(m, np.nan) for m in (a, b)]         # whatever stands outside the rows takes no part
-        for m, p, at, row, step, count in ((a, poisoned[0], 1, 70, 500, valid_rows), (b, poisoned[1], 2, 60, 400, valid_columns)):
-            for start in (at + r * row + o * step for r in range(count) for o in range(outer)):
+        for m, p, at, places, step, count in ((a, poisoned[0], 1, PLACES, 500, valid_rows), (b, poisoned[1], 2, 60 * np.arange(columns), 400, valid_columns)):
+            for start in (at + places[r] + o * step for r in range(count) for o in range(outer)):
                 p[start:start + n] = m[start:start + n]
         sums = (y @ x.T).ravel()
         wanted[3:3 + sums.size] = sums + (c[3:3 + sums.size] if flags else 0)
         dot(rows, columns, valid_rows, valid_columns, flags, outer, n, *poisoned, result)
-        simd_weight._dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, poisoned[0], 1, 70, 500, poisoned[1], 2, 60, 400, 0, 4, twin, 3)
+        simd_weight._dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, poisoned[0], 1, PLACES, 500, poisoned[1], 2, 60, 400, 0, 4, twin, 3)
         assert np.array_equal(result[:3 + sums.size], wanted[:3 + sums.size]) and np.array_equal(twin, wanted)
 
 

@@ -1,6 +1,7 @@
 """Blocks of the gradient to the weights, directly: which way its vectors lie, the units of pixels, and who sums them."""
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -54,8 +55,8 @@ class WeightStage(NamedTuple):
 
 
 def to_weight(s: Shape) -> WeightStage:
-    """The stage of the gradient to the weights, in the cheaper of two ways."""
-    stages = turned(s), dots(s)
+    """The stage of the gradient to the weights, in the cheapest of three ways."""
+    stages = turned(s), dots(s), dots(s, True)
     return max(stages, key=lambda stage: stage.share)
 
 
@@ -136,12 +137,12 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
                        workspace, straight, share)
 
 
-def dots(s: Shape) -> WeightStage:
-    """Pixels along the vectors."""
+def dots(s: Shape, windowed: bool = False) -> WeightStage:
+    """Pixels along the vectors, those of each tap lined up, or windowed: all taps read one window of an image, row by row."""
     lanes = VECTOR_BYTES // s.size
     C, F, taps = s.C // s.G, s.F // s.G, s.KH * s.KW
     H, W, OH, OW, SH, SW = s.H, s.W, s.OH, s.OW, s.SH, s.SW
-    product = _is_product(s)
+    product = _is_product(s) and not windowed
     if product:                              # one long row
         H, W, OH, OW = 1, H * W, 1, OH * OW
     whole = DOT_ROWS // math.gcd(DOT_ROWS, taps)             # so many channels fill tiles with their taps
@@ -149,7 +150,7 @@ def dots(s: Shape) -> WeightStage:
     unit = max(lanes, min(max(ROW_BYTES // 2, min(ROW_BYTES, LINED_BYTES // least)), MOST_LINED_BYTES // taps) // s.size)
     images, rows, columns = 1, OH, OW
     if OH * OW <= unit:
-        images = even(s.N, unit // (OH * OW))
+        images = 1 if windowed else even(s.N, unit // (OH * OW))
     elif OW <= unit:
         rows = even(OH, unit // OW)
     else:
@@ -158,9 +159,11 @@ def dots(s: Shape) -> WeightStage:
     run = rows * columns                     # of one image
     lining_up = LINE_UP * (product / F + 1 / (C * taps))     # as a share of the multiply-adds
     in_place = images == 1 or round_up(run, lanes) <= (1 + lining_up) * run
-    pitch = round_up(images * rows * columns, lanes)
+    window_rows, segment = (rows - 1) * SH + (s.KH - 1) * s.DH + 1, columns + (s.KW - 1) * s.DW // SW
+    pitch = round_up(window_rows * segment if windowed else images * rows * columns, lanes)
     pitch += lanes * (pitch // lanes % 2 == 0)               # rows a power of two apart would meet in the same lines of the caches
-    channels = min(C, max(1, LINED_BYTES // (pitch * s.size * taps)))
+    pieces = SW if windowed else taps
+    channels = min(C, max(1, LINED_BYTES // (pitch * s.size * pieces)))
     if channels < C:
         channels = channels // whole * whole or channels
     lined = not (product and in_place)
@@ -178,18 +181,26 @@ def dots(s: Shape) -> WeightStage:
     for first in range(0, units, per_round):
         count = min(per_round, units - first)
         job = np.array([s.N, s.G, C, F, H, W, OH, OW, SH, SW, images, rows, columns, first, count, min(parts, count), channels, filters, taps, pitch,
-                        not lined, in_place], np.int64)
+                        not lined, in_place, windowed, window_rows, segment], np.int64)
         rounds.append(Round(job, min(parts, count), 0 if in_place else count * s.G))
     f_blocks = -(-F // filters)
-    offsets = [(i * s.DH - s.PT, j * s.DW - s.PL) for i in range(s.KH) for j in range(s.KW)]
-    workspace = (channels * taps * pitch * lined + downs * -(-filters // DOT_COLUMNS) * slot) * s.size
+    down, along = [i * s.DH for i in range(s.KH)], [j * s.DW for j in range(s.KW)]
+    if windowed:
+        begins = [c * SW * pitch + j % SW * pitch + i * segment + j // SW for c in range(channels) for i in down for j in along]
+        starts = [(-s.PT, phase - s.PL) for phase in range(SW)]
+    else:
+        begins = [r * (pitch if lined else H * W) for r in range(channels * taps)]
+        starts = [(i - s.PT, j - s.PL) for i in down for j in along]
+    workspace = (channels * pieces * pitch * lined + downs * -(-filters // DOT_COLUMNS) * slot) * s.size
     # The cost of one unit, in vector multiply-adds: tiles, adding up their lanes, lining up x and dout.
     pixels, height = images * rows * columns, DOT_ROWS_SMALL if 0 < C * taps % DOT_ROWS <= DOT_ROWS_SMALL else DOT_ROWS
-    steps = -(-pixels // lanes) if not in_place else images * -(-run // lanes)
+    steps = rows * -(-columns // lanes) if windowed else images * -(-run // lanes) if in_place else -(-pixels // lanes)
     tiled = (C * taps // DOT_ROWS * DOT_ROWS + (C * taps % DOT_ROWS > 0) * height) * round_up(F, DOT_COLUMNS_SMALL)
-    each = COPY * steps if SW == 1 else COPY_SECOND * steps if SW == 2 else COPY_ELEMENT * pixels
-    lining = images * (COPY_RUN + rows * COPY_ROW) + each
-    cost = TILES_DOTS * tiled * (steps + ADD_LANES) + lined * C * taps * f_blocks * lining + (not in_place) * F * (COPY_RUN * images + COPY * steps)
+    high, wide = (window_rows, segment) if windowed else (images * rows, columns)
+    each = COPY / lanes if SW == 1 else COPY_SECOND / lanes if SW == 2 else COPY_ELEMENT
+    lining = images * COPY_RUN + high * (COPY_ROW + wide * each)
+    cost = TILES_DOTS * tiled * (steps + ADD_LANES) + lined * C * pieces * f_blocks * lining + (not in_place) * F * (COPY_RUN * images + COPY * steps)
     share = C * F * taps * pixels / lanes / cost
-    return WeightStage(direct_dots.dots, direct_dots.line_up_dout, rounds, np.array(offsets, np.int64).ravel(), blocks * f_blocks, min(parts, per_round),
+    table = np.array([*begins, *itertools.chain(*starts)], np.int64)
+    return WeightStage(direct_dots.dots, direct_dots.line_up_dout, rounds, table, blocks * f_blocks, min(parts, per_round),
                        0 if in_place else s.G * F * pitch * per_round, workspace, False, share)

@@ -13,11 +13,11 @@ from .simd import BYTES, I32, I64, SECOND_LEVEL, Vector, _pointer, either
 from .simd_tiles import KEEP
 
 
-def _dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at, a_row, a_step, b, b_at, b_row, b_step, ahead, ahead_step, c, c_at):
-    """c[c_at + j * rows + r] = sum over o < outer, k < n of a[a_at + r * a_row + o * a_step + k] * b[b_at + j * b_row + o * b_step + k].
+def _dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at, places, a_step, b, b_at, b_row, b_step, ahead, ahead_step, c, c_at):
+    """c[c_at + j * rows + r] = sum over o < outer, k < n of a[a_at + places[r] + o * a_step + k] * b[b_at + j * b_row + o * b_step + k].
 
     For r < rows and j < columns, integer literals; of a only valid_rows rows are read and of b valid_columns, the last of them standing for
-    those that are missing. flags: KEEP or 0. Up to a whole vector is written behind the last sum. ahead: an address from which on
+    those that are missing. places: int64. flags: KEEP or 0. Up to a whole vector is written behind the last sum. ahead: an address from which on
     memory is fetched into the cache, as much as is read of a row of b, ahead_step bytes apart for each o.
     """
     for r in range(rows):
@@ -25,7 +25,7 @@ def _dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at
             total = a.dtype.type(0)
             for o in range(outer):
                 for k in range(n):
-                    total += a[a_at + min(r, valid_rows - 1) * a_row + o * a_step + k] * b[b_at + min(j, valid_columns - 1) * b_row + o * b_step + k]
+                    total += a[a_at + places[min(r, valid_rows - 1)] + o * a_step + k] * b[b_at + min(j, valid_columns - 1) * b_row + o * b_step + k]
             place = c_at + j * rows + r
             c[place] = c[place] + total if flags & KEEP else total
 
@@ -45,26 +45,28 @@ def _add_lanes(v, sums):
     return sums[0]
 
 
-def _dot_tile_intrinsic(typingctx, rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at, a_row, a_step, b, b_at, b_row, b_step, ahead,
+def _dot_tile_intrinsic(typingctx, rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at, places, a_step, b, b_at, b_row, b_step, ahead,
                         ahead_step, c, c_at):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(columns, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, columns.literal_value, types.int64
-    sig = types.void(rows, columns, i, i, i, i, i, a, i, i, i, b, i, i, i, i, i, c, i)
+    sig = types.void(rows, columns, i, i, i, i, i, a, i, places, i, b, i, i, i, i, i, c, i)
 
     def codegen(context, builder, sig, args):
-        valid_rows, valid_columns, flags, outer, n, _, _, a_row, a_step, _, _, b_row, b_step, ahead, ahead_step = args[2:17]
+        valid_rows, valid_columns, flags, outer, n, _, _, _, a_step, _, _, b_row, b_step, ahead, ahead_step = args[2:17]
         v = Vector(context, builder, sig.args[7].dtype)
 
         def const(n):
             return ir.Constant(I64, n)
 
-        def lines(n, row, count, valid):
+        def lines(n, place, count, valid):
             """Pointers to the first element of each row."""
             start, last = _pointer(context, builder, sig.args[n], args[n], args[n + 1]), builder.sub(valid, const(1))
-            return [builder.gep(start, [builder.mul(row, builder.select(builder.icmp_signed("<", const(r), last), const(r), last))]) for r in range(count)]
+            return [builder.gep(start, [place(builder.select(builder.icmp_signed("<", const(r), last), const(r), last))]) for r in range(count)]
 
-        a_lines, b_lines = lines(7, a_row, R, valid_rows), lines(11, b_row, V, valid_columns)
+        place0 = _pointer(context, builder, sig.args[9], args[9], const(0))
+        a_lines = lines(7, lambda r: builder.load(builder.gep(place0, [r])), R, valid_rows)
+        b_lines = lines(11, lambda j: builder.mul(b_row, j), V, valid_columns)
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         rest = builder.srem(n, const(v.lanes))
         whole, mask = builder.sub(n, rest), v.mask(rest)
