@@ -153,7 +153,7 @@ def _phases(s: Shape) -> Stage:
     flops = 2.0 * s.N * s.G * F * C * T * s.OH * s.OW
 
     def room(rows: int, columns: int) -> int:
-        return F * (rows + h.extent - 1) * round_up(round_up(columns, width) + w.extent - 1, lanes) * s.size
+        return F * (rows + h.extent - 1) * (round_up(columns, width) + w.extent - 1) * s.size
 
     rows, columns = h.grid, w.grid
     while columns > 4 * width and room(1, columns) > WINDOW_BYTES:
@@ -164,7 +164,7 @@ def _phases(s: Shape) -> Stage:
     rows = even(h.grid, max(1, min(rows, -(-h.grid // split(blocks, flops)))))
     row_blocks, column_blocks = -(-h.grid // rows), -(-w.grid // columns)
     block = even(panels, max(1, -(-panels // split(blocks * row_blocks, flops))))
-    segment = round_up(round_up(columns, width) + w.extent - 1, lanes)
+    segment = round_up(columns, width) + w.extent - 1
     shifts = [(row[0] - h.low) * segment + column[0] - w.low for a, b in classes for row in a for column in b]
     table = np.array([len(a) * len(b) for a, b in classes] + shifts, np.int64)
     job = _job(s.N, s.G, C, F, s.H, s.W, s.OH, s.OW, h.low, w.low, h.extent, w.extent, rows, columns, block, CHAIN, len(entries))

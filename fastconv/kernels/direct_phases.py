@@ -48,7 +48,7 @@ def phases(first, last, src, weight, dst, bias, residual, job, table):
     width = TILE_VECTORS * lanes
     grid_h, grid_w, all_panels = (H + 1) // 2, (W + 1) // 2, (C + CHANNELS - 1) // CHANNELS
     blocks, row_blocks, column_blocks = (all_panels + panels - 1) // panels, (grid_h + rows - 1) // rows, (grid_w + columns - 1) // columns
-    segment = ((columns + width - 1) // width * width + extent_w - 1 + lanes - 1) // lanes * lanes
+    segment = (columns + width - 1) // width * width + extent_w - 1
     window, at_hand = aligned(F * (rows + extent_h - 1) * segment, src), -1
     for task in range(first, last):
         block, place = task % blocks, task // blocks
