@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .simd import lanes_of
 from .simd_depthwise import LOOP, MIDDLE, ONE_TWO, RELU, RESIDUAL, SMALL, TALL, THREE, TWO_ONE, any_tile, drain, row_tile, tap_tile
-from .tiles import VECTOR_BYTES
 
 JOB = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW",
        "variant", "bands", "units", "tasks", "parts", "relu", "entries")
@@ -45,7 +45,7 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
     Units: bands of rows of each plane of y; a task does units / tasks of them. table: one entry for each row of the kernel (`any_tile`).
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
-    M, slack = F // C, PL + 2 * (KW * DW + VECTOR_BYTES // src.itemsize * SW)
+    M, slack = F // C, PL + 2 * (KW * DW + lanes_of(src) * SW)
     zeros = np.zeros(W + 2 * slack, src.dtype)
     flags = (RELU if relu else 0) | (RESIDUAL if residual.size else 0)
     start, stop_unit = first * units // tasks, last * units // tasks
@@ -135,7 +135,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
     the steps from one tap to the next, in columns of dout and in weights.
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     M, taps, A, starts, none = F // C, KH * KW, (H + SH - 1) // SH, table[6 * entries:], src.dtype.type(0)
     slack = PL + 2 * (KW * DW + lanes)
     zeros = np.zeros(OW + 2 * slack, src.dtype)
@@ -223,7 +223,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     added up, and such sums in float64.
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     M, taps, slack = F // C, KH * KW, PL + 2 * (KW * DW + lanes * SW)
     x_plane, d_plane, s_plane = H * W, OH * OW, taps * lanes
     together = max(1, SUMS_BYTES // (s_plane * src.itemsize))                    # filters whose sums are kept from image to image

@@ -21,12 +21,10 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import LINE_BYTES, copy_row, copy_vectors, prefetch, transpose_block, turn_column, turn_columns
+from .simd import LINE_BYTES, copy_row, copy_vectors, lanes_of, prefetch, transpose_square, turn_column, turn_columns
 from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
-from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
+from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from .window import load_window
-
-LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
@@ -56,7 +54,7 @@ def panel_width(left, lanes):
 @jit
 def pack_panel(weight, start, row, columns, filters, panel, dst, to):
     """dst[to + k * panel + f] = weight[start + f * row + k] for k < columns and f < filters <= panel: vectors of filters."""
-    lanes = VECTOR_BYTES // weight.itemsize
+    lanes = lanes_of(weight)
     whole = columns // lanes * lanes
     for v in range(0, panel, lanes):
         valid, here = min(lanes, filters - v), start + v * row
@@ -65,10 +63,7 @@ def pack_panel(weight, start, row, columns, filters, panel, dst, to):
                 dst[to + k * panel + v:to + k * panel + v + lanes] = 0
             continue
         for k in range(0, whole, lanes):
-            if weight.itemsize == 4:
-                transpose_block(LANES_32, valid, weight, here + k, row, dst, to + v + k * panel, panel)
-            else:
-                transpose_block(LANES_64, valid, weight, here + k, row, dst, to + v + k * panel, panel)
+            transpose_square(valid, weight, here + k, row, dst, to + v + k * panel, panel)
         for k in range(whole, columns):
             line, column = dst[to + v + k * panel:to + v + k * panel + lanes], weight[here + k:]
             for f in range(lanes):
@@ -81,7 +76,7 @@ def turn_taps(weight, start, T, valid, dst, places):
 
     Only `valid` channels are read; the last of them stands for those that are missing.
     """
-    lanes = VECTOR_BYTES // weight.itemsize
+    lanes = lanes_of(weight)
     half, done = lanes // 2, 0
     if valid < lanes:
         for k in range(T):
@@ -118,7 +113,7 @@ def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers,
 
     places, steps: scratch for `place_taps`.
     """
-    lanes = VECTOR_BYTES // weight.itemsize
+    lanes = lanes_of(weight)
     panel = panel_width(count, lanes)
     if raw == TRANSPOSED:
         pack_panel(weight, (g * F + f) * C * T + c0 * T, C * T, nc * T, min(panel, count), panel, packed, 0)
@@ -190,7 +185,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
      block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks) = unpack_job(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     width = VECTORS * lanes
     phases = phases_h * phases_w
     f_blocks = (F + block - 1) // block
@@ -207,6 +202,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(phases * room, src)
     turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
+    result = dst if phases == 1 else turned
     rest, at_hand = np.empty(ROWS, np.int64), -1
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
@@ -214,21 +210,17 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
         g, n = t % G, t // G
         f1, ni = min(F, f0 + block), min(rows, grid_h - i0)
         pixels, loaded = ni * grid_w, (ni - 1) * step_h + extent_h
-        if whole and task // f_blocks != at_hand:            # all channels at once, for all blocks of filters that follow
-            at_hand = task // f_blocks
-            load_window(src, (n * G + g) * C * H * W, C, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
-            base = ((n * G + g) * C + c0) * H * W
+            base, plane = ((n * G + g) * C + c0) * H * W, loaded * segment
+            if not in_place and (not whole or task // f_blocks != at_hand):         # whole: all channels at once, for all blocks of filters that follow
+                at_hand = task // f_blocks
+                load_window(src, base, C if whole else nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
             if in_place:
                 base += (i0 * step_h + row0) * W + column0
                 plane = H * W
-            elif whole:
-                plane = loaded * segment
-                base = c0 * plane
             else:
-                load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
-                base, plane = 0, loaded * segment
+                base = c0 * plane if whole else 0
             to, near, f_near, ahead = 0, 0, f0, 0
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
@@ -260,22 +252,18 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                 if valid <= 0:
                     continue
                 channel = g * F + f + v
-                if phases == 1:
-                    place = ((n * G * F + channel) * OH + i0) * OW
+                for q in range(phases):
+                    place = ((n * G * F + channel) * OH + i0) * OW if phases == 1 else q * lanes * pixels
+                    if table[PHASE * q + 1] == 0:            # no tap reaches this phase
+                        turned[place:place + lanes * pixels] = 0
+                        continue
                     for p in range(0, pixels, lanes):
-                        turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, to + p * panel + v, panel, bias,
-                                   channel if bias.size else -1, residual, place + p if residual.size else -1, dst, place + p, OH * OW)
-                else:
-                    for q in range(phases):
-                        if table[PHASE * q + 1] == 0:        # no tap reaches this phase
-                            turned[q * lanes * pixels:(q + 1) * lanes * pixels] = 0
-                            continue
-                        for p in range(0, pixels, lanes):
-                            turn_block(min(lanes, pixels - p), valid, 0, total, q * room + to + p * panel + v, panel, bias, -1, residual, -1,
-                                       turned, q * lanes * pixels + p, pixels)
-                    for k in range(valid):
-                        place = (n * G * F + channel + k) * OH * OW
-                        merge_phases(turned, k * pixels, lanes * pixels, phases_h, phases_w, i0, ni, grid_w, dst, place, OH, OW)
+                        turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, q * room + to + p * panel + v, panel, bias,
+                                   channel if bias.size else -1, residual, place + p if residual.size else -1, result, place + p,
+                                   OH * OW if phases == 1 else pixels)
+                for k in range(valid if phases > 1 else 0):
+                    place = (n * G * F + channel + k) * OH * OW
+                    merge_phases(turned, k * pixels, lanes * pixels, phases_h, phases_w, i0, ni, grid_w, dst, place, OH, OW)
             to += (rows * grid_w + ROWS + lanes) * panel
 
 
@@ -314,7 +302,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
      block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks) = unpack_job(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     width = VECTORS * lanes
     taps = table[1]
     tap_at = table[0]
@@ -394,7 +382,7 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
     """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(job)
     bands, block, chunk, panel, group = job[16], job[17], job[18], job[19], job[20]
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     width = VECTORS * lanes
     P, FG, rows = OH * OW, F // G, C // G * KH * KW
     line = (block * OW + width - 1) // width * width + lanes         # rows of which no two begin at the same place of a page

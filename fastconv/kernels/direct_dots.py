@@ -15,10 +15,10 @@ from .direct_weight import unit_at
 from .gemm import aligned
 from .geometry import inside
 from .jit import jit
-from .simd import copy_row, copy_rows
+from .simd import copy_row, copy_rows, lanes_of
 from .simd_tiles import KEEP
 from .simd_weight import dot_tile
-from .tiles import DOT_COLUMNS, DOT_COLUMNS_SMALL, DOT_ROWS, DOT_ROWS_SMALL, VECTOR_BYTES
+from .tiles import DOT_COLUMNS, DOT_COLUMNS_SMALL, DOT_ROWS, DOT_ROWS_SMALL
 
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "images", "rows", "columns", "first_unit", "units", "parts", "channels",
        "filters", "taps", "pitch", "x_in_place", "in_place", "windowed", "window_rows", "segment")
@@ -74,7 +74,7 @@ def dots(first, last, src, weight, dst, bias, residual, job, table):
     """
     (N, G, C, F, H, W, OH, OW, step_h, step_w, images, rows, columns, first_unit, units, parts, channels, filters, taps, pitch, x_in_place,
      in_place, windowed, window_rows, segment) = unpack_job(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     slot = (DOT_ROWS * DOT_COLUMNS + lanes - 1) // lanes * lanes
     K, P = C * taps, OH * OW
     f_blocks, c_blocks = (F + filters - 1) // filters, (C + channels - 1) // channels

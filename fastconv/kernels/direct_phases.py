@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from .gemm import aligned
 from .jit import jit
+from .simd import lanes_of
 from .simd_phases import phase_tile
 from .simd_tiles import KEEP
-from .tiles import REGISTERS, VECTOR_BYTES
+from .tiles import REGISTERS
 from .window import load_window
 
 CHANNELS = 3                                 # of one tile: 12 sums, of one or two vectors each
@@ -44,7 +45,7 @@ def phases(first, last, src, weight, dst, bias, residual, job, table):
     G, C, F, H, W, OH, OW = job[1], job[2], job[3], job[4], job[5], job[6], job[7]
     low_h, low_w, extent_h, extent_w, rows, columns = job[8], job[9], job[10], job[11], job[12], job[13]
     panels, chunk, each = job[14], job[15], job[16]
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     width = TILE_VECTORS * lanes
     grid_h, grid_w, all_panels = (H + 1) // 2, (W + 1) // 2, (C + CHANNELS - 1) // CHANNELS
     blocks, row_blocks, column_blocks = (all_panels + panels - 1) // panels, (grid_h + rows - 1) // rows, (grid_w + columns - 1) // columns

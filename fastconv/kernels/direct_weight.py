@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .direct import LANES_32, LANES_64, gather_pixels, panel_width
+from .direct import gather_pixels, panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import copy_row, transpose_block
+from .simd import copy_row, lanes_of, transpose_square
 from .simd_tiles import KEEP, turn_block
-from .tiles import ROWS, VECTOR_BYTES, VECTORS
+from .tiles import ROWS, VECTORS
 from .window import load_window
 
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "row0", "column0", "extent_h", "extent_w", "images", "rows", "columns",
@@ -44,7 +44,7 @@ def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, r
 
     In panels of filters, (pixel, panel) each, room pixels apart; run: pixels of one image, side by side in memory.
     """
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     width, whole = VECTORS * lanes, run // lanes * lanes
     for f0 in range(0, filters, width):
         panel = panel_width(filters - f0, lanes)
@@ -57,10 +57,7 @@ def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, r
             for image in range(images):
                 start = plane + (f0 + v) * stride + image * image_stride
                 for p in range(0, whole, lanes):
-                    if src.itemsize == 4:
-                        transpose_block(LANES_32, valid, src, start + p, stride, dst, at + p * panel, panel)
-                    else:
-                        transpose_block(LANES_64, valid, src, start + p, stride, dst, at + p * panel, panel)
+                    transpose_square(valid, src, start + p, stride, dst, at + p * panel, panel)
                 for p in range(whole, run):
                     line, column = dst[at + p * panel:at + p * panel + lanes], src[start + p:]
                     for f in range(lanes):
@@ -91,7 +88,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     """
     (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
      filters, taps, row_table, packed_filters, local, straight) = unpack_job(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes = lanes_of(src)
     width, room, K, P = VECTORS * lanes, images * rows * columns, C * taps, OH * OW
     f_blocks, c_blocks = (F + filters - 1) // filters, (C + channels - 1) // channels
     window_rows, segment = (rows - 1) * step_h + extent_h, (columns - 1) * step_w + extent_w

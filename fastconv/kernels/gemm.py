@@ -11,18 +11,16 @@ import numpy as np
 
 from .jit import jit
 from .rows import add_strided, copy_strided
-from .simd import copy_row, gemm_tile, gemm_tile_ahead, transpose_block
-from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
+from .simd import copy_row, gemm_tile, gemm_tile_ahead, lanes_of, transpose_block, transpose_square
+from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 
-PANEL_BYTES = VECTORS * VECTOR_BYTES         # one row of a panel of B
-LANES_32, LANES_64 = VECTOR_BYTES // 4, VECTOR_BYTES // 8
 ALIGNMENT = 64                               # a cache line; vectors that cross one are loaded twice
 
 
 @jit
 def width_of(a):
     """Columns in one panel of B for the dtype of `a`."""
-    return PANEL_BYTES // a.itemsize
+    return VECTORS * lanes_of(a)
 
 
 @jit
@@ -54,7 +52,7 @@ def packed_rows(rows):
 @jit
 def transpose_panel(height, valid, a, start, row_step, columns, packed, base):
     """The part of a panel that whole vectors of columns make up; returns how many columns that is."""
-    lanes = VECTOR_BYTES // a.itemsize
+    lanes = lanes_of(a)
     whole = columns // lanes * lanes
     if height == ROWS:
         for k in range(0, whole, lanes):
@@ -104,16 +102,13 @@ def pack_a_columns(a, at, rows, columns, column_step, packed):
 @jit
 def pack_b_transposed(a, at, rows, row_step, columns, packed):
     """The transpose of the rows x columns matrix at a[at], rows row_step apart, as packed B of depth `columns`: panels of `width` rows of a."""
-    width, lanes = width_of(a), VECTOR_BYTES // a.itemsize
+    width, lanes = width_of(a), lanes_of(a)
     whole = columns // lanes * lanes
     for r0 in range(0, rows, lanes):
         valid = min(lanes, rows - r0)
         start, to = at + r0 * row_step, r0 // width * width * columns + r0 % width
         for k in range(0, whole, lanes):
-            if a.itemsize == 4:
-                transpose_block(LANES_32, valid, a, start + k, row_step, packed, to + k * width, width)
-            else:
-                transpose_block(LANES_64, valid, a, start + k, row_step, packed, to + k * width, width)
+            transpose_square(valid, a, start + k, row_step, packed, to + k * width, width)
         for r in range(valid):
             source, panel = a[start + r * row_step:], packed[to + r:]
             for k in range(whole, columns):
@@ -123,15 +118,12 @@ def pack_b_transposed(a, at, rows, row_step, columns, packed):
 @jit
 def transpose_into(a, a_row, rows, columns, c, c_at, c_row):
     """c[c_at + j * c_row + i] = a[i * a_row + j] for i < rows, j < columns."""
-    lanes = VECTOR_BYTES // a.itemsize
+    lanes = lanes_of(a)
     whole = columns // lanes * lanes if rows >= lanes else 0
     for j in range(0, whole, lanes):
         for i in range(0, rows, lanes):
             first = min(i, rows - lanes)             # the last block overlaps the one before it
-            if a.itemsize == 4:
-                transpose_block(LANES_32, LANES_32, a, first * a_row + j, a_row, c, c_at + j * c_row + first, c_row)
-            else:
-                transpose_block(LANES_64, LANES_64, a, first * a_row + j, a_row, c, c_at + j * c_row + first, c_row)
+            transpose_square(lanes, a, first * a_row + j, a_row, c, c_at + j * c_row + first, c_row)
     for j in range(whole, columns):
         row, column = c[c_at + j * c_row:], a[j:]
         for i in range(rows):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from numba import prange
 
-from .gemm import LANES_32, LANES_64, panel_rows, width_of
+from .gemm import panel_rows, width_of
 from .geometry import inside, unpack
 from .jit import jit
 from .rows import add_spread, copy_strided
-from .simd import add_even, copy_row, copy_vectors, transpose_block
-from .tiles import VECTOR_BYTES, VECTORS
+from .simd import add_even, copy_row, copy_vectors, lanes_of, transpose_square
+from .tiles import VECTORS
 
 
 @jit(inline=True)
@@ -128,7 +128,7 @@ def pack_patch_panels(x, image, geometry, k0, k1, p0, p1, packed, line):
 def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
     """The same block transposed, as packed B: panels of `width` rows k, depth p1 - p0. lines: scratch for lanes x (p1 - p0) elements."""
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    width, depth, lanes = width_of(x), p1 - p0, VECTOR_BYTES // x.itemsize
+    width, depth, lanes = width_of(x), p1 - p0, lanes_of(x)
     for first in range(k0, k0 + (k1 - k0 + width - 1) // width * width, lanes):      # a vector of rows, and zeros to fill the panel
         for row in range(lanes):
             k = first + row
@@ -140,10 +140,7 @@ def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
         to = (first - k0) // width * width * depth + (first - k0) % width
         p = 0
         while p + lanes <= depth:
-            if x.itemsize == 4:
-                transpose_block(LANES_32, LANES_32, lines, p, depth, packed, to + p * width, width)
-            else:
-                transpose_block(LANES_64, LANES_64, lines, p, depth, packed, to + p * width, width)
+            transpose_square(lanes, lines, p, depth, packed, to + p * width, width)
             p += lanes
         while p < depth:
             for row in range(lanes):

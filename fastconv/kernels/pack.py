@@ -11,15 +11,15 @@ import numpy as np
 from .direct import pack_panel, panel_width, place_taps, turn_taps
 from .gemm import pack_a, panel_rows
 from .jit import jit
-from .simd import copy_row, copy_vectors
-from .tiles import VECTOR_BYTES, VECTORS
+from .simd import copy_row, copy_vectors, lanes_of
+from .tiles import VECTORS
 
 
 @jit
 def pack_filters(first, last, src, weight, dst, bias, residual, job, table):
     """Filters along the vectors, for the forward pass: panels of filters, (C * T, panel) each."""
     C, F, T, group = job[0], job[1], job[2], job[3]
-    lanes = VECTOR_BYTES // weight.itemsize
+    lanes = lanes_of(weight)
     width, K = VECTORS * lanes, C * T
     panels = (F + width - 1) // width
     for t in range(first, last):
@@ -35,7 +35,7 @@ def pack_channels(first, last, src, weight, dst, bias, residual, job, table):
     One tap: only one phase has any weights, and a panel is a copy.
     """
     C, F, T, group, phases = job[0], job[1], job[2], job[3], job[4]
-    lanes = VECTOR_BYTES // weight.itemsize
+    lanes = lanes_of(weight)
     width = VECTORS * lanes
     panels = (C + width - 1) // width
     places, steps = np.empty(T, np.int64), np.empty(T, np.int64)

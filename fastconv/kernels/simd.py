@@ -426,6 +426,30 @@ def _transpose_block_intrinsic(typingctx, rows, valid, source, at, source_row, t
     return types.void(rows, i, source, i, i, target, i, i), codegen
 
 
+def _transpose_square(valid, source, at, source_row, target, to, target_row):
+    """`transpose_block` of as many rows as there are lanes."""
+    _transpose_block(VECTOR_BYTES // source.itemsize, valid, source, at, source_row, target, to, target_row)
+
+
+def _transpose_square_intrinsic(typingctx, valid, source, at, source_row, target, to, target_row):
+    rows = types.IntegerLiteral(VECTOR_BYTES * 8 // source.dtype.bitwidth)
+    sig, emit = _transpose_block_intrinsic(typingctx, rows, valid, source, at, source_row, target, to, target_row)
+
+    def codegen(context, builder, _, args):
+        return emit(context, builder, sig, (None, *args))
+
+    return types.void(*sig.args[1:]), codegen
+
+
+def _lanes_of(array):
+    """Elements of the array in one vector: a constant of the compiled kernel."""
+    return VECTOR_BYTES // array.itemsize
+
+
+def _lanes_of_intrinsic(typingctx, array):
+    return types.int64(array), lambda context, builder, sig, args: ir.Constant(I64, VECTOR_BYTES * 8 // array.dtype.bitwidth)
+
+
 def _turn_columns(source, at, source_row, n, target, places, places_at):
     """target[places[places_at + k] + r] = source[at + r * source_row + k] for r < lanes and k < n <= half a vector.
 
@@ -526,6 +550,8 @@ copy_row = either(_copy_row, _copy_row_intrinsic, literal=True)
 copy_rows = either(_copy_rows, _copy_rows_intrinsic, literal=True)
 add_even = either(_add_even, _add_even_intrinsic)
 transpose_block = either(_transpose_block, _transpose_block_intrinsic, literal=True)
+transpose_square = either(_transpose_square, _transpose_square_intrinsic)
+lanes_of = either(_lanes_of, _lanes_of_intrinsic)
 turn_columns = either(_turn_columns, _turn_columns_intrinsic)
 turn_column = either(_turn_column, _turn_column_intrinsic)
 fma_burst = either(_fma_burst, _fma_burst_intrinsic)
