@@ -46,7 +46,7 @@ def _make(folder: Path) -> None:
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="a dozen layers, in about a minute (up to three the first time, to compile)")
+    parser.add_argument("--quick", action="store_true", help="a dozen layers, in about a minute, and two more the first time, to compile")
     parser.add_argument(
         "--output", type=Path, default=Path("fastconv-report"), metavar="FOLDER", help="where to write (default: %(default)s)"
     )
@@ -239,7 +239,7 @@ COMMANDS = (
         "warmup",
         "compile every kernel now, so that no first call waits for it",
         "Compiles every kernel for float32 and float64, and keeps them in the cache folder that `fastconv info` shows. Kernels that are"
-        " there already are only loaded. Takes one to three minutes the first time, a few seconds later. To be run again after"
+        " there already are only loaded. Takes about two minutes on two cores the first time, a few seconds later. To be run again after"
         " an upgrade of fastconv or Numba.",
         _no_options,
         _warmup,
