@@ -70,7 +70,7 @@ def product(first, last, src, weight, dst, bias, residual, job, table):
                 elif b_column == 1:                      # a line of each row of the next panel
                     ahead, step = b_at + width if j + 1 < across else (k0 + depth) * b_row + s0, b_row * src.itemsize
                     ahead += i * LINE_BYTES // src.itemsize
-                else:                                    # the next panel, line by line
+                elif chunks == 1:                        # the next panel, line by line; parts of long rows the processor fetches by itself
                     ahead, step = b_at + width * b_column + i * kc * LINE_BYTES // src.itemsize, LINE_BYTES
                 ahead = weight.ctypes.data + ahead * src.itemsize
                 # The last columns, where half a panel holds them: of an overlapping panel the second half.
