@@ -176,8 +176,7 @@ def _checked(x: Any) -> tuple[np.dtype, np.dtype]:
     if check.plain(x):
         return x.dtype, x.dtype
     check.array("x", x, "of any shape", ANY)
-    dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
-    return dtype, check.working_dtype(dtype)
+    return check.dtypes(x)
 
 
 def _checked_like(name: str, value: Any, x: np.ndarray) -> None:

@@ -112,6 +112,13 @@ def common_dtype(arrays: Sequence[tuple[str, np.ndarray | None]]) -> np.dtype:
     return dtype
 
 
+def dtypes(x: np.ndarray) -> tuple[np.dtype, np.dtype]:
+    """The dtype of x in native byte order, and the one computed in. F32 and F64 are these very objects: `is` knows a plain array by them."""
+    native = x.dtype.newbyteorder("=")
+    dtype = F32 if native == F32 else F64 if native == F64 else native
+    return dtype, working_dtype(dtype)
+
+
 def working_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype computed in: float16 goes by way of float32."""
     return F32 if dtype.itemsize == 2 and dtype.kind == "f" else dtype

@@ -9,12 +9,10 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import blocks, rows_of, touching, units_of, unpack
+from .pool_geometry import BUFFER, FIVE_1, LONG, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, blocks, rows_of, touching, units_of, unpack
 from .rows import add_spread, add_strided, sum_strided
 from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
 
-# The kernel of a row: by stride and taps along it, by way of a buffer, or window by window in float64.
-BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2, LONG = range(8)
 NEAR = 3                                     # rows and columns that `average_backward_rows` adds at once
 
 

@@ -8,12 +8,10 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import blocks, first_tap, rows_of, touching, units_of, unpack
+from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, blocks, first_tap, rows_of, touching, units_of, unpack
 from .simd_pool import MAX, WIDE, any_nan, index_row, pairs_gradient, pool_row
 from .tiles import VECTOR_BYTES
 
-# The kernel of a row: by stride and taps along it, or by way of a buffer.
-BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2 = range(7)
 FOUND = (TWO_2, THREE_2, THREE_1, FIVE_1)    # those that `find` has vectors for
 
 

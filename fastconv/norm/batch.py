@@ -59,8 +59,7 @@ class Call(Planned):
 
     def __init__(self, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: Any, momentum: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
-        self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
-        self.working = check.working_dtype(self.dtype)
+        self.dtype, self.working = check.dtypes(x)
         self.shape = x.shape
         N, self.C = x.shape[:2]
         self.count = x.size // self.C if self.C else 0

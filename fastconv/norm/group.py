@@ -51,8 +51,7 @@ class Call(Planned):
 
     def __init__(self, x: Any, weight: Any, bias: Any, num_groups: Any, eps: Any) -> None:
         check.array("x", x, "(N, C) or (N, C, ...)", range(2, 33))
-        self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
-        self.working = check.working_dtype(self.dtype)
+        self.dtype, self.working = check.dtypes(x)
         self.shape = x.shape
         self.N, self.C, self.S = *x.shape[:2], math.prod(x.shape[2:])
         self.G = check.integer("num_groups", num_groups, 1)

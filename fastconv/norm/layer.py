@@ -81,8 +81,7 @@ class Call(Planned):
 
     def __init__(self, x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: Any, root: bool = False) -> None:
         check.array("x", x, "(..., *normalized_shape)", range(1, 33))
-        self.dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
-        self.working = check.working_dtype(self.dtype)
+        self.dtype, self.working = check.dtypes(x)
         self.shape, shape = x.shape, check.shape("normalized_shape", normalized_shape, "that x ends with", range(1, 33))
         if x.shape[-len(shape):] != shape:
             raise ValueError(f"normalized_shape is {shape} and x has shape {x.shape}; wanted: the sizes of the last axes of x")

@@ -46,8 +46,8 @@ def local_response_norm_backward(dout: np.ndarray, x: np.ndarray, size: int, alp
 
 def _checked(x: Any, size: Any, alpha: Any, beta: Any, k: Any) -> tuple[np.dtype, np.dtype, int, np.ndarray, np.ndarray]:
     check.array("x", x, "(N, C, ...) with at least 3 axes", range(3, 65))
-    dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
-    working, size = check.working_dtype(dtype), check.integer("size", size, 1)
+    dtype, working = check.dtypes(x)
+    size = check.integer("size", size, 1)
     numbers = tuple(check.number(name, value, 0.0) for name, value in (("alpha", alpha), ("beta", beta), ("k", k)))
     tasks, job = _job(x.shape, size)
     return dtype, working, tasks, job, _numbers(size, *numbers, working)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_average as kernels
-from ..kernels import pool_planes
+from ..kernels import pool_geometry, pool_planes
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from . import known
 from .planes import checked_dout
@@ -17,9 +17,6 @@ from .window import MOST_BUFFER, Window, window_of
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
 
 WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
-# By stride and taps along a row.
-VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
-            (2, 3): kernels.THREE_2}
 
 
 def avg_pool1d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -98,7 +95,7 @@ def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
         if not long and (small := side_by_side(window)) is not None:
             found = pool_planes.average_planes, *small
         else:
-            variant = kernels.LONG if long else window.variant(VARIANTS, kernels.BUFFER)
+            variant = pool_geometry.LONG if long else window.variant
             found = kernels.average, *window.job(*window.blocks, variant), NO_TABLE
         window.plans["average"] = found
     return found

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
+from ..kernels import pool_geometry, pool_planes
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
-from ..kernels import pool_planes
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
 from .planes import INDEX, integers, outputs_of
@@ -17,10 +17,6 @@ from .small import side_by_side
 from .window import MOST_BUFFER, Window, window_of
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
-
-# By stride and taps along a row.
-VARIANTS = {(1, 1): kernels.ONE_1, (1, 2): kernels.TWO_1, (1, 3): kernels.THREE_1, (1, 5): kernels.FIVE_1, (2, 2): kernels.TWO_2,
-            (2, 3): kernels.THREE_2}
 
 
 def max_pool1d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
@@ -111,7 +107,7 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarr
         found = window.plans[indices] = (pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
-        variant = window.variant(VARIANTS, kernels.BUFFER)
+        variant = window.variant
         kernel = kernels.maximum_exact
         if window.working.kind == "f" and not indices and D * (K - 1) < MOST_BUFFER:
             kernel = kernels.maximum
@@ -129,7 +125,7 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         # Places are counted in integers as wide as the elements.
-        variant = window.variant(VARIANTS, kernels.BUFFER) if np.prod(window.x_shape[2:]) < 2 ** 31 else kernels.BUFFER
+        variant = window.variant if np.prod(window.x_shape[2:]) < 2 ** 31 else pool_geometry.BUFFER
         near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
                 and max(window.kernel) <= gradient.NEAR)
         threes = window.kernel == (3, 3) and window.stride == (2, 2)

@@ -17,8 +17,7 @@ def checked(x: Any, nd: int) -> tuple[np.dtype, np.dtype]:
     check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2))
     if check.plain(x):
         return x.dtype, x.dtype
-    dtype = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
-    return dtype, check.working_dtype(dtype)
+    return check.dtypes(x)
 
 
 def checked_dout(dout: Any, x: np.ndarray, y_shape: tuple[int, ...]) -> None:

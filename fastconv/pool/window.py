@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..check import F32, F64, Pair
+from ..check import Pair
 from ..kernels import pool_geometry
 from ..kernels.tiles import VECTOR_BYTES
 from .planes import X_SHAPES
@@ -31,9 +31,7 @@ class Window:
     def __init__(self, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False,
                  nd: int = 2) -> None:
         check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2), integers)
-        native = x.dtype.newbyteorder("=")   # a dtype object of its own, which `is` does not know: results would not pass for plain arrays
-        self.nd, self.dtype = nd, next((dtype for dtype in (F32, F64) if dtype == native), native)
-        self.working = check.working_dtype(self.dtype)
+        self.nd, (self.dtype, self.working) = nd, check.dtypes(x)
         self.kernel = check.sizes("kernel_size", kernel_size, 1, nd)
         self.stride = self.kernel if stride is None else check.sizes("stride", stride, 1, nd)
         self.pads, self.dilation = check.paddings("padding", padding, nd), check.sizes("dilation", dilation, 1, nd)
@@ -116,10 +114,11 @@ class Window:
                 self._counts[key] = found
         return found
 
-    def variant(self, kinds: dict[tuple[int, int], int], otherwise: int) -> int:
-        """The kernel of a row: the kind for this stride and so many taps side by side, or the other."""
-        K = self.kernel[-1]
-        return kinds.get((self.stride[-1], K), otherwise) if self.dilation[-1] == 1 or K == 1 else otherwise
+    @property
+    def variant(self) -> int:
+        """The kernel of a row."""
+        K, buffer = self.kernel[-1], pool_geometry.BUFFER
+        return pool_geometry.VARIANTS.get((self.stride[-1], K), buffer) if self.dilation[-1] == 1 or K == 1 else buffer
 
 
 class Counts:
