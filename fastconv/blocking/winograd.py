@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import winograd
-from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
+from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
 from . import direct
 from .direct import CHAIN, tile_rows
@@ -34,13 +34,13 @@ class Form(NamedTuple):
 FORMS = {                                    # by the size of the filters
     (3, 3): Form(SQUARE, 4, 4, 36, 280.0, 250.0, 0.28),
     (5, 5): Form(SQUARE_5, 2, 2, 36, 220.0, 150.0, 0.5),
-    (1, 3): Form(ROW, 1, 4, 6, 50.0, 50.0, 0.5),
-    (3, 1): Form(COLUMN, 4, 1, 6, 50.0, 50.0, 0.5),
+    (1, 3): Form(ROW, 1, 4, 6, 65.0, 65.0, 0.5),
+    (3, 1): Form(COLUMN, 4, 1, 6, 65.0, 65.0, 0.5),
 }
 SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 110.0, 80.0, 0.4)}          # where products wait for filters
 FEW_TILES = 16                               # large ones, up to which small ones are looked at
 
-PRODUCT_COST = 1.06                          # a multiply-add in the register tiles
+PRODUCT_COST = 1.06 if TILES.registers >= 32 else 1.25        # a multiply-add in the register tiles
 TILE_COST = 4                                # channels' worth, to start and to store a register tile
 FETCH_COST = {True: 0.13, False: 0.06}       # a byte of transformed filters, from memory or out of the cache of all cores
 START_COST = 20_000.0                        # to start making them
