@@ -38,7 +38,8 @@ FORMS = {                                    # by the size of the filters
     (3, 1): Form(COLUMN, 4, 1, 6, 65.0, 65.0, 0.5),
 }
 SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 110.0, 80.0, 0.4)}          # where products wait for filters
-FEW_TILES = 16                               # large ones, up to which small ones are looked at
+FEW_TILES = 16                               # large ones, up to which small ones are looked at,
+LEAST_U_BYTES = 1024 * 1024                  # and the transformed filters of large ones: in L2 they keep nobody waiting
 
 PRODUCT_COST = 1.06 if TILES.registers >= 32 else 1.25        # a multiply-add in the register tiles
 TILE_COST = 4                                # channels' worth, to start and to store a register tile
@@ -128,7 +129,8 @@ def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, 
     """The stage with large tiles, or with small ones where those are few and small ones cost less."""
     large, small = FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))
     made = _stage(large, s, C, F, source, target, *rest)
-    if small is None or s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) > FEW_TILES:
+    few = s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) <= FEW_TILES
+    if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES:
         return made
     return min(made, _stage(small, s, C, F, source, target, *rest), key=lambda stage: stage.cost)
 
