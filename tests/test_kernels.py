@@ -9,7 +9,6 @@ from fastconv.kernels import gemm, simd, tiles
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
 FULL, HALF, SMALL, VECTORS = tiles.ROWS, tiles.ROWS_HALF, tiles.ROWS_SMALL, tiles.VECTORS
 LANES = {np.float32: simd.lanes(np.float32), np.float64: simd.lanes(np.float64)}
-LANES_32, LANES_64 = LANES[np.float32], LANES[np.float64]
 
 
 @njit
@@ -136,22 +135,17 @@ def transpose_full(valid, source, source_row, target, target_row):
 
 
 @njit
-def transpose_32(valid, source, source_row, target, target_row):
-    simd.transpose_block(LANES_32, valid, source, 1, source_row, target, 2, target_row)
-
-
-@njit
-def transpose_64(valid, source, source_row, target, target_row):
-    simd.transpose_block(LANES_64, valid, source, 1, source_row, target, 2, target_row)
+def transpose_square(valid, source, source_row, target, target_row):
+    simd.transpose_square(valid, source, 1, source_row, target, 2, target_row)
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("transpose, rows", [(transpose_full, FULL), (transpose_32, LANES_32), (transpose_64, LANES_64)],
-                         ids=["tile", "lanes-f4", "lanes-f8"])
+@pytest.mark.parametrize("transpose, rows", [(transpose_full, FULL), (transpose_square, None)], ids=["tile", "square"])
 @pytest.mark.parametrize("missing", [0, 1, 3])
 def test_transpose_block(transpose, rows, missing, dtype):
     """Every element in its place, and nothing written beside the block."""
     lanes = LANES[dtype]
+    rows = rows or lanes
     source = np.arange(1 + rows * (lanes + 3)).astype(dtype)
     target = np.full(2 + lanes * (rows + 2), -1).astype(dtype)
     wanted, twin = target.copy(), target.copy()

@@ -174,7 +174,7 @@ def test_phase_tile(shifts, vectors, flags, dtype):
             line = wanted[4 + c * 150 + p * 70:][:min(columns, 2 * width)]
             line[:] = sums[c, p, :line.size] + (line if flags else 0)
         phase(vectors, valid, flags, outer, x, table, a, result, rows, columns)
-        simd_phases._phase_tile(3, vectors, min(3, valid), flags, outer, 200, x, 2, table, 1, a, 3, twin, 4, 70, 150, rows, columns)
+        simd_phases._phase_tile(3, vectors, valid, flags, outer, 200, x, 2, table, 1, a, 3, twin, 4, 70, 150, rows, columns)
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
 
 

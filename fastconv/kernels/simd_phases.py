@@ -22,12 +22,13 @@ CLASSES = [(rows, columns) for rows in PARITIES for columns in PARITIES]
 def _phase_tile(channels, vectors, valid, flags, outer, step, x, x_at, table, table_at, a, a_at, y, y_at, y_row, y_plane, rows, columns):
     """y[y_at + c * y_plane + p * y_row + 2 * j + q] = sum over o < outer and the shifts s of phase (p, q) of x[x_at + o * step + s + j] * its weight.
 
-    For c < valid <= channels, p < rows <= 2, 2 * j + q < columns <= 2 * width, width = vectors * lanes. From table_at on the table says for each of
-    CLASSES how many shifts it has, then all shifts, class by class. a: for each o, shift by shift, `channels` weights for each phase of the class.
-    channels, vectors: integer literals. flags: KEEP or 0. Of x all `width` elements from each place on are read.
+    For c < channels and c < valid, p < 2 and p < rows, 2 * j + q < 2 * width and 2 * j + q < columns, width = vectors * lanes. From table_at on
+    the table says for each of CLASSES how many shifts it has, then all shifts, class by class. a: for each o, shift by shift, `channels`
+    weights for each phase of the class. channels, vectors: integer literals. flags: KEEP or 0. Of x all `width` elements from each place on
+    are read.
     """
     width = vectors * VECTOR_BYTES // x.itemsize
-    for c in range(valid):
+    for c in range(min(channels, valid)):
         for place in range(2 * 2 * width):
             p, j, q = place // (2 * width), place % (2 * width) // 2, place % 2
             if p >= rows or 2 * j + q >= columns:
