@@ -63,6 +63,13 @@ class Stages:
             made = self._made[direction, algorithm] = getattr(blocking[algorithm], direction)(self.shape, **options)
         return made
 
+    def forget_others(self, direction: str, algorithm: str) -> str:
+        """Drop what was made of this direction to compare with the algorithm, which is returned: thousands of plans are kept."""
+        for other in BLOCKING:
+            if other != algorithm:
+                self._made.pop((direction, other), None)
+        return algorithm
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -90,14 +97,16 @@ class Plan:
         """The algorithm of the gradient to the input."""
         if self.asked or self.algorithm not in ("direct", "winograd"):
             return self.algorithm
-        return "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct"
+        return self.stages.forget_others(
+            "to_input", "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct")
 
     @functools.cached_property
     def weight_algorithm(self) -> str:
         """The algorithm of the gradient to the weights."""
         if self.algorithm not in ("direct", "winograd") or (self.asked and (self.algorithm == "direct" or winograd_weight.fits(self.shape))):
             return self.algorithm
-        return "winograd" if self.precision == "high" and winograd_weight.pays(self.shape, self.stages.to_weight) else "direct"
+        return self.stages.forget_others(
+            "to_weight", "winograd" if self.precision == "high" and winograd_weight.pays(self.shape, self.stages.to_weight) else "direct")
 
     @property
     def forward(self) -> Any:
@@ -212,4 +221,4 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
         return algorithm
     if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:
         return "depthwise"
-    return "winograd" if precision == "high" and winograd.pays(s, stages.forward) else "direct"
+    return stages.forget_others("forward", "winograd" if precision == "high" and winograd.pays(s, stages.forward) else "direct")
