@@ -161,10 +161,11 @@ class Turns(NamedTuple):
     best: list[float]                        # the same of the fastest turn of each
 
 
-def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, rest: float = REST, least: int = LEAST_TURNS) -> Turns:
+def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, rest: float = REST, least: int = LEAST_TURNS,
+             burst: float = BURST) -> Turns:
     """Time the calls one after the other again and again, for `seconds` in all, so that a change of the machine's pace hits all alike.
 
-    least: turns, however long they take.
+    least: turns, however long they take. burst: seconds of calls in one turn.
     one_thread: the calls do all their work on this thread, whose own processor time is taken, without what other processes take from it.
     """
     clock = thread_time if one_thread else perf_counter
@@ -173,7 +174,7 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, r
         call()
         start = clock()
         call()
-        counts.append(max(1, round(BURST / max(clock() - start, 1e-9))))
+        counts.append(max(1, round(burst / max(clock() - start, 1e-9))))
     times: list[list[float]] = [[] for _ in calls]
     deadline = perf_counter() + seconds
     while len(times[0]) < least or perf_counter() < deadline:

@@ -1,17 +1,19 @@
 """The convolutions of whole networks, forward, one image: fastconv's prepared layers in turns with PyTorch, ONNX Runtime and OpenVINO.
 
-    python bench/stacks.py [--threads 2] [--seconds 20] [--only vgg16]
+    python bench/stacks.py [--threads 2] [--seconds 12] [--only vgg16]
 
 vgg16: 13 convolutions with ReLU and the pools between them; resnet50: 53 convolutions (batch norm folded into them), ReLU, the residuals, the
 first pool; both up to the head. float32, images of 224 x 224. Every rival gets the same weights ahead: ONNX Runtime and OpenVINO the whole
 network as one model, to pack and fuse as they like; PyTorch as it is, with channels last, and frozen for inference. The answer of each is
-proven against float64 first. A rival that is not installed is left out (pip install torch onnx onnxruntime openvino).
+proven against float64 first. Each rival races fastconv in a process of its own. One that is not installed is left out
+(pip install torch onnx onnxruntime openvino).
 """
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ from bench import harness
 Call = Callable[[], np.ndarray]
 SIZE = 224
 ASKED = {"vgg16": 0.5, "resnet50": 0.8}      # of the time of the fastest rival, at most
+BURST = 0.5                                  # seconds of passes in one turn, as of a stream of images
 ERROR = 1e-4                                 # of the last result's largest element
 
 
@@ -203,40 +206,45 @@ def of_openvino(network: Network, image: np.ndarray, threads: int) -> dict[str, 
     return {"openvino": run}
 
 
-def contenders(network: Network, threads: int) -> Iterator[tuple[str, Call]]:
-    """fastconv first; each proven against float64."""
-    image = np.random.default_rng(1).standard_normal((1, 3, SIZE, SIZE))
-    small = image.astype(np.float32)
-    truth = of_fastconv(network, small.astype(np.float64))()
-    found = {"fastconv": of_fastconv(network, small)}
-    for rival in (of_torch, of_onnxruntime, of_openvino):
-        try:
-            found |= rival(network, small, threads)
-        except ImportError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    for name, call in found.items():
+RIVALS = {"torch": of_torch, "onnxruntime": of_onnxruntime, "openvino": of_openvino}
+
+
+def race(name: str, rival: str, threads: int, seconds: float) -> dict[str, tuple[float, float]]:
+    """Median seconds of fastconv and of each way of a rival, and fastconv's share of that; each answer is proven against float64."""
+    harness.keep_memory()
+    fastconv.set_num_threads(threads)
+    network, image = NETWORKS[name](), np.random.default_rng(1).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
+    truth = of_fastconv(network, image.astype(np.float64))()
+    calls = {"fastconv": of_fastconv(network, image), **RIVALS[rival](network, image, threads)}
+    for called, call in calls.items():
         error = np.abs(call() - truth).max() / np.abs(truth).max()
-        assert error <= ERROR, f"{name} errs by {error:.1e}"
-        yield name, call
+        assert error <= ERROR, f"{called} errs by {error:.1e}"
+    turns = harness.in_turns(list(calls.values()), seconds, one_thread=threads == 1, burst=BURST)
+    return dict(zip(calls, zip(turns.seconds, turns.ratios)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each network (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=12.0, help="for each network and rival (default: %(default)s)")
     parser.add_argument("--only", choices=NETWORKS)
     options = parser.parse_args()
-    harness.keep_memory()
-    fastconv.set_num_threads(options.threads)
     print(f"fastconv {fastconv.__version__}, {fastconv.runtime.info()['instruction set']}, {options.threads} threads; median ms of a pass")
     for name in NETWORKS:
-        if options.only in (None, name):
-            calls = dict(contenders(NETWORKS[name](), options.threads))
-            turns = harness.in_turns(list(calls.values()), options.seconds, one_thread=options.threads == 1)
-            for rival, seconds, share in zip(calls, turns.seconds, turns.ratios, strict=True):
-                print(f"{name}: {rival:<30} {1e3 * seconds:8.2f} ms" + ("" if rival == "fastconv" else f"   fastconv takes {share:.2f} of it"), flush=True)
-            if len(calls) > 1:
-                print(f"{name}: {max(turns.ratios[1:]):.2f} of the fastest rival's time (asked {ASKED[name]:g})")
+        shares = []
+        for rival in RIVALS if options.only in (None, name) else ():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:       # of its own: the threads of one rival disturb the others
+                try:
+                    found = pool.apply(race, (name, rival, options.threads, options.seconds))
+                except ImportError as error:
+                    print(f"left out: {error}", file=sys.stderr)
+                    continue
+            (ours, _), *theirs = found.values()
+            for way, (seconds, share) in zip(list(found)[1:], theirs):
+                print(f"{name}: {1e3 * ours:8.2f} ms against {1e3 * seconds:8.2f} of {way:<30} {share:.2f} of its time", flush=True)
+                shares.append(share)
+        if shares:
+            print(f"{name}: {max(shares):.2f} of the fastest rival's time (asked {ASKED[name]:g})")
 
 
 if __name__ == "__main__":
