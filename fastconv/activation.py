@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 ANY = range(65)
+WORK = 4.0                                   # for each byte of the result: worth two threads where one takes some 25 microseconds (measured)
 LONG, BLOCK = 65536, 8192                    # elements of a block that softmax takes at once, and of a task
 
 
@@ -200,7 +201,7 @@ def _short(kernel: Any, slope: float | None, dtype: np.dtype) -> Any:
 
 def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_TABLE) -> None:
     """An elementwise kernel over blocks of src."""
-    run_tasks(kernel, -(-dst.size // kernels.BLOCK), 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype],
+    run_tasks(kernel, -(-dst.size // kernels.BLOCK), WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype],
               job, NO_TABLE)
 
 
@@ -283,7 +284,7 @@ class _Sums:
         axis = check.integer("dim", dim, -len(shape), len(shape) - 1) % len(shape)
         D, inner, outer = shape[axis], math.prod(shape[axis + 1:]), math.prod(shape[:axis])
         self.nothing, nbytes = NOTHING[dtype], D * inner * outer * dtype.itemsize
-        self.small = 0 < 16 * nbytes < runtime.SMALL_WORK
+        self.small = 0 < WORK * nbytes < runtime.SMALL_WORK
         self.forward, self.backward = rows.softmax_rows, rows.softmax_rows_backward
         if not nbytes:
             self._tasks, self._job = 0, NO_TABLE
@@ -309,7 +310,7 @@ class _Sums:
         return bound(kernel, self._tasks, self.nothing, self.nothing, self._job, NO_TABLE)
 
     def run(self, kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray) -> None:
-        run_tasks(kernel, self._tasks, 16 * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), self.nothing, self.nothing, self._job,
+        run_tasks(kernel, self._tasks, WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), self.nothing, self.nothing, self._job,
                   NO_TABLE)
 
 

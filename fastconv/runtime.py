@@ -83,7 +83,7 @@ def get_recycling() -> int:
 
 
 def threads_for(work: float) -> int:
-    """Threads worth starting for `work` floating-point operations (or eight times the bytes moved): one below some 30 microseconds."""
+    """Threads worth starting for `work` floating-point operations, or about twice the bytes moved: one where a second gains nothing."""
     if work < SMALL_WORK:
         return 1
     n = get_num_threads()
@@ -94,7 +94,7 @@ def threads_for(work: float) -> int:
     return n
 
 
-SMALL_WORK = 3e6                   # at 100 GFLOP/s; starting a second thread costs about 3 microseconds
+SMALL_WORK = 3e6                   # 30 microseconds of one thread; data goes from core to core besides, so what only moves it has to take longer
 
 
 def run(serial: Any, parallel: Any, work: float, *arguments: Any) -> None:

@@ -13,6 +13,8 @@ from ..kernels.tasks import bound
 from .planes import INDEX
 from .window import Window
 
+MOST_BYTES = 384 * 1024                      # of x: the numbers of longer rows are not kept
+
 
 class Call(NamedTuple):
     """A kernel with all its arguments but src and dst, and what the result is. other: of `weight`, where that is not an argument of the call."""
@@ -62,7 +64,7 @@ class Call(NamedTuple):
 def remember(window: Window, name: Any, plan: tuple[Any, int, np.ndarray, np.ndarray], other: np.ndarray, lowest: np.ndarray, x: np.ndarray,
              backward: bool) -> None:
     """Keep a call that one thread does among those of its windows. plan: the kernel, its tasks, its job and its table."""
-    if window.work < runtime.SMALL_WORK and (x.dtype is F32 or x.dtype is F64) and name not in window.calls:
+    if window.work < runtime.SMALL_WORK and x.nbytes <= MOST_BYTES and (x.dtype is F32 or x.dtype is F64) and name not in window.calls:
         kernel, tasks, job, table = plan
         y_shape = window.shape_like(x)
         run = bound(kernel, tasks, lowest, lowest[:0], job, table)

@@ -63,8 +63,8 @@ class Window:
 
     @functools.cached_property
     def work(self) -> float:
-        """Eight times the bytes of x, as `runtime` counts what is worth a thread."""
-        return 8.0 * self.working.itemsize * int(np.prod(self.x_shape))
+        """As `runtime` counts what is worth a thread: one takes some 70 microseconds for 2 MB (measured)."""
+        return 1.5 * self.working.itemsize * int(np.prod(self.x_shape))
 
     def job(self, row_blocks: int, column_blocks: int, units: int, variant: int) -> tuple[int, np.ndarray]:
         """How many tasks there are, and the integers of the kernels."""
