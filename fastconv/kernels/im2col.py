@@ -11,8 +11,10 @@ from .gemm import panel_rows, width_of
 from .geometry import inside, unpack
 from .jit import jit
 from .rows import add_spread, copy_strided
-from .simd import add_even, copy_row, copy_vectors, lanes_of, transpose_square
+from .simd import add_even, copy_row, copy_vectors, lanes_of, prefetch, transpose_square
 from .tiles import VECTORS
+
+ROWS_AHEAD = 2                               # planes that are fetched before they are packed
 
 
 @jit(inline=True)
@@ -89,13 +91,23 @@ def pack_patches(x, image, geometry, k0, k1, p0, p1, packed, line):
     x: 1-D; image: where the first channel's plane starts; line: scratch for p1 - p0 elements, rounded up to whole panels.
     """
     N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    width, depth = width_of(x), k1 - k0
+    width, depth, P = width_of(x), k1 - k0, OH * OW
     panels = (p1 - p0 + width - 1) // width
     line[p1 - p0:panels * width] = 0
+    as_it_is = KH == KW == SH == SW == 1 and OH == H and OW == W                      # a row of patches is a plane
+    whole = (p1 - p0) // width if as_it_is else 0
     c, kh, kw = k0 // (KH * KW), k0 // KW % KH, k0 % KW
     for k in range(k0, k1):
-        patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
-        for panel in range(panels):
+        if as_it_is:
+            start = image + k * P + p0
+            prefetch(x, start + ROWS_AHEAD * P, p1 - p0)
+            for panel in range(whole):
+                copy_vectors(VECTORS, x, start + panel * width, packed, (panel * depth + k - k0) * width)
+            for p in range(whole * width, p1 - p0):
+                line[p] = x[start + p]
+        else:
+            patch_row(x, image + c * H * W, kh * DH - PT, kw * DW - PL, geometry, p0, p1, line, 0)
+        for panel in range(whole, panels):
             copy_vectors(VECTORS, line, panel * width, packed, (panel * depth + k - k0) * width)
         kw += 1
         if kw == KW:
