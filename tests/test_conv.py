@@ -11,7 +11,7 @@ from fastconv import plan
 from fastconv.blocking import direct, direct_weight, winograd
 from fastconv.conv import _known
 from fastconv.plan import ALGORITHMS
-from fastconv.testing import assert_same
+from fastconv.testing import TOLERANCE, assert_same
 
 DTYPES = [np.float32, np.float64]
 CASES = pytest.mark.parametrize("case", conv_cases(), ids=str)
@@ -160,6 +160,16 @@ def test_out_is_filled_and_returned(dtype):
         if out.flags.writeable:
             assert fastconv.conv2d(*arrays, **case.kwargs, out=out) is out
             assert np.array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("C, H, F", [(5, 40, 7), (70, 56, 6), (600, 37, 65)])
+def test_im2col_of_1x1_kernels_takes_planes_as_they_are(C, H, F, dtype):
+    """Blocks of pixels that begin within a plane, whole panels and a rest, several chunks of channels."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, C, H, H)).astype(dtype), rng.standard_normal((F, C, 1, 1)).astype(dtype)
+    truth = np.einsum("nchw,fc->nfhw", x.astype(np.float64), weight[:, :, 0, 0].astype(np.float64))
+    assert_same(fastconv.conv2d(x, weight, algorithm="im2col").astype(np.float64), truth, tolerance=TOLERANCE[np.dtype(dtype)])
 
 
 def test_large_layers_of_several_blocks():
