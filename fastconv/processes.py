@@ -1,8 +1,9 @@
 """Calls in processes of their own, side by side, so that kernels get compiled: Numba compiles one at a time in a process.
 
 What the processes share is the folder of compiled kernels. Where there is none, or one thread alone may be used, this process does it all;
-so it does with what a process that has ended left undone. They are started as programs: multiprocessing would run the user's own script
-again in each of them, up to its `if __name__ == "__main__"`, or to its end where it has none.
+so it does with what a process that has ended, or failed at, left undone. Why not concurrent.futures: here the processes end with the one
+that waits for them, killed or not; a stop does not wait for the kernel in hand; a process that is lost costs nothing but time; and nothing of
+the user's runs in them, where multiprocessing runs the user's script again, up to its `if __name__ == "__main__"` if it has one.
 """
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ from . import compiling, runtime
 from .kernels.jit import cache_folder
 
 MOST = 8                                     # processes; each takes half a GB
-SERVE = """import pickle, signal, sys
+SERVE = """import sys
+sys.path[:] = [place for place in sys.path if place]      # not the current folder, which may hold a signal.py of the user's
+import pickle, signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)     # Ctrl-C goes to all processes of a terminal: this one ends without a word
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from fastconv import processes
@@ -31,7 +34,7 @@ processes.serve()
 """
 
 Call = Callable[[Any], Any]
-Outcome = tuple[Any, Any, "BaseException | None"]           # item, result, error
+Outcome = tuple[Any, Any]                    # item, result
 
 
 def each(function: Call, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -40,7 +43,7 @@ def each(function: Call, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     The processes end with the loop over it, whatever they are at.
     """
     threads, left = runtime.get_num_threads(), deque(items)
-    if threads > 1 and not numba.config.DISABLE_JIT and cache_folder() is not None and not getattr(sys, "frozen", False):
+    if threads > 1 and not numba.config.DISABLE_JIT and cache_folder() is not None and sys.executable and not getattr(sys, "frozen", False):
         yield from _side_by_side(function, left, threads)
     with compiling.silent():
         yield from ((item, function(item)) for item in left)
@@ -57,10 +60,7 @@ def _side_by_side(function: Call, left: deque[Any], threads: int) -> Iterator[tu
         for process in running:
             threading.Thread(target=_feed, args=(process, function, left, threads, done), daemon=True).start()
         for _ in running:
-            for item, result, error in iter(done.get, None):
-                if error is not None:
-                    raise error
-                yield item, result
+            yield from iter(done.get, None)
     finally:
         for process in running:
             process.kill()
@@ -78,18 +78,24 @@ def _feed(process: subprocess.Popen[bytes], function: Call, left: deque[Any], th
             item, busy = left.popleft(), True
             pickle.dump((function, item), process.stdin)
             process.stdin.flush()
-            done.put((item, *pickle.load(process.stdout)))
+            done.put((item, pickle.load(process.stdout)))
             busy = False
     except Exception:                        # it has ended, or what it sent cannot be read: its item comes back,
         pass                                 # or another process took the last one
     finally:
+        for pipe in (process.stdin, process.stdout):       # it ends now, not with the last of the others
+            with contextlib.suppress(OSError):
+                pipe.close()
         if busy:
             left.append(item)
         done.put(None)
 
 
 def serve() -> None:
-    """What a process started by `each` does, until its standard input ends: with the process that waits for it, however that ends."""
+    """What a process started by `each` does, until its standard input ends: with the process that waits for it, however that ends.
+
+    An error ends it too: the item is then done, and the error raised, where its traceback is of use.
+    """
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)                            # what a kernel or library prints is no result
     calls: SimpleQueue[Any] = SimpleQueue()
@@ -100,10 +106,10 @@ def serve() -> None:
     while True:
         function, item = calls.get()
         try:
-            outcome = function(item), None
-        except Exception as error:
-            outcome = None, error
-        pickle.dump(outcome, results)
+            result = function(item)
+        except Exception:
+            os._exit(1)
+        pickle.dump(result, results)
         results.flush()
 
 

@@ -603,3 +603,15 @@ except ZeroDivisionError as error:
     print(error)
 """
     assert run(program, FASTCONV_NUM_THREADS=2) == "division by zero"
+
+
+@NO_JIT
+def test_files_of_the_current_folder_are_not_taken_for_pythons_own(tmp_path):
+    (tmp_path / "signal.py").write_text("raise SystemExit('not this one')")
+    program = f"""
+import os, subprocess
+from fastconv import processes
+os.chdir({str(tmp_path)!r})
+print(os.getpid() in dict(processes.each(eval, ["__import__('os').getpid()"] * 4)).values())
+"""
+    assert run(program, FASTCONV_NUM_THREADS=2) == "False"
