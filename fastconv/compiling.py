@@ -60,5 +60,6 @@ def _misses(dispatcher: Any) -> int:
 
 
 def _dtype(signature: Any) -> str:
-    """The dtype of the first array among the arguments: what a kernel computes in."""
-    return next((str(kind.dtype) for kind in getattr(signature, "args", signature) if isinstance(kind, types.Array)), "integers")
+    """What a kernel computes in: the dtype of the first array of floats among the arguments, or else of the first array."""
+    dtypes = [kind.dtype for kind in getattr(signature, "args", signature) if isinstance(kind, types.Array)]
+    return str(next((dtype for dtype in dtypes if isinstance(dtype, types.Float)), dtypes[0] if dtypes else "integers"))

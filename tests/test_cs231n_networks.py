@@ -225,6 +225,9 @@ def test_saved_and_loaded(tmp_path, capsys):
     assert np.array_equal(other.loss(X), model.loss(X))
     assert not other.load(tmp_path / "none.npy")
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["saved.", "loaded.", "available."]
+    untrained = FullyConnectedNet([7], 6, 10, normalization="batchnorm")
+    untrained.save(tmp_path / "untrained.npy")
+    assert other.load(tmp_path / "untrained.npy") and np.array_equal(other.loss(X), untrained.loss(X))     # no running averages of before
     wide = FullyConnectedNet([7], 6, 10, normalization="batchnorm", dtype=np.float64)
     assert wide.load(tmp_path / "best.npy")
     assert {w.dtype for w in wide.params.values()} == {np.dtype(np.float64)}
@@ -247,7 +250,9 @@ def test_weights_of_another_network_are_refused(tmp_path, other, says):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", W1=np.ones(3))
     checkpoint.save(tmp_path / "b.npz", {"weights": 1})
-    for name, says in (("a.npz", "is not a checkpoint"), ("b.npz", "has no params, bn_params")):
+    checkpoint.save(tmp_path / "c.npz", {"params": 1, "bn_params": []})
+    checkpoint.save(tmp_path / "d.npz", {"params": {}, "bn_params": [3]})
+    for name, says in (("a.npz", "is not a checkpoint"), ("b.npz", "has no params, bn_params"), ("c.npz", "no network"), ("d.npz", "no network")):
         with pytest.raises(ValueError, match=says):
             TwoLayerNet().load(tmp_path / name)
 

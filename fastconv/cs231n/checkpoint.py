@@ -48,6 +48,8 @@ def load(path: str | os.PathLike[str], wanted: Sequence[str] = ()) -> dict[str, 
 
 def check_weights(path: str | os.PathLike[str], state: dict[str, Any], model: Any) -> None:
     """ValueError unless the params and bn_params of a state are this model's: names, shapes, kinds of normalisation."""
+    if not isinstance(state["params"], dict) or not isinstance(state["bn_params"], list) or not all(isinstance(p, dict) for p in state["bn_params"]):
+        raise ValueError(f"{path} holds no network; wanted: params, a dictionary, and bn_params, a list of dictionaries")
     (came, came_norms), (wanted, wanted_norms) = (_layout(params, norms) for params, norms in (
         (state["params"], state["bn_params"]), (model.params, getattr(model, "bn_params", []))))
     kind = type(model).__name__

@@ -62,6 +62,7 @@ class Network:
         checkpoint.check_weights(fname, state, self)
         self.params = {name: saved.astype(self.params[name].dtype, copy=False) for name, saved in state["params"].items()}
         for param, saved in zip(self.bn_params, state["bn_params"]):
+            param.clear()                        # running statistics of before, where the saved network has none yet
             param.update(saved)
         print(fname, "loaded.")
         return True
