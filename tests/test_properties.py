@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import fastconv
 import naive
-from fastconv import conv, plan
 from fastconv.blocking import direct, direct_weight, im2col, parts
 from fastconv.testing import assert_same
 
@@ -217,7 +216,7 @@ SMALLEST = {
 
 
 @pytest.fixture(params=["smallest", "smallest, not turned"])
-def blocks(request, monkeypatch):
+def blocks(request, monkeypatch, forget):
     """Every threshold of the blockings as low as it goes: small cases fall into as many blocks as large layers do."""
     for module, thresholds in SMALLEST.items():
         for name, value in thresholds.items():
@@ -227,13 +226,6 @@ def blocks(request, monkeypatch):
     if not turned:
         monkeypatch.setattr(im2col, "FEW_PIXELS", 0)
     forget()
-    yield
-    forget()
-
-
-def forget():
-    plan.conv_plan.cache_clear()
-    conv._plans.clear()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])

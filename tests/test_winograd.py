@@ -241,41 +241,34 @@ def test_channels_filters_groups_and_batches(N, C, H, W, F, groups, dtype):
 
 
 @EACH_DTYPE
-def test_several_blocks_of_every_kind(monkeypatch, dtype):
+def test_several_blocks_of_every_kind(monkeypatch, forget, dtype):
     """Blocks of several images, of rows and of columns of tiles, and of filters, each with a smaller one at the end."""
     monkeypatch.setattr(winograd, "LEAST_TILES", 3)
     monkeypatch.setattr(winograd, "V_BYTES", 1)
     monkeypatch.setattr(winograd, "M_BYTES", 1)
-    plan.conv_plan.cache_clear()
-    try:
-        for N, C, H, W, F in [(7, 3, 4, 4, 70), (5, 3, 4, 3, 3), (1, 3, 23, 4, 40), (2, 3, 17, 19, 70), (1, 20, 6, 30, 35)]:
-            x, weight, bias = normal((N, C, H, W), (F, C, 3, 3), (F,), dtype=dtype)
-            check(x, weight, bias, padding=1)
-        for kernel in [(5, 5), (1, 3), (3, 1)]:
-            for N, C, H, W, F in [(5, 3, 2, 3, 70), (1, 3, 11, 13, 3)]:
-                x, weight, bias = normal((N, C, H, W), (F, C, *kernel), (F,), dtype=dtype)
-                check(x, weight, bias, padding=(kernel[0] // 2, kernel[1] // 2))
-    finally:
-        plan.conv_plan.cache_clear()
+    for N, C, H, W, F in [(7, 3, 4, 4, 70), (5, 3, 4, 3, 3), (1, 3, 23, 4, 40), (2, 3, 17, 19, 70), (1, 20, 6, 30, 35)]:
+        x, weight, bias = normal((N, C, H, W), (F, C, 3, 3), (F,), dtype=dtype)
+        check(x, weight, bias, padding=1)
+    for kernel in [(5, 5), (1, 3), (3, 1)]:
+        for N, C, H, W, F in [(5, 3, 2, 3, 70), (1, 3, 11, 13, 3)]:
+            x, weight, bias = normal((N, C, H, W), (F, C, *kernel), (F,), dtype=dtype)
+            check(x, weight, bias, padding=(kernel[0] // 2, kernel[1] // 2))
 
 
 @EACH_DTYPE
 @pytest.mark.parametrize("N, C, H, W, F, groups", [(7, 3, 4, 4, 70, 1), (6, 34, 4, 3, 3, 1), (1, 3, 23, 4, 40, 1), (2, 40, 9, 19, 6, 2), (1, 20, 6, 30, 35, 1)])
-def test_gradients_to_weights_of_several_blocks_parts_and_rounds(monkeypatch, N, C, H, W, F, groups, dtype):
+def test_gradients_to_weights_of_several_blocks_parts_and_rounds(monkeypatch, forget, N, C, H, W, F, groups, dtype):
     """Blocks of images, of rows and of columns of tiles, of channels and of filters, in parts and in rounds."""
     lanes = simd.lanes(dtype)
     for tiles, block, parts_bytes in [(3, lanes, 1), (5, 2 * lanes, 1 << 20)]:
         for name, value in {"TILES": tiles, "BLOCK": block, "LARGE_BLOCK_BYTES": 1 << 20, "PART_UNITS": 1, "PARTS_BYTES": parts_bytes}.items():
             monkeypatch.setattr(winograd_weight, name, value)
-        plan.conv_plan.cache_clear()
-        try:
-            x, weight, dout = normal((N, C, H, W), (F, C // groups, 3, 3), (N, F, H, W), dtype=dtype)
-            made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=1, groups=groups, algorithm="winograd").to_weight
-            assert made.parts > 1 or len(made.rounds) > 1
-            assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight),
-                        {"padding": 1, "groups": groups, "algorithm": "winograd", "need": (False, True, False)}, tolerance=BOUND[dtype])
-        finally:
-            plan.conv_plan.cache_clear()
+        forget()
+        x, weight, dout = normal((N, C, H, W), (F, C // groups, 3, 3), (N, F, H, W), dtype=dtype)
+        made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=1, groups=groups, algorithm="winograd").to_weight
+        assert made.parts > 1 or len(made.rounds) > 1
+        assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight),
+                    {"padding": 1, "groups": groups, "algorithm": "winograd", "need": (False, True, False)}, tolerance=BOUND[dtype])
 
 
 def test_integers_come_near_themselves():
@@ -286,25 +279,21 @@ def test_integers_come_near_themselves():
 
 
 @EACH_DTYPE
-def test_small_tiles(monkeypatch, dtype):
+def test_small_tiles(monkeypatch, forget, dtype):
     """2x2 results of 3x3 filters, at every edge; also of NaN."""
     monkeypatch.setitem(winograd.FORMS, (3, 3), winograd.SMALL[3, 3])
-    plan.conv_plan.cache_clear()
-    try:
-        for N, C, H, W, F, groups, padding in [(1, 1, 3, 3, 1, 1, 0), (2, 17, 4, 5, 33, 1, 1), (1, 34, 7, 6, 50, 2, 2), (30, 3, 2, 1, 5, 1, ((1, 1), (2, 0))),
-                                               (1, 530, 4, 3, 2, 1, 1), (1, 2, 40, 120, 3, 1, 1)]:
-            x, weight, bias = normal((N, C, H, W), (F, C // groups, 3, 3), (F,), dtype=dtype)
-            made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=padding, groups=groups, algorithm="winograd")
-            assert "tiles of 2x2 results take 16 multiplications for 36" in winograd.why(made.shape, made.forward)
-            check(x, weight, bias, padding=padding, groups=groups)
-            x[0, C - 1, H // 2, W // 2] = np.nan
-            check(x, weight, bias, padding=padding, groups=groups)
-        x, weight = normal((1, 1024, 8, 9), (24, 1024, 3, 3), dtype=dtype)
-        truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), 3)[0]
-        y = fastconv.conv2d(x, weight, algorithm="winograd").reshape(truth.shape)
-        assert np.abs(y - truth).max() <= BOUND[dtype] / 2 * np.abs(truth).max()
-    finally:
-        plan.conv_plan.cache_clear()
+    for N, C, H, W, F, groups, padding in [(1, 1, 3, 3, 1, 1, 0), (2, 17, 4, 5, 33, 1, 1), (1, 34, 7, 6, 50, 2, 2), (30, 3, 2, 1, 5, 1, ((1, 1), (2, 0))),
+                                           (1, 530, 4, 3, 2, 1, 1), (1, 2, 40, 120, 3, 1, 1)]:
+        x, weight, bias = normal((N, C, H, W), (F, C // groups, 3, 3), (F,), dtype=dtype)
+        made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=padding, groups=groups, algorithm="winograd")
+        assert "tiles of 2x2 results take 16 multiplications for 36" in winograd.why(made.shape, made.forward)
+        check(x, weight, bias, padding=padding, groups=groups)
+        x[0, C - 1, H // 2, W // 2] = np.nan
+        check(x, weight, bias, padding=padding, groups=groups)
+    x, weight = normal((1, 1024, 8, 9), (24, 1024, 3, 3), dtype=dtype)
+    truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), 3)[0]
+    y = fastconv.conv2d(x, weight, algorithm="winograd").reshape(truth.shape)
+    assert np.abs(y - truth).max() <= BOUND[dtype] / 2 * np.abs(truth).max()
 
 
 def test_a_layer_takes_small_tiles_for_small_images_and_keeps_filters_for_both():
