@@ -21,8 +21,8 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Either may be transposed, which costs no copy. Sums of more than 512 terms go through shorter ones.
     """
     (R, K), (K_of_b, S), nothing = a.shape, b.shape, np.empty(0, a.dtype)
-    if K != K_of_b or a.dtype != b.dtype:
-        raise ValueError(f"a is {a.shape}, {a.dtype}, and b {b.shape}, {b.dtype}; wanted: (R, K) and (K, S) of one dtype")
+    if K != K_of_b or a.dtype != b.dtype or a.dtype not in (check.F32, check.F64):
+        raise ValueError(f"a is {a.shape}, {a.dtype}, and b {b.shape}, {b.dtype}; wanted: (R, K) and (K, S), both float32 or both float64, in native byte order")
     (left, a_steps), (right, b_steps) = _flat(a), _flat(b)
     job, tasks, parts = blocks(R, S, K, a_steps, b_steps, a.itemsize)
     sums = recycling.empty((parts, R, S), a.dtype)
@@ -33,5 +33,5 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _flat(a: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The matrix as a vector, and how far its rows, and its columns, are apart in it."""
     if a.flags.f_contiguous and not a.flags.c_contiguous:
-        return check.native(a.T, a.dtype.newbyteorder("=")).reshape(-1), (1, a.shape[0])
-    return check.native(a, a.dtype.newbyteorder("=")).reshape(-1), (a.shape[1], 1)
+        return check.native(a.T, a.dtype).reshape(-1), (1, a.shape[0])
+    return check.native(a, a.dtype).reshape(-1), (a.shape[1], 1)

@@ -66,7 +66,8 @@ def test_nan_and_inf_reach_their_row_or_column(value):
 
 
 def test_shapes_and_dtypes_that_do_not_fit():
-    for a, b in ((np.ones((2, 3)), np.ones((4, 5))), (np.ones((2, 3)), np.ones((3, 5), np.float32))):
+    for a, b in ((np.ones((2, 3)), np.ones((4, 5))), (np.ones((2, 3)), np.ones((3, 5), np.float32)),
+                 (np.ones((2, 3), ">f4"), np.ones((3, 5), ">f4")), (np.ones((2, 3), np.int32), np.ones((3, 5), np.int32))):
         with pytest.raises(ValueError, match=r"wanted: \(R, K\) and \(K, S\)"):
             product(a, b)
 

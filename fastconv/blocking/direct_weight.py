@@ -1,7 +1,6 @@
 """Blocks of the gradient to the weights, directly: which way its vectors lie, the units of pixels, and who sums them."""
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -184,13 +183,13 @@ def dots(s: Shape, windowed: bool = False) -> WeightStage:
                         not lined, in_place, windowed, window_rows, segment], np.int64)
         rounds.append(Round(job, min(parts, count), 0 if in_place else count * s.G))
     f_blocks = -(-F // filters)
-    down, along = [i * s.DH for i in range(s.KH)], [j * s.DW for j in range(s.KW)]
+    down, along = s.DH * np.arange(s.KH)[:, None], s.DW * np.arange(s.KW)
     if windowed:
-        begins = [c * SW * pitch + j % SW * pitch + i * segment + j // SW for c in range(channels) for i in down for j in along]
+        begins = np.arange(channels)[:, None, None] * (SW * pitch) + down * segment + along % SW * pitch + along // SW
         starts = [(-s.PT, phase - s.PL) for phase in range(SW)]
     else:
-        begins = [r * (pitch if lined else H * W) for r in range(channels * taps)]
-        starts = [(i - s.PT, j - s.PL) for i in down for j in along]
+        begins = np.arange(channels * taps) * (pitch if lined else H * W)
+        starts = np.stack(np.broadcast_arrays(down - s.PT, along - s.PL), -1)
     workspace = (channels * pieces * pitch * lined + downs * -(-filters // DOT_COLUMNS) * slot) * s.size
     # The cost of one unit, in vector multiply-adds: tiles, adding up their lanes, lining up x and dout.
     pixels, height = images * rows * columns, DOT_ROWS_SMALL if 0 < C * taps % DOT_ROWS <= DOT_ROWS_SMALL else DOT_ROWS
@@ -201,6 +200,6 @@ def dots(s: Shape, windowed: bool = False) -> WeightStage:
     lining = images * COPY_RUN + high * (COPY_ROW + wide * each)
     cost = TILES_DOTS * tiled * (steps + ADD_LANES) + lined * C * pieces * f_blocks * lining + (not in_place) * F * (COPY_RUN * images + COPY * steps)
     share = C * F * taps * pixels / lanes / cost
-    table = np.array([*begins, *itertools.chain(*starts)], np.int64)
+    table = np.concatenate((np.ravel(begins), np.ravel(starts))).astype(np.int64, copy=False)
     return WeightStage(direct_dots.dots, direct_dots.line_up_dout, rounds, table, blocks * f_blocks, min(parts, per_round),
                        0 if in_place else s.G * F * pitch * per_round, workspace, False, share)
