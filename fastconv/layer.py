@@ -130,7 +130,8 @@ class Conv2d:
         weight, relu = self._weight, self.activation == "relu"
         plan = planning.conv_plan(shape if len(shape) == 4 else (1, *shape), weight.shape, weight.dtype, self.stride, self.padding, self.dilation,
                                   self.groups, "auto", key[1], True)
-        stage, algorithm = planning.BLOCKING[plan.algorithm].forward(plan.shape, relu, prepared=True), ALGORITHMS[plan.algorithm]
+        stage = planning.BLOCKING[plan.algorithm].forward(plan.shape, relu, prepared=True) if relu else plan.forward
+        algorithm = ALGORITHMS[plan.algorithm]
         order = plan.algorithm, algorithm.order(stage)
         packed = self._packed.get(order)
         if packed is None:                   # two threads may both pack: they pack the same

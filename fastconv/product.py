@@ -22,7 +22,8 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     (R, K), (K_of_b, S), nothing = a.shape, b.shape, np.empty(0, a.dtype)
     if K != K_of_b or a.dtype != b.dtype or a.dtype not in (check.F32, check.F64):
-        raise ValueError(f"a is {a.shape}, {a.dtype}, and b {b.shape}, {b.dtype}; wanted: (R, K) and (K, S), both float32 or both float64, in native byte order")
+        raise ValueError(f"a is {a.shape}, {a.dtype}, and b {b.shape}, {b.dtype}; "
+                         f"wanted: (R, K) and (K, S), both float32 or both float64, in native byte order")
     (left, a_steps), (right, b_steps) = _flat(a), _flat(b)
     job, tasks, parts = blocks(R, S, K, a_steps, b_steps, a.itemsize)
     sums = recycling.empty((parts, R, S), a.dtype)
