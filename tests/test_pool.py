@@ -8,7 +8,7 @@ from cases import broadcasts, inject, layouts, pool_cases
 
 import fastconv
 import naive
-from fastconv.pool import remembered, window
+from fastconv.pool import average, remembered, window
 from fastconv.testing import assert_same
 
 DTYPES = [np.float16, np.float32, np.float64]
@@ -240,6 +240,30 @@ def test_what_is_remembered_of_divisors_is_bounded():
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held < 2 ** 20
+
+
+LARGE = [  # x, kernel, stride, padding, dilation: more windows a row than columns, and fewer; far taps; images smaller than a window
+    ((1, 2, 40, 60), 17, 1, 8, 1), ((2, 1, 40, 60), (18, 30), (3, 2), (9, 0), 1), ((1, 1, 50, 70), 16, 2, 5, (2, 3)), ((1, 2, 30, 30), 30, 1, 0, 1),
+    ((1, 1, 9, 12), (9, 18), 1, (4, 9), 1), ((1, 2, 5, 90), (1, 20), 4, 0, 2), ((1, 1, 3, 20, 22), (3, 16, 17), 2, (1, 8, 8), 1)]
+
+
+@pytest.mark.parametrize("columns", [average.MOST_COLUMNS[0], 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_windows_are_summed_in_float64(columns, dtype, monkeypatch):
+    """On data so large beside its differences that a sum in float32 would lose them."""
+    monkeypatch.setattr(average, "MOST_COLUMNS", np.array([columns]))
+    window.WINDOWS.clear()
+    rng = np.random.default_rng(0)
+    for shape, kernel, stride, padding, dilation in LARGE:
+        x, nd = (1e4 + rng.standard_normal(shape)).astype(dtype), len(shape) - 2
+        pool, twin = (getattr(module, f"avg_pool{nd}d") for module in (fastconv, naive))
+        y = pool(x, kernel, stride, padding, dilation=dilation, count_include_pad=False)
+        truth = twin(x.astype(np.float64), kernel, stride, padding, dilation=dilation, count_include_pad=False)
+        roundings = 1 if dtype is np.float32 else 8      # float32: of the result alone; float64: of its sums, and of the loops' own
+        assert np.abs(y - truth).max() <= roundings * np.finfo(dtype).eps * 1e4
+        x[(0,) * nd + (1, 2)] = np.inf
+        assert_same(pool, twin, (x, kernel, stride, padding), {"dilation": dilation})
+    window.WINDOWS.clear()
 
 
 def test_poolings_remembered_are_bounded(monkeypatch):

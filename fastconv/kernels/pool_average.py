@@ -9,23 +9,11 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import BUFFER, FIVE_1, LONG, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, blocks, rows_of, touching, units_of, unpack
-from .rows import add_spread, add_strided, sum_strided
+from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, blocks, rows_of, touching, units_of, unpack
+from .rows import add_spread, add_strided
 from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
 
 NEAR = 3                                     # rows and columns that `average_backward_rows` adds at once
-
-
-@jit
-def long_row(src, at, offsets, rows, W, job, dst, to, ow0, ow1, count, counts, count_at):
-    """A row of the result, window by window, summed in float64."""
-    SW, KW, PL, DW = job[12], job[9], job[15], job[18]
-    for ow in range(ow0, ow1):
-        total, w0 = np.float64(0), ow * SW - PL
-        lo, hi = inside(w0, DW, W, KW)               # the taps inside the image
-        for r in range(rows):
-            total += sum_strided(src, at + offsets[r] + w0 + lo * DW, DW, hi - lo)
-        dst[to + ow - ow0] = total / (np.float64(count) * counts[count_at + ow])
 
 
 @jit
@@ -35,7 +23,7 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
     row_blocks, column_blocks, units, tasks, variant = blocks(job)
     offsets = np.empty(KD * KH, np.int64)
     buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
-    square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant < LONG and variant != BUFFER
+    square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant != BUFFER
     inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
     wide = W * src.itemsize >= WIDE and SH > 1
     start, stop = units_of(first, last, units, tasks)
@@ -69,8 +57,6 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
                 pool_row(MEAN, 1, 5, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
             elif variant == ONE_1:
                 pool_row(MEAN, 1, 1, inner, src, at, offsets, rows, W, col, dst, to, n, count, weight, counts_at)
-            elif variant == LONG:
-                long_row(src, plane, offsets, rows, W, job, dst, to, ow0, ow1, count, weight, OD + OH)
             else:
                 pool_row(SUM, 1, 1, False, src, at + lo, offsets, rows, hi - lo, 0, buffer, 0, hi - lo, count, weight, 0)
                 y = dst[to:to + n]

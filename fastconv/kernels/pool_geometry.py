@@ -8,8 +8,8 @@ import numpy as np
 
 from .jit import jit
 
-# The kernel of a row: by stride and taps along it, by way of a buffer, or, of an average, window by window in float64.
-BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2, LONG = range(8)
+# The kernel of a row: by stride and taps along it, or by way of a buffer.
+BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2 = range(7)
 VARIANTS = {(1, 1): ONE_1, (1, 2): TWO_1, (1, 3): THREE_1, (1, 5): FIVE_1, (2, 2): TWO_2, (2, 3): THREE_2}
 
 NAMES = ("planes", "D", "H", "W", "OD", "OH", "OW", "KD", "KH", "KW", "SD", "SH", "SW", "PD", "PT", "PL", "DD", "DH", "DW",

@@ -221,6 +221,19 @@ def max_backward_pairs(first, last, src, weight, dst, bias, residual, job, table
 
 
 @jit
+def add_at(dx, lo, dout, places, size):
+    """dx[places[i] - lo] += dout[i] for those inside of dx; whether one is no place of a volume of that size and not -1."""
+    length, wrong = np.uint64(len(dx)), False
+    for i in range(len(dout)):
+        place = np.uint64(places[i] - lo)    # unsigned: Numba has nothing to wrap around
+        if place < length:
+            dx[place] += dout[i]
+        elif np.uint64(places[i] + 1) > np.uint64(size):
+            wrong = True
+    return wrong
+
+
+@jit
 def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, weight: x; table: the forward's indices, or empty: then the maxima are found again.
 
@@ -235,7 +248,7 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
         at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
-        lo, length = row0 * W, np.uint64((row1 - row0) * W)
+        lo = row0 * W
         dx = dst[at + lo:at + row1 * W]
         dx[:] = 0
         od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
@@ -245,10 +258,5 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
                 row = ((plane * OD + od) * OH + oh) * OW
                 if not known:
                     find(variant, weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, 0, OW, bias[0])
-                dout, places = src[row:row + OW], table[row:row + OW] if known else where[:OW]
-                for ow in range(OW):
-                    place = np.uint64(places[ow] - lo)               # unsigned: Numba has nothing to wrap around
-                    if place < length:
-                        dx[place] += dout[ow]
-                    elif known and np.uint64(places[ow] + 1) > np.uint64(D * H * W):
-                        residual[0] = 1
+                if add_at(dx, lo, src[row:row + OW], table[row:row + OW] if known else where[:OW], D * H * W):
+                    residual[0] = 1

@@ -7,7 +7,8 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_average as kernels
-from ..kernels import pool_geometry, pool_planes
+from ..kernels import pool_planes
+from ..kernels.pool_long import average_long
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from . import known
 from .planes import checked_dout
@@ -16,7 +17,8 @@ from .window import MOST_BUFFER, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
 
-WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed one by one in float64
+WIDE, MANY = 16, 512                         # windows of so many columns, or of more elements, are summed in float64
+MOST_COLUMNS = np.array([1 << 20])           # of x, whose sums are kept for that
 
 
 def avg_pool1d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -95,8 +97,7 @@ def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
         if not long and (small := side_by_side(window)) is not None:
             found = pool_planes.average_planes, *small
         else:
-            variant = pool_geometry.LONG if long else window.variant
-            found = kernels.average, *window.job(*window.blocks, variant), NO_TABLE
+            found = (average_long if long else kernels.average), *window.job(*window.blocks, window.variant), MOST_COLUMNS if long else NO_TABLE
         window.plans["average"] = found
     return found
 

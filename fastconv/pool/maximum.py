@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
-from ..kernels import pool_geometry, pool_planes
+from ..kernels import pool_geometry, pool_places, pool_planes
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels.tasks import NO_TABLE, run_tasks
@@ -15,6 +15,8 @@ from . import known
 from .planes import INDEX, integers, outputs_of
 from .small import side_by_side
 from .window import MOST_BUFFER, Window, window_of
+
+MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
 
@@ -107,14 +109,17 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarr
         found = window.plans[indices] = (pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
-        variant = window.variant
+        variant = _variant_of_places(window) if indices else window.variant
         kernel = kernels.maximum_exact
-        if window.working.kind == "f" and not indices and D * (K - 1) < MOST_BUFFER:
-            kernel = kernels.maximum
-        elif window.working.kind == "f" and indices and variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31:
-            kernel = kernels.maximum_indices
+        if window.working.kind == "f" and D * (K - 1) < MOST_BUFFER:
+            kernel = kernels.maximum if not indices else pool_places.maximum_places if variant == pool_geometry.BUFFER else kernels.maximum_indices
         found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found
+
+
+def _variant_of_places(window: Window) -> int:
+    """The kernel of a row with its places: those with vectors count places in integers as wide as the elements."""
+    return window.variant if window.variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31 else pool_geometry.BUFFER
 
 
 def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
@@ -124,13 +129,13 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
         bands, units = window.bands
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
-        # Places are counted in integers as wide as the elements.
-        variant = window.variant if np.prod(window.x_shape[2:]) < 2 ** 31 else pool_geometry.BUFFER
+        variant = _variant_of_places(window)
         near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
                 and max(window.kernel) <= gradient.NEAR)
         threes = window.kernel == (3, 3) and window.stride == (2, 2)
-        kernel = (kernels.max_backward if known or not (pairs or near) else kernels.max_backward_pairs if pairs else
-                  gradient.max_backward_threes if threes else gradient.max_backward_rows)
+        columns = variant == pool_geometry.BUFFER and window.x_shape[-1] < MOST_COLUMNS
+        kernel = (kernels.max_backward if known else kernels.max_backward_pairs if pairs else gradient.max_backward_threes if near and threes else
+                  gradient.max_backward_rows if near else pool_places.max_backward_places if columns else kernels.max_backward)
         found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
     return found
 

@@ -1,0 +1,101 @@
+"""Max pooling with the places of the maxima, and its gradient, for windows of any size: the columns of a window first, then their maxima.
+
+A window costs as many steps as it has rows and columns, and not as many as it has elements. Arguments as in `pool_max`; floats only.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .geometry import inside
+from .jit import jit
+from .pool_geometry import blocks, first_tap, rows_of, touching, units_of, unpack
+from .pool_max import add_at, larger
+
+
+@jit(exact=True)
+def later_maxima(values, starts, at, place, step, y, places, n):
+    """For i < n: y[i] = values[at + i * step] and places[i] = starts[...] + place + i * step where that wins, or came before it and is equal."""
+    s, rows, best, where = values[at:], starts[at:], y[:n], places[:n]
+    if step == 1:
+        for i in range(n):
+            v, m, p, q = s[i], best[i], rows[i] + place + i, where[i]
+            take = larger(v, m) | (((v == m) | ((v != v) & (m != m))) & (p < q))
+            best[i] = v if take else m
+            where[i] = p if take else q
+    else:
+        for i in range(n):
+            v, m, p, q = s[i * step], best[i], rows[i * step] + place + i * step, where[i]
+            take = larger(v, m) | (((v == m) | ((v != v) & (m != m))) & (p < q))
+            best[i] = v if take else m
+            where[i] = p if take else q
+
+
+@jit(exact=True)
+def argmax_columns(src, at, offsets, rows, W, job, best, where, columns, starts, ow0, ow1, lowest):
+    """best[i], where[i]: the maximum of window ow0 + i and its place in the volume, -1 where it misses the image.
+
+    columns, starts: the maximum of each column that the windows hold, and where its row starts.
+    """
+    SW, KW, PL, DW = job[12], job[9], job[15], job[18]
+    n, lo = ow1 - ow0, max(0, ow0 * SW - PL)
+    w = min(W, (ow1 - 1) * SW - PL + (KW - 1) * DW + 1) - lo
+    for r in range(rows):
+        row, offset = src[at + offsets[r] + lo:], offsets[r]
+        for c in range(w):
+            v, m = row[c], columns[c]
+            take = (r == 0) | larger(v, m)
+            columns[c] = v if take else m
+            starts[c] = offset if take else starts[c]
+    for i in range(n):
+        c = (ow0 + i) * SW - PL
+        c += first_tap(c, DW) * DW
+        missed = rows == 0 or c >= W
+        where[i] = -1 if missed else starts[c - lo] + c
+        best[i] = lowest if missed else columns[c - lo]
+    if rows:
+        for kw in range(KW):
+            offset = kw * DW - PL + ow0 * SW
+            first, last = inside(offset, SW, W, n)
+            c = offset + first * SW
+            later_maxima(columns, starts, c - lo, c, SW, best[first:], where[first:], last - first)
+
+
+@jit(exact=True)
+def maximum_places(first, last, src, weight, dst, bias, residual, job, table):
+    """table: the indices."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    row_blocks, column_blocks, units, tasks, _ = blocks(job)
+    room = min(W, (-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1)
+    offsets, columns, starts = np.empty(KD * KH, np.int64), np.empty(room, src.dtype), np.empty(room, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        column, block = unit % column_blocks, unit // column_blocks
+        plane_od, block = block // row_blocks, block % row_blocks
+        at, od = plane_od // OD * D * H * W, plane_od % OD
+        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
+            to = (plane_od * OH + oh) * OW
+            argmax_columns(src, at, offsets, rows_of(offsets, job, od, oh), W, job, dst[to + ow0:to + ow1], table[to + ow0:to + ow1],
+                           columns, starts, ow0, ow1, bias[0])
+
+
+@jit
+def max_backward_places(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx, weight: x. Units: bands of rows (d, h) of each volume of dx."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, _ = blocks(job)
+    offsets, columns, starts = np.empty(KD * KH, np.int64), np.empty(W, src.dtype), np.empty(W, np.int64)
+    best, where = np.empty(OW, src.dtype), np.empty(OW, np.int64)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, band = unit // bands, unit % bands
+        at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
+        dx = dst[at + row0 * W:at + row1 * W]
+        dx[:] = 0
+        od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
+        oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
+        for od in range(od0, od1):
+            for oh in range(oh0, oh1):
+                row = ((plane * OD + od) * OH + oh) * OW
+                argmax_columns(weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, columns, starts, 0, OW, bias[0])
+                add_at(dx, row0 * W, src[row:row + OW], where, D * H * W)
