@@ -50,7 +50,8 @@ MIDDLE = 3.6, 4.0                            # the |x| that the variable of M ta
 LARGEST = 15.0, 40.0                         # |x| from which on exp(-x^2 / 2) is 0
 LOWEST = -104.0, -746.0                      # exp of less is 0
 
-POLYNOMIALS = (_FITTED[0], tuple(tuple(c * LOWER for c in coefficients) for coefficients in _FITTED[1]), _FITTED[2])
+POLYNOMIALS = (_FITTED[0], tuple(tuple(c * LOWER for c in coefficients) for coefficients in _FITTED[1]), _FITTED[2],
+               ((), _FITTED[0][0]))             # the digits of float32, in float64
 
 _BITS = {4: (23, 127, 1.5 * 2.0 ** 23), 8: (52, 1023, 1.5 * 2.0 ** 52)}       # mantissa bits, bias of the exponent, the number that rounds
 
@@ -244,10 +245,20 @@ def normal(x):
 
 
 @jit(exact=True, merged=True)
-def raised(number, p, sign):
-    """number^p, p not 0, in float64. sign: what a negative number is raised to besides: 1, -1 or NaN, for even, odd and other p."""
-    x = np.float64(number)
-    a = abs(x)
+def power_of_single(a, p):
+    """a^p to 1e-8, for an `a` that came from float32: neither it nor any power that float32 holds is near the ends of float64."""
+    e, m = parts(a)
+    s = (m - 1.0) / (m + 1.0)
+    y = p * (e * 0.6931471805599453 + 2.0 * s * polynomial(2, s * s))
+    y = -380.0 if y < -380.0 else y
+    y = 380.0 if y > 380.0 else y
+    h, n, r = reduced(np.float64(y))
+    return (1.0 + fma(polynomial(3, r), r * r, r)) * two_to(0, h)
+
+
+@jit(exact=True, merged=True)
+def power_of_double(a, p):
+    """a^p to the last digits of float64, a not negative."""
     tiny = a < 2.3e-308
     e, m = parts(a * 18014398509481984.0 if tiny else a)     # 2^54: no denormals
     e = e - 54.0 if tiny else e
@@ -267,7 +278,15 @@ def raised(number, p, sign):
     h, n, r = reduced(np.float64(y))
     r += rest
     root = (1.0 + fma(polynomial(0, r), r * r, r)) * two_to(0, h)
-    result = root * root
+    return root * root
+
+
+@jit(exact=True, merged=True)
+def raised(number, p, sign):
+    """number^p, p not 0, in float64. sign: what a negative number is raised to besides: 1, -1 or NaN, for even, odd and other p."""
+    x = np.float64(number)
+    a = abs(x)
+    result = power_of_single(a, p) if by_type(number, 1.0, 0.0) == 1 else power_of_double(a, p)
     result = np.nan if (x < 0) & (sign != sign) else result
     result = (0.0 if p > 0 else np.inf) if a == 0.0 else result
     result = (np.inf if p > 0 else 0.0) if a == np.inf else result

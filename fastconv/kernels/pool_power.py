@@ -18,6 +18,7 @@ from .pool_geometry import units_of
 from .rows import add_spread, add_strided, sum_strided
 
 LONG = 64                                    # columns of a window from which on they are summed in float64
+KEPT_BYTES = 256 * 1024                      # of rows of powers: those of the windows of one row of the result, where they are no more
 
 
 @jit
@@ -49,8 +50,31 @@ def add_power(x, p, sums):
 
 
 @jit
-def power_row(src, plane, od, oh, ow0, ow1, job, p, line, result):
-    """result[ow - ow0] = the sum of x^p over the windows ow0 .. ow1 of a row. line: W elements to work in."""
+def add_kept_power(x, p, sums, at, kept, known):
+    """The same; kept: x^p where known[0] is `at`, the place of x, and from then on."""
+    if known[0] != at:
+        known[0] = at
+        power, sign = np.float64(p), sign_of(np.float64(p))
+        for i in range(sums.size):
+            kept[i] = raised(x[i], power, sign)
+    for i in range(sums.size):
+        sums[i] += kept[i]
+
+
+@jit
+def memory(src, job, p, width):
+    """Room for the powers of the rows of a window, `width` elements each, and for the places that they are the powers of."""
+    KD, KH = job[6], job[12]
+    plain = p == 1 or p == 2 or p == 3
+    rows = 0 if plain or KD * KH * width * src.itemsize > KEPT_BYTES else KD * KH
+    known = np.empty(rows, np.int64)
+    known[:] = -1
+    return np.empty(rows * width, src.dtype), known
+
+
+@jit
+def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, result):
+    """result[ow - ow0] = the sum of x^p over the windows ow0 .. ow1 of a row. line: W elements to work in; kept, known: see `memory`."""
     _, (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
     c0 = max(0, ow0 * SW - PW)
     c1 = max(c0, min(W, (ow1 - 1) * SW - PW + (KW - 1) * DW + 1))
@@ -64,7 +88,11 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, result):
                 h = oh * SH - PH + kh * DH
                 if 0 <= h < H:
                     at = ((plane * D + d) * H + h) * W
-                    add_power(src[at + c0:at + c1], p, sums)
+                    if known.size:           # neighbouring rows of the result share rows of x
+                        slot = kd * KH + h % KH
+                        add_kept_power(src[at + c0:at + c1], p, sums, at + c0, kept[slot * line.size:], known[slot:])
+                    else:
+                        add_power(src[at + c0:at + c1], p, sums)
     if KW < LONG:
         for kw in range(KW):
             offset = ow0 * SW - PW + kw * DW
@@ -92,13 +120,14 @@ def power(first, last, src, weight, dst, bias, residual, job, table):
     (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
     p, w_last = bias[0], bias[3]
     line = np.empty(min(W, (size - 1) * SW + (KW - 1) * DW + 1), src.dtype)
+    kept, known = memory(src, job, p, line.size)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
         row, ow0 = u // blocks, u % blocks * size
         ow1 = min(OW, ow0 + size)
         od, oh = row // OH % OD, row % OH
         y = dst[row * OW + ow0:row * OW + ow1]
-        power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, y)
+        power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, kept, known, y)
         if ow1 == OW:
             y[y.size - 1] *= w_last
         factor = factor_of(od, OD, oh, OH, bias)
@@ -120,6 +149,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
     p, w_last = bias[0], bias[3]
     line, share, zero = np.empty(W, src.dtype), np.empty(OW, src.dtype), src.dtype.type(0)
+    kept, known = memory(src, job, p, W)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
         plane, r0 = u // blocks, u % blocks * size
@@ -142,7 +172,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                 row = (plane * OD + od) * OH + oh
                 factor, douts = factor_of(od, OD, oh, OH, bias), weight[row * OW:(row + 1) * OW]
                 if p != 1:
-                    power_row(src, plane, od, oh, 0, OW, job, p, line, share)
+                    power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, share)
                     share[OW - 1] *= w_last
                 if p == 1:
                     for i in range(OW):
