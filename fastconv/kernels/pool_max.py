@@ -12,6 +12,7 @@ from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2
 from .simd_pool import MAX, WIDE, any_nan, index_row, pairs_gradient, pool_row
 from .tiles import VECTOR_BYTES
 
+ZEROED = 4096                                # elements of dx that are set to zero at a time
 FOUND = (TWO_2, THREE_2, THREE_1, FIVE_1)    # those that `find` has vectors for
 
 
@@ -259,4 +260,24 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
                 if not known:
                     find(variant, weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, 0, OW, bias[0])
                 if add_at(dx, lo, src[row:row + OW], table[row:row + OW] if known else where[:OW], D * H * W):
+                    residual[0] = 1
+
+
+@jit
+def max_backward_whole(first, last, src, weight, dst, bias, residual, job, table):
+    """The same of known indices where a band is a whole volume: no row is looked at, whatever its length."""
+    (_, _, units, tasks, _), size, outputs = blocks(job), job[1] * job[2] * job[3], job[4] * job[5] * job[6]
+    group = max(1, ZEROED // max(1, size))
+    start, stop = units_of(first, last, units, tasks)
+    for plane0 in range(start, stop, group):
+        plane1 = min(plane0 + group, stop)
+        dx, dout, places = dst[plane0 * size:plane1 * size], src[plane0 * outputs:plane1 * outputs], table[plane0 * outputs:plane1 * outputs]
+        dx[:] = 0
+        for plane in range(plane1 - plane0):
+            base = np.uint64(plane * size)
+            for i in range(plane * outputs, (plane + 1) * outputs):
+                place = np.uint64(places[i])
+                if place < np.uint64(size):
+                    dx[base + place] += dout[i]
+                elif places[i] != -1:
                     residual[0] = 1

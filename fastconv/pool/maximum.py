@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
-from ..kernels import pool_geometry, pool_places, pool_planes
+from ..kernels import pool_geometry, pool_places, pool_planes, pool_winners
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
 from .planes import INDEX, integers, outputs_of
-from .small import side_by_side
+from .small import listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
 
 MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
@@ -105,8 +105,8 @@ def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
-    if found is None and not indices and (small := side_by_side(window)) is not None:
-        found = window.plans[indices] = (pool_planes.maximum_planes, *small)
+    if found is None and (small := listed(window) if indices else side_by_side(window)) is not None:
+        found = window.plans[indices] = (pool_winners.maximum_winners if indices else pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
         variant = _variant_of_places(window) if indices else window.variant
@@ -125,6 +125,8 @@ def _variant_of_places(window: Window) -> int:
 def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job."""
     found = window.plans.get(("backward", known))
+    if found is None and not known and (small := listed(window)) is not None:
+        found = window.plans["backward", known] = (pool_winners.max_backward_winners, *small[:2])
     if found is None:
         bands, units = window.bands
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
@@ -134,8 +136,11 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
                 and max(window.kernel) <= gradient.NEAR)
         threes = window.kernel == (3, 3) and window.stride == (2, 2)
         columns = variant == pool_geometry.BUFFER and window.x_shape[-1] < MOST_COLUMNS
-        kernel = (kernels.max_backward if known else kernels.max_backward_pairs if pairs else gradient.max_backward_threes if near and threes else
-                  gradient.max_backward_rows if near else pool_places.max_backward_places if columns else kernels.max_backward)
+        if known:
+            kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
+        else:
+            kernel = (kernels.max_backward_pairs if pairs else gradient.max_backward_threes if near and threes else
+                      gradient.max_backward_rows if near else pool_places.max_backward_places if columns else kernels.max_backward)
         found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
     return found
 

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kernels import pool_planes
+from ..kernels.tasks import NO_TABLE
 from ..kernels.tiles import VECTOR_BYTES
 from .window import TASKS, Window
 
 MOST_BYTES, MOST_BYTES_GRADIENT = 10 * 1024, 32 * 1024       # of a group of padded planes: rows of larger ones fill vectors (measured)
+
 
 
 class Planes(NamedTuple):
@@ -45,3 +47,21 @@ def side_by_side(window: Window, gradient: bool = False) -> Planes | None:
              "KW": KW, "SD": SD, "SH": SH, "SW": SW, "DD": DD, "DH": DH, "DW": DW, "OD": OD, "OH": OH, "OW": OW, "gradient": int(gradient)}
     table = np.concatenate([places.reshape(-1), np.arange(OD * OH * OW)]).astype(np.int64) * lanes
     return Planes(sizes["tasks"], np.array([sizes[name] for name in pool_planes.NAMES], np.int64), table)
+
+
+def listed(window: Window) -> Planes | None:
+    """The plan of the kernels in `pool_winners`, or None where planes are large or few."""
+    lanes, planes, size = VECTOR_BYTES // window.working.itemsize, window.x_shape[0] * window.x_shape[1], math.prod(window.x_shape[2:])
+    if window.working.kind != "f" or 2 * planes <= lanes or size * VECTOR_BYTES > MOST_BYTES_GRADIENT or not window.listed:
+        return None
+    elements, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)         # of each window, each tap: its element, if it has one
+    for length, outputs, k, s, (before, _), d in zip(window.x_shape[2:], window.y_shape[2:], window.kernel, window.stride, window.pads,
+                                                     window.dilation):
+        at = (np.arange(outputs)[:, None] * s - before + np.arange(k) * d)[None, :, None, :]
+        shape = len(elements) * outputs, elements.shape[1] * k
+        elements = (elements[:, None, :, None] * length + at).reshape(shape)
+        inside = (inside[:, None, :, None] & (0 <= at) & (at < length)).reshape(shape)
+    units = -(-planes // lanes)
+    tasks = min(TASKS, units)
+    begins = np.concatenate([[0], np.cumsum(inside.sum(1))])
+    return Planes(tasks, np.concatenate([[planes, tasks, units, size, len(elements)], begins, elements[inside]]).astype(np.int64), NO_TABLE)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ BAND_BYTES = 32 * 1024                       # of the gradient, for a band of it
 TASKS = 64                                   # of one call, at most: enough for any number of cores to share
 LONG = 16384                                 # outputs along all axes, from which on the numbers of the windows are not kept
 MOST_COUNTS = 4                              # kinds of numbers kept of one Window
+MOST_LISTED = 8192                           # elements of all windows of a plane, up to which they are listed (small.py)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 
 
@@ -55,7 +57,13 @@ class Window:
     @property
     def nbytes(self) -> int:
         """Of the largest arrays that may come to be kept with it."""
-        return 8 * MOST_COUNTS * sum(self.y_shape[2:]) if self._kept else 0
+        return 8 * MOST_COUNTS * sum(self.y_shape[2:]) * self._kept + 16 * self.listed
+
+    @functools.cached_property
+    def listed(self) -> int:
+        """Elements of all windows of a plane, of one with few."""
+        elements = math.prod(self.y_shape[2:]) * math.prod(self.kernel)
+        return elements if elements <= MOST_LISTED else 0
 
     def shape_like(self, x: np.ndarray) -> tuple[int, ...]:
         """The result's shape: without the batch axis where x has none."""

@@ -1,0 +1,99 @@
+"""Small planes side by side: each intrinsic against its plain-loop twin and NumPy, and pooling with the smallest vectors."""
+import numpy as np
+import pytest
+from isolated import run
+from numba import njit
+
+from fastconv.instruction_set import available
+from fastconv.kernels import simd, simd_planes
+
+EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+
+
+@njit
+def planes_in(src, at, size, target, places):
+    simd_planes.planes_in(src, at, size, target, places)
+
+
+@njit
+def planes_out(source, size, dst, to):
+    simd_planes.planes_out(source, size, dst, to)
+
+
+@njit
+def winners(src, elements, at, n, best, where, to, lowest):
+    simd_planes.winners(src, elements, at, n, best, where, to, lowest)
+
+
+@njit
+def give(share, where, at, elements, begin, n, dst):
+    simd_planes.give(share, where, at, elements, begin, n, dst)
+
+
+@EACH_DTYPE
+def test_planes_there_and_back(dtype):
+    lanes = simd.lanes(dtype)
+    for size in (lanes, lanes + 1, 3 * lanes - 1, 49):
+        if size >= lanes:
+            planes = np.arange(1, lanes * size + 1).astype(dtype).reshape(lanes, size)
+            places = np.random.default_rng(0).permutation(size + 3)[:size] * lanes
+            for function in (planes_in, simd_planes._planes_in):
+                beside = np.zeros((size + 3) * lanes, dtype)
+                function(np.append([-1], planes).astype(dtype), 1, size, beside, places)
+                assert np.array_equal(beside.reshape(-1, lanes)[places // lanes], planes.T) and (beside > 0).sum() == planes.size
+    for size in (1, 2, lanes - 1, lanes, 2 * lanes + 1):
+        vectors = np.arange(1, (size + lanes) * lanes + 1).astype(dtype)
+        for function in (planes_out, simd_planes._planes_out):
+            target = np.zeros(lanes * size + 3, dtype)
+            function(vectors, size, target, 2)
+            assert np.array_equal(target[2:-1], vectors[:size * lanes].reshape(size, lanes).T.ravel()) and not target[[0, 1, -1]].any()
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("n", [0, 1, 2, 7])
+def test_winners_and_what_they_are_given(n, dtype):
+    """NaN wins, the first of them; of equal ones the first; nothing beside them is touched."""
+    lanes, rng = simd.lanes(dtype), np.random.default_rng(n)
+    x = rng.integers(-2, 3, (9, lanes)).astype(dtype)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[:, 0], x[:, -1] = -np.inf, 1
+    elements = np.append(-7, rng.permutation(9)[:n])
+    share, results = rng.integers(1, 9, lanes + 2).astype(dtype), []
+    for find, spread in ((winners, give), (simd_planes._winners, simd_planes._give)):
+        best, where, dx = np.zeros(lanes + 2, dtype), np.zeros(lanes + 2, dtype), np.ones((9, lanes), dtype)
+        find(x.reshape(-1), elements, 1, n, best, where, 1, dtype(-np.inf))
+        spread(share, where, 1, elements, 1, n, dx.reshape(-1))
+        results.append((best, where, dx))
+    for found, twin in zip(*results):
+        assert np.array_equal(found, twin, equal_nan=True)
+    best, where, dx = results[0]
+    assert not best[[0, -1]].any() and not where[[0, -1]].any()
+    wanted = np.full(lanes, -1)
+    if n:
+        window = x[elements[1:]]
+        wanted = elements[1:][np.where(np.isnan(window).any(0), np.isnan(window).argmax(0), np.nan_to_num(window, nan=-9).argmax(0))]
+        assert np.array_equal(best[1:-1], x[wanted, np.arange(lanes)], equal_nan=True)
+        dx[wanted, np.arange(lanes)] -= share[1:-1]
+    assert np.array_equal(where[1:-1], wanted) and (dx == 1).all()
+
+
+PROGRAM = """
+import numpy as np, fastconv, naive
+from fastconv.testing import assert_same
+rng = np.random.default_rng(0)
+for dtype, C in ((np.float32, 37), (np.float64, 19)):
+    x = rng.integers(-3, 4, (1, C, 5, 6)).astype(dtype)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    for kernel, stride, padding, dilation in ((3, 2, 1, 1), ((2, 3), 1, 1, 2), (5, 3, 2, 1)):
+        where = (kernel, stride, padding, dilation)
+        y = naive.max_pool2d(x, *where)
+        assert_same(fastconv.max_pool2d, naive.max_pool2d, (x, *where, False, True), exact=True)
+        assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (np.ones_like(y), x, *where), exact=True)
+print("right")
+"""
+
+
+@pytest.mark.parametrize("setting", [*(f"FASTCONV_ISA={isa}" for isa in available()[1:][-1:]), "NUMBA_DISABLE_JIT=1"])
+def test_the_smallest_vectors_and_plain_loops(setting):
+    name, value = setting.split("=")
+    assert run(PROGRAM, **{name: value}) == "right"
