@@ -15,7 +15,9 @@ from . import check, recycling, runtime
 from .kernels import activation as kernels
 from .kernels import dropout as drops
 from .kernels import softmax as rows
-from .kernels.tasks import NO_TABLE, NOTHING, bound, run_tasks
+from .kernels.handed import at_once
+from .kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from .remembered import Remembered
 
 __all__ = [
     "dropout", "dropout_backward", "gelu", "gelu_backward", "leaky_relu", "leaky_relu_backward", "log_softmax", "log_softmax_backward",
@@ -193,70 +195,82 @@ def _slope(slope: float | None, dtype: np.dtype) -> np.ndarray:
     return NOTHING[dtype] if slope is None else np.array([slope], dtype)
 
 
-@functools.lru_cache(maxsize=256)
-def _short(kernel: Any, slope: float | None, dtype: np.dtype) -> Any:
-    """The kernel over one block."""
-    return bound(kernel, 1, _slope(slope, dtype), NOTHING[dtype], NO_TABLE, NO_TABLE)
+SHORT = Remembered()                         # of small calls, by all that they depend on but the values in their arrays
+
+
+def _short(key: Any, src: Any, weight: Any, x: np.ndarray, out: Any = None) -> np.ndarray | None:
+    """The result, like x, of a call like an earlier one; None where it is not."""
+    run = SHORT.get(key)
+    if run is None:
+        return None
+    y = np.empty(x.shape, x.dtype) if out is None else out
+    return y if run(src, weight, y, None) else None
+
+
+def _remember(key: Any, kernel: Any, tasks: int, x: np.ndarray, gradient: bool, bias: np.ndarray, job: np.ndarray = NO_TABLE) -> None:
+    if key is not None and x.size and WORK * x.nbytes < runtime.SMALL_WORK and check.plain(x):
+        like = x.shape, x.dtype
+        run = at_once(kernel, tasks, (like, like if gradient else None, like, None), NOTHING[x.dtype], bias, job, NO_TABLE)
+        SHORT.keep(key, run, 1)
+
+
+def _blocks(x: np.ndarray) -> int:
+    return -(-x.size // kernels.BLOCK)
 
 
 def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_TABLE) -> None:
     """An elementwise kernel over blocks of src."""
-    run_tasks(kernel, -(-dst.size // kernels.BLOCK), WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype],
+    run_tasks(kernel, _blocks(dst), WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype],
               job, NO_TABLE)
 
 
 def _forward(kernel: Any, x: Any, out: Any, slope: float | None = None) -> np.ndarray:
-    if check.plain(x) and x.size <= kernels.BLOCK and (out is None or check.ready(out, x)):
-        dtype = x.dtype
-        y = np.empty(x.shape, dtype) if out is None else out
-        _short(kernel, slope, dtype)(x.ravel(), NOTHING[dtype], y.ravel())
+    key = (kernel, slope, x.shape, x.dtype) if type(x) is np.ndarray else None
+    if key is not None and (y := _short(key, x, None, x, out)) is not None:
         return y
     dtype, working = _checked(x)
     given = None if out is None else check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
     _run(kernel, check.native(x, working), NOTHING[working], y, _slope(slope, working))
+    _remember(key, kernel, _blocks(x), x, False, _slope(slope, working))
     return check.deliver(y, given, dtype)
 
 
 def _backward(kernel: Any, dout: Any, x: Any, y: Any = None, slope: float | None = None) -> np.ndarray:
     """The kernel takes x and the slope, if there is one; or y, and is told so by a slope of 1."""
-    if check.plain(x) and x.size <= kernels.BLOCK and check.like(dout, x) and (y is None or check.like(y, x)):
-        dtype = x.dtype
-        dx = np.empty(x.shape, dtype)
-        if y is None:
-            _short(kernel, slope, dtype)(x.ravel(), dout.ravel(), dx.ravel())
-        else:
-            _short(kernel, 1.0, dtype)(y.ravel(), dout.ravel(), dx.ravel())
-        return dx
+    key, src, slope = None, x if y is None else y, slope if y is None else 1.0
+    if type(x) is np.ndarray:
+        key = kernel, slope, x.shape, x.dtype
+        if (dx := _short(key, src, dout, x)) is not None:
+            return dx
     dtype, working = _checked(x)
     _checked_like("dout", dout, x)
     if y is not None:
         _checked_like("y", y, x)
-        x, slope = y, 1.0
     dx = recycling.empty(x.shape, working)
-    _run(kernel, check.native(x, working), check.native(dout, working), dx, _slope(slope, working))
+    _run(kernel, check.native(src, working), check.native(dout, working), dx, _slope(slope, working))
+    _remember(key, kernel, _blocks(x), x, True, _slope(slope, working))
     return check.deliver(dx, None, dtype)
 
 
 def _softmax(x: Any, dim: Any, out: Any, log: int) -> np.ndarray:
-    sums = _sums_of(x, dim, log)
-    if sums.small and (out is None or check.ready(out, x)) and check.plain(x):
-        y = np.empty(x.shape, x.dtype) if out is None else out
-        sums.short_forward(x.ravel(), sums.nothing, y.ravel())
+    key = (_softmax, log, dim, x.shape, x.dtype) if type(x) is np.ndarray and type(dim) is int else None
+    if key is not None and (y := _short(key, x, None, x, out)) is not None:
         return y
+    sums = _sums_of(x, dim, log)
     dtype, working = _checked(x)
     given = check.output(out, x.shape, dtype, (x,))
     y = check.target(given, x.shape, working)
     sums.run(sums.forward, check.native(x, working), sums.nothing, y)
+    _remember(key, sums.forward, sums.tasks, x, False, sums.nothing, sums.job)
     return check.deliver(y, given, dtype)
 
 
 def _softmax_backward(dout: Any, x: Any, dim: Any, y: Any, log: int) -> np.ndarray:
-    sums = _sums_of(x, dim, log)
-    if sums.small and y is not None and check.like(y, x) and check.like(dout, x) and check.plain(x):
-        dx = np.empty(x.shape, x.dtype)
-        sums.short_backward(y.ravel(), dout.ravel(), dx.ravel())
+    key = (_softmax_backward, log, dim, x.shape, x.dtype) if type(x) is np.ndarray and type(dim) is int else None
+    if key is not None and y is not None and (dx := _short(key, y, dout, x)) is not None:
         return dx
+    sums = _sums_of(x, dim, log)
     dtype, working = _checked(x)
     if y is None:
         y = _softmax(x if dtype is working else x.astype(working), dim, None, log)
@@ -265,6 +279,7 @@ def _softmax_backward(dout: Any, x: Any, dim: Any, y: Any, log: int) -> np.ndarr
     _checked_like("dout", dout, x)
     dx = recycling.empty(x.shape, working)
     sums.run(sums.backward, check.native(y, working), check.native(dout, working), dx)
+    _remember(key, sums.backward, sums.tasks, x, True, sums.nothing, sums.job)
     return check.deliver(dx, None, dtype)
 
 
@@ -284,33 +299,21 @@ class _Sums:
         axis = check.integer("dim", dim, -len(shape), len(shape) - 1) % len(shape)
         D, inner, outer = shape[axis], math.prod(shape[axis + 1:]), math.prod(shape[:axis])
         self.nothing, nbytes = NOTHING[dtype], D * inner * outer * dtype.itemsize
-        self.small = 0 < WORK * nbytes < runtime.SMALL_WORK
         self.forward, self.backward = rows.softmax_rows, rows.softmax_rows_backward
         if not nbytes:
-            self._tasks, self._job = 0, NO_TABLE
+            self.tasks, self.job = 0, NO_TABLE
         elif inner == 1:                     # short rows: as many as exp takes at once. Long ones: a task each
             count = max(1, rows.CHUNK // D)
-            self._tasks, self._job = -(-outer // count), np.array([D, outer, count, log], np.int64)
+            self.tasks, self.job = -(-outer // count), np.array([D, outer, count, log], np.int64)
         else:
             self.forward, self.backward = rows.softmax_columns, rows.softmax_columns_backward
             columns = min(inner, max(64, BLOCK // D // 64 * 64))
             blocks = -(-inner // columns)
-            self._tasks = outer * blocks
-            self._job = np.array([D, inner, columns, blocks, log, blocks == 1 and D * inner <= LONG], np.int64)
-
-    @functools.cached_property
-    def short_forward(self) -> Any:
-        return self._short(self.forward)
-
-    @functools.cached_property
-    def short_backward(self) -> Any:
-        return self._short(self.backward)
-
-    def _short(self, kernel: Any) -> Any:
-        return bound(kernel, self._tasks, self.nothing, self.nothing, self._job, NO_TABLE)
+            self.tasks = outer * blocks
+            self.job = np.array([D, inner, columns, blocks, log, blocks == 1 and D * inner <= LONG], np.int64)
 
     def run(self, kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray) -> None:
-        run_tasks(kernel, self._tasks, WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), self.nothing, self.nothing, self._job,
+        run_tasks(kernel, self.tasks, WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), self.nothing, self.nothing, self.job,
                   NO_TABLE)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 
 LOG = logging.getLogger("fastconv")
@@ -61,5 +60,5 @@ def _misses(dispatcher: Any) -> int:
 
 def _dtype(signature: Any) -> str:
     """What a kernel computes in: the dtype of the first array of floats among the arguments, or else of the first array."""
-    dtypes = [kind.dtype for kind in getattr(signature, "args", signature) if isinstance(kind, types.Array)]
+    dtypes = [kind.dtype for kind in getattr(signature, "args", signature) if hasattr(kind, "dtype")]
     return str(next((dtype for dtype in dtypes if isinstance(dtype, types.Float)), dtypes[0] if dtypes else "integers"))

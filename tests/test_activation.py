@@ -320,7 +320,7 @@ def test_a_slope_of_minus_zero_is_one_of_zero():
     x, dout = np.array([-1, 1, -2], np.float32), np.ones(3, np.float32)
     for slopes in ((0.0, -0.0), (-0.0, 0.0)):
         fastconv.activation._slope.cache_clear()
-        fastconv.activation._short.cache_clear()
+        fastconv.activation.SHORT.clear()
         for slope in slopes:
             assert np.array_equal(np.signbit(fastconv.leaky_relu(x, slope)), [True, False, True])
             assert not np.signbit(fastconv.leaky_relu_backward(dout, x, slope)).any()

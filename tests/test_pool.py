@@ -8,7 +8,8 @@ from cases import broadcasts, inject, layouts, pool_cases
 
 import fastconv
 import naive
-from fastconv.pool import average, remembered, window
+from fastconv import remembered
+from fastconv.pool import average, window
 from fastconv.testing import assert_same
 
 DTYPES = [np.float16, np.float32, np.float64]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .handed import JOB as STEPS
+from .handed import NTH, SPEC, SPECS, address_of, elements, fit, numbers, share
 from .jit import jit
 from .norm import CHANNELS, EACH, EPS, FLAGS, GIVEN, GRADIENTS, JOB, KEYS, LENGTH, MOMENTUM, PARAMETERS, RESIDUAL, RUNNING, STATS, TABLE
 from .tasks import call
@@ -76,12 +78,6 @@ def end_backward(job, table, dweight, dbias):
 
 
 @jit
-def share(a, b):
-    """Whether two arrays share memory."""
-    return a.ctypes.data < b.ctypes.data + b.size * b.itemsize and b.ctypes.data < a.ctypes.data + a.size * a.itemsize
-
-
-@jit
 def in_turn(steps, src, dout, dst, bias, residual, table):
     """All tasks of each kernel; whether one failed."""
     job = steps[:JOB]
@@ -116,3 +112,34 @@ def backward_at_once(steps, x, dout, dx, weight, first, second, dweight, dbias, 
     failed = in_turn(steps, x, dout, dx, columns(job, weight, 1.0), residual, table)
     end_backward(job, table, dweight, dbias)
     return failed
+
+
+@jit
+def handed_forward_at_once(plan_at, eps, momentum, x, y, weight, bias, running_mean, running_var, mean, invstd):
+    """The same for objects (handed.py); whether it was done."""
+    plan = numbers(plan_at, SPECS + 8 * SPEC)
+    if not fit(plan, (address_of(x), address_of(y), address_of(weight), address_of(bias), address_of(running_mean), address_of(running_var),
+                      address_of(mean), address_of(invstd))):
+        return False
+    steps = numbers(plan[STEPS], plan[STEPS + 1])
+    return forward_at_once(steps, elements(plan, NTH[0], x), elements(plan, NTH[1], y), elements(plan, NTH[2], weight), elements(plan, NTH[3], bias),
+                           elements(plan, NTH[4], running_mean), elements(plan, NTH[5], running_var), elements(plan, NTH[6], mean),
+                           elements(plan, NTH[7], invstd), eps, momentum) == DONE
+
+
+@jit
+def handed_backward_at_once(plan_at, eps, running, x, dout, dx, weight, bias, mean, invstd, running_mean, running_var, dweight, dbias):
+    """The same for objects. running: the running statistics count, which else only have to be fit for the forward."""
+    plan = numbers(plan_at, SPECS + 11 * SPEC)
+    if not fit(plan, (address_of(x), address_of(dout), address_of(dx), address_of(weight), address_of(bias), address_of(mean), address_of(invstd),
+                      address_of(running_mean), address_of(running_var), address_of(dweight), address_of(dbias))):
+        return False
+    first, second = elements(plan, NTH[5], mean), elements(plan, NTH[6], invstd)
+    moved, other = elements(plan, NTH[7], running_mean), elements(plan, NTH[8], running_var)
+    if share(moved, other):
+        return False
+    if running and not first.size:
+        first, second = moved, other
+    steps = numbers(plan[STEPS], plan[STEPS + 1])
+    return backward_at_once(steps, elements(plan, NTH[0], x), elements(plan, NTH[1], dout), elements(plan, NTH[2], dx), elements(plan, NTH[3], weight),
+                            first, second, elements(plan, NTH[9], dweight), elements(plan, NTH[10], dbias), eps) == DONE

@@ -15,7 +15,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import carray, config, prange, types
+from numba import config, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -68,33 +68,6 @@ def _call_intrinsic(typingctx, kernel, first, last, src, weight, dst, bias, resi
 
 
 call = _call if config.DISABLE_JIT else intrinsic(_call_intrinsic)
-
-
-def _pointer_intrinsic(typingctx, place):
-    return types.voidptr(types.int64), lambda context, builder, sig, args: builder.inttoptr(args[0], cgutils.voidptr_t)
-
-
-_pointer = intrinsic(_pointer_intrinsic)
-
-
-@jit
-def _short(rest, src, weight, dst):
-    """All tasks of a kernel in one thread; rest: its address, its tasks, and the address and size of each further argument."""
-    bias, residual = carray(_pointer(rest[2]), rest[3], src.dtype), carray(_pointer(rest[4]), rest[5], src.dtype)
-    job, table = carray(_pointer(rest[6]), rest[7], np.int64), carray(_pointer(rest[8]), rest[9], np.int64)
-    if call(rest[0], 0, rest[1], src, weight, dst, bias, residual, job, table):
-        raise MemoryError("no memory for the workspace of a kernel")
-
-
-def bound(kernel: Any, tasks: int, bias: np.ndarray, residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> Any:
-    """A function of (src, weight, dst) that does all tasks of the kernel in one thread: Numba takes 60 ns for each array it is handed."""
-    if config.DISABLE_JIT:
-        return lambda src, weight, dst: kernel(0, tasks, src, weight, dst, bias, residual, job, table)
-    arrays = bias, residual, job, table
-    rest = [address(kernel, bias.dtype), tasks, *(number for array in arrays for number in (array.ctypes.data, array.size))]
-    found = functools.partial(_short, np.array(rest, np.int64))
-    found.arrays = arrays                    # they live as long as their addresses are known
-    return found
 
 
 @jit(parallel=True)

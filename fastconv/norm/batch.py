@@ -10,7 +10,7 @@ from .. import check
 from ..kernels import norm as kernels
 from ..kernels import norm_columns as by_columns
 from . import layout
-from .known import Planned, recall
+from .known import Planned
 from .passes import DOUT, backward, forward
 
 __all__ = ["batch_norm", "batch_norm_backward"]
@@ -31,9 +31,7 @@ def batch_norm(x: np.ndarray, running_mean: np.ndarray | None, running_var: np.n
     Returns y, of the shape of x; with return_stats (y, mean, invstd) as used, for `batch_norm_backward`.
     ValueError for one value a channel where batch statistics are needed, and for running statistics that cannot be written.
     """
-    call = recall(Call, x, (running_mean, running_var, weight, bias), training, momentum, eps)
-    moves = training and running_mean is not None
-    return forward(call, x, weight, bias, running_mean, running_var, moves, return_stats, out)
+    return forward(Call, x, (running_mean, running_var, weight, bias), (training, momentum, eps), return_stats, out)
 
 
 def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None, running_var: np.ndarray | None,
@@ -46,10 +44,7 @@ def batch_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarra
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's. With batch statistics dx counts how the statistics themselves depend on x.
     """
-    call = recall(Call, x, (running_mean, running_var, weight, bias), training, momentum, eps)
-    if training and running_mean is not None:
-        check.movable(running_mean, running_var)
-    return backward(call, dout, x, weight, bias, (mean, invstd), need, None if call.own else (running_mean, running_var))
+    return backward(Call, dout, x, (running_mean, running_var, weight, bias), (training, momentum, eps), (mean, invstd), need)
 
 
 class Call(Planned):
@@ -68,10 +63,11 @@ class Call(Planned):
                 self.parameter(name, value)
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var: one is None; wanted: both or neither")
-        self.own = check.flag("training", training) or running_mean is None
+        self.moves = check.flag("training", training) and running_mean is not None
+        self.own = training or running_mean is None
         if self.own and self.count == 1:
             raise ValueError(f"x has one value a channel, shape {x.shape}, where batch statistics are needed; wanted: at least 2")
-        self.stats = (self.C,)
+        self.stats = self.parameters = (self.C,)
         self.momentum, self.eps = check.number("momentum", momentum, 0.0), check.number("eps", eps, 0.0)
 
     def parameter(self, name: str, value: Any) -> None:

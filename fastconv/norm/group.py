@@ -9,7 +9,7 @@ import numpy as np
 from .. import check
 from ..kernels import norm as kernels
 from . import layout
-from .known import Planned, recall
+from .known import Planned
 from .passes import backward, forward
 
 __all__ = ["group_norm", "group_norm_backward"]
@@ -27,8 +27,7 @@ def group_norm(x: np.ndarray, num_groups: int, weight: np.ndarray | None = None,
     Returns y, of the shape of x; with return_stats (y, mean, invstd), the statistics (N, num_groups), for `group_norm_backward`.
     ValueError where C is no multiple of num_groups, and for a batch of one group of one value.
     """
-    call = recall(Call, x, (weight, bias), num_groups, eps)
-    return forward(call, x, weight, bias, None, None, False, return_stats, out)
+    return forward(Call, x, (weight, bias), (num_groups, eps), return_stats, out)
 
 
 def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight: np.ndarray | None = None, bias: np.ndarray | None = None,
@@ -40,8 +39,7 @@ def group_norm_backward(dout: np.ndarray, x: np.ndarray, num_groups: int, weight
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's.
     """
-    call = recall(Call, x, (weight, bias), num_groups, eps)
-    return backward(call, dout, x, weight, bias, (mean, invstd), need)
+    return backward(Call, dout, x, (weight, bias), (num_groups, eps), (mean, invstd), need)
 
 
 class Call(Planned):
@@ -63,7 +61,7 @@ class Call(Planned):
                 check.parameter(name, value, (self.C,), "one value for each channel of x", self.dtype, x.shape)
         if self.N * (self.C // self.G) * self.S == 1:
             raise ValueError(f"x has one value a group, shape {x.shape} in {self.G} groups; wanted: at least 2")
-        self.stats = self.N, self.G
+        self.stats, self.parameters = (self.N, self.G), (self.C,)
 
     def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
         return layout.groups(self.N, self.C, self.S, self.G, self.working.itemsize, flags | kernels.OWN | kernels.CENTERED, gradient)

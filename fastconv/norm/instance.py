@@ -8,7 +8,6 @@ import numpy as np
 from .. import check
 from . import group
 from .batch import batch_norm, batch_norm_backward
-from .known import recall
 from .passes import backward, forward
 
 __all__ = ["instance_norm", "instance_norm_backward"]
@@ -32,8 +31,7 @@ def instance_norm(x: np.ndarray, running_mean: np.ndarray | None = None, running
     """
     if not _own(running_mean, running_var, use_input_stats):
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps, return_stats=return_stats, out=out)
-    call = recall(Call, x, (running_mean, running_var, weight, bias), momentum, eps)
-    return forward(call, x, weight, bias, running_mean, running_var, running_mean is not None, return_stats, out)
+    return forward(Call, x, (running_mean, running_var, weight, bias), (momentum, eps), return_stats, out)
 
 
 def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.ndarray | None = None, running_var: np.ndarray | None = None,
@@ -48,10 +46,7 @@ def instance_norm_backward(dout: np.ndarray, x: np.ndarray, running_mean: np.nda
     """
     if not _own(running_mean, running_var, use_input_stats):
         return batch_norm_backward(dout, x, running_mean, running_var, weight, bias, False, momentum, eps, mean=mean, invstd=invstd, need=need)
-    call = recall(Call, x, (running_mean, running_var, weight, bias), momentum, eps)
-    if running_mean is not None:
-        check.movable(running_mean, running_var)
-    return backward(call, dout, x, weight, bias, (mean, invstd), need)
+    return backward(Call, dout, x, (running_mean, running_var, weight, bias), (momentum, eps), (mean, invstd), need)
 
 
 def _own(running_mean: Any, running_var: Any, use_input_stats: Any) -> bool:
@@ -80,3 +75,4 @@ class Call(group.Call):
             raise ValueError("running_mean and running_var: one is None; wanted: both or neither")
         self.momentum = check.number("momentum", momentum, 0.0)
         self.stats = self.N, self.C
+        self.moves = running_mean is not None

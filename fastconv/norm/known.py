@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from .. import check
+from ..remembered import Remembered
+
+SHORT = Remembered()                         # small calls, by all that they depend on but the values in their arrays
 
 _calls: dict[Any, Any] = {}
 MOST = 4096
@@ -30,18 +33,26 @@ def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
     found = _calls.get(key)
     if found is None:
         found = kind(x, *arrays, *settings)
-        found.plain, found.small = True, {}
+        found.plain = True
         if len(_calls) >= MOST:
             _calls.clear()
         _calls[key] = found
     return found
 
 
-class Planned:
-    """Arguments that were checked: dtype of x and the one computed in (`working`), shape of x and of its statistics (`stats`); and the
-    layouts worked out for them. small: the steps of calls that need no further look, kept by `passes`; only where all is plain."""
+def key(name: Any, x: Any, arrays: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
+    """What a small call is remembered by; None where a setting is no plain number."""
+    types = tuple(map(type, settings))
+    if type(x) is not np.ndarray or not PLAIN.issuperset(types):
+        return None
+    return name, x.shape, x.dtype, settings, types, tuple([a is None for a in arrays])
 
-    plain, momentum, small = False, 0.0, {}
+
+class Planned:
+    """Arguments that were checked: dtype of x and the one computed in (`working`), shape of x, of its statistics (`stats`) and of its
+    parameters; and the layouts worked out for them. own: the statistics are those of x. moves: running ones are moved."""
+
+    plain, momentum, own, moves = False, 0.0, True, False
 
     def check_statistics(self, mean: Any, invstd: Any) -> None:
         """mean and invstd as the forward returned them, or None."""
@@ -51,10 +62,6 @@ class Planned:
 
     def check_statistic(self, name: str, value: Any) -> None:
         check.parameter(name, value, self.stats, f"what {self.function}(..., return_stats=True) returned", self.dtype)
-
-    def as_they_are(self, statistic: Any) -> bool:
-        """Whether a kernel can take what the forward returned."""
-        return type(statistic) is np.ndarray and statistic.dtype is self.working and statistic.shape == self.stats and statistic.flags.carray
 
     def plan(self, *how: Any) -> Any:
         """What `lay_out` says, once for each way: flags, and of a gradient True, whether dx and whether dweight or dbias is wanted."""

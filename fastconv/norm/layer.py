@@ -9,7 +9,7 @@ import numpy as np
 from .. import check
 from ..kernels import norm as kernels
 from . import layout
-from .known import Planned, recall
+from .known import Planned
 from .passes import backward, forward
 
 __all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
@@ -29,8 +29,7 @@ def layer_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None
     Returns y, of the shape of x; with return_stats (y, mean, invstd), the statistics of the shape of the axes before, for
     `layer_norm_backward`.
     """
-    call = recall(Call, x, (weight, bias), normalized_shape, eps)
-    return forward(call, x, weight, bias, None, None, False, return_stats, out)
+    return forward(Call, x, (weight, bias), (normalized_shape, eps), return_stats, out, _flat(False, normalized_shape, eps))
 
 
 def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None,
@@ -42,8 +41,7 @@ def layer_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape
     mean, invstd: what the forward returned with return_stats; without them they are computed again. The other arguments are the
     forward's.
     """
-    call = recall(Call, x, (weight, bias), normalized_shape, eps)
-    return backward(call, dout, x, weight, bias, (mean, invstd), need)
+    return backward(Call, dout, x, (weight, bias), (normalized_shape, eps), (mean, invstd), need, _flat(False, normalized_shape, eps))
 
 
 def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None = None, eps: float | None = None, *,
@@ -57,8 +55,7 @@ def rms_norm(x: np.ndarray, normalized_shape: Shape, weight: np.ndarray | None =
 
     Returns y, of the shape of x; with return_stats (y, invrms), of the shape of the axes before, for `rms_norm_backward`.
     """
-    call = recall(Call, x, (weight, None), normalized_shape, eps, True)
-    found = forward(call, x, weight, None, None, None, False, return_stats, out)
+    found = forward(Call, x, (weight, None), (normalized_shape, eps, True), return_stats, out, _flat(True, normalized_shape, eps))
     return (found[0], found[2]) if return_stats else found
 
 
@@ -69,11 +66,13 @@ def rms_norm_backward(dout: np.ndarray, x: np.ndarray, normalized_shape: Shape, 
 
     invrms: what the forward returned with return_stats; without it it is computed again. The other arguments are the forward's.
     """
-    call = recall(Call, x, (weight, None), normalized_shape, eps, True)
-    wanted = check.need(need, 2)
-    if invrms is not None:
-        call.check_statistic("invrms", invrms)
-    return backward(call, dout, x, weight, None, (invrms, invrms), (*wanted, False))[:2]       # no mean is looked at
+    wanted = *check.need(need, 2), False
+    flat = _flat(True, normalized_shape, eps)
+    return backward(Call, dout, x, (weight, None), (normalized_shape, eps, True), (invrms, invrms), wanted, flat)[:2]       # no mean is looked at
+
+
+def _flat(root: bool, normalized_shape: Any, eps: Any) -> tuple[Any, ...]:
+    return (root, eps, *normalized_shape) if type(normalized_shape) is tuple else (root, eps, normalized_shape)
 
 
 class Call(Planned):
@@ -91,7 +90,13 @@ class Call(Planned):
         self.function = "rms_norm" if root else "layer_norm"
         self.centered, self.K = not root, math.prod(shape)
         self.eps = float(np.finfo(self.working).eps) if root and eps is None else check.number("eps", eps, 0.0)
-        self.stats = x.shape[:x.ndim - len(shape)]
+        self.stats, self.parameters = x.shape[:x.ndim - len(shape)], shape
+
+    def check_statistics(self, mean: Any, invstd: Any) -> None:
+        if self.centered:
+            super().check_statistics(mean, invstd)
+        elif invstd is not None:
+            self.check_statistic("invrms", invstd)
 
     def lay_out(self, flags: int, gradient: bool = False, dx: bool = False, parameters: bool = False) -> layout.Layout:
         flags |= kernels.OWN | (kernels.CENTERED if self.centered else 0)

@@ -2,18 +2,21 @@
 several."""
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
-from numba import config
+from numba import config, from_dtype, types
 
 from .. import check, recycling, runtime
-from ..kernels import norm
+from ..kernels import handed, norm
 from ..kernels import norm_call as kernels
 from ..kernels.tasks import NOTHING, address, run_tasks
+from . import known
 from .layout import ONCE, Layout
 
 FORWARD_WORK, BACKWARD_WORK = 1.5, 2.5       # for each byte of x: worth two threads where one takes some 100 microseconds (measured)
+NONE = None, None
 DOUT = None                                  # in place of a kernel: from now on dout is what is read
 
 
@@ -51,32 +54,52 @@ def _failed() -> MemoryError:
     return MemoryError("no memory for the workspace of a normalisation")
 
 
-def forward(call: Any, x: np.ndarray, weight: Any, bias: Any, mean: Any, var: Any, moves: bool, return_stats: Any, out: Any) -> Any:
-    """y, or (y, mean, invstd). mean, var: the running statistics, or None; `moves`: they are moved."""
+def forward(kind: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[Any, ...], return_stats: Any, out: Any, flat: Any = None) -> Any:
+    """y, or (y, mean, invstd), of the call kind(x, *arrays, *settings). arrays: the running mean and variance of kinds that have them, then
+    weight and bias. flat: the settings where some are tuples, as numbers."""
+    mean, var = running = arrays[:-2] or NONE
+    weight, bias = arrays[-2:]
+    key = known.key((kind, "forward"), x, arrays, (return_stats, *(flat or settings)))
+    short = known.SHORT.get(key)
+    if short is not None:
+        run, stats = short
+        y = np.empty(x.shape, x.dtype) if out is None else out
+        found = (np.empty(stats, x.dtype), np.empty(stats, x.dtype)) if return_stats else NONE
+        if run(x, y, weight, bias, mean, var, *found):
+            return (y, *found) if return_stats else y
+    call = known.recall(kind, x, arrays, *settings)
     dtype, none = call.working, NOTHING[call.working]
-    steps = call.small.get(moves)
-    if steps is not None and return_stats is False and (out is None or check.like(out, x)):
-        y = np.empty(call.shape, dtype) if out is None else out
-        if kernels.forward_at_once(steps, x.ravel(), y.ravel(), none if weight is None else weight, none if bias is None else bias,
-                                   none if mean is None else mean, none if var is None else var, none, none, call.eps, call.momentum) == kernels.DONE:
-            return y
-    given = check.output(out, call.shape, call.dtype, (x, mean, var, weight, bias))
-    if moves:
+    given = check.output(out, call.shape, call.dtype, (x, *arrays))
+    if call.moves:
         check.movable(mean, var)
-    plan = call.plan(norm.RUNNING if moves and x.size else 0)
+    plan = call.plan(norm.RUNNING if call.moves and x.size else 0)
     y, numbers = check.target(given, call.shape, dtype), [_flat(value, dtype) for value in (weight, bias, mean, var)]
     found = (np.empty(call.stats, dtype), np.empty(call.stats, dtype)) if check.flag("return_stats", return_stats) else ()
     if x.size or not plan.own:
         _forward(plan, check.native(x, dtype).reshape(-1), y.reshape(-1), numbers, [stat.reshape(-1) for stat in found] or [none] * 2, call)
     elif found:
         found[0][...], found[1][...] = 0, call.eps ** -0.5 if call.eps else np.inf
-    for running, moved in ((mean, numbers[2]), (var, numbers[3])):
-        if moves and moved is not running:
-            running[...] = moved
-    if call.plain and x.size and FORWARD_WORK * plan.nbytes < runtime.SMALL_WORK and all(a is None or a.ndim == 1 for a in (weight, bias)):
-        call.small[moves] = _program(plan, dtype)
+    for number, moved in zip(running, numbers[2:]):
+        if call.moves and moved is not number:
+            number[...] = moved
+    if call.plain and FORWARD_WORK * plan.nbytes < runtime.SMALL_WORK:
+        _remember(key, kernels.handed_forward_at_once, (call.eps, call.momentum), plan, call.stats,
+                  (x, x, weight, bias, mean, var, *(found or NONE)))
     y = check.deliver(y, given, call.dtype)
     return (y, *found) if found else y
+
+
+def _remember(key: Any, function: Any, others: tuple[Any, ...], plan: Layout, shape: tuple[int, ...], arrays: tuple[Any, ...]) -> None:
+    """Keep a call of arrays like these. others: its other arguments; shape: of the arrays that it makes beside the first."""
+    dtype = arrays[0].dtype
+    specs = handed.planned([None if array is None else (array.shape, dtype) for array in arrays])
+    if key is not None and specs is not None:
+        steps = _program(plan, dtype)
+        specs[handed.JOB:handed.JOB + 2] = steps.ctypes.data, steps.size
+        kinds = types.int64, *[from_dtype(np.dtype(type(other))) for other in others], *[dtype] * len(arrays)
+        run = functools.partial(handed.entry(function, kinds), specs.ctypes.data, *others)
+        run.kept = specs, steps              # they live as long as their addresses are known
+        known.SHORT.keep(key, (run, shape), steps.nbytes)
 
 
 def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any) -> None:
@@ -93,32 +116,39 @@ def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarra
     kernels.end_forward(plan.job, table, mean, var, *found)
 
 
-def backward(call: Any, dout: Any, x: np.ndarray, weight: Any, bias: Any, given: tuple[Any, Any], need: Any, running: Any = None) -> Any:
-    """(dx, dweight, dbias), None where not wanted. given: mean and invstd, or None twice; running: the running mean and variance, if they count."""
+def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[Any, ...], given: tuple[Any, Any], need: Any,
+             flat: Any = None) -> Any:
+    """(dx, dweight, dbias), None where not wanted. given: mean and invstd, or None twice. The rest as of `forward`."""
+    mean, var = arrays[:-2] or NONE
+    weight, bias = arrays[-2:]
+    key = known.key((kind, "backward"), x, (*arrays, *given), (*need, *(flat or settings))) if type(need) is tuple else None
+    short = known.SHORT.get(key)
+    if short is not None:
+        run, shape = short
+        dx = np.empty(x.shape, x.dtype)
+        dweight = np.empty(shape, x.dtype) if need[1] and weight is not None else None
+        dbias = np.empty(shape, x.dtype) if need[2] and bias is not None else None
+        if run(x, dout, dx, weight, bias, *given, mean, var, dweight, dbias):
+            return dx, dweight, dbias
+    call = known.recall(kind, x, arrays, *settings)
     dtype, none = call.working, NOTHING[call.working]
+    if call.moves:
+        check.movable(mean, var)
     wanted = check.need(need)
     wants = wanted[0], wanted[1] and weight is not None, wanted[2] and bias is not None
-    first, second = (none, none) if given[0] is None and running is None else running if given[0] is None else given
-    steps = call.small.get((given[0] is None, wants))
-    known = (steps is not None and check.like(dout, x) and (given[0] is None) == (given[1] is None)
-             and (given[0] is None or (call.as_they_are(first) and call.as_they_are(second))))
-    if not known:
-        check.gradient(dout, x)
-        call.check_statistics(*given)
+    check.gradient(dout, x)
+    call.check_statistics(*given)
+    first, second = given if given[1] is not None else (none, none) if call.own else (mean, var)
     dweight, dbias = np.empty(weight.shape, dtype) if wants[1] else None, np.empty(bias.shape, dtype) if wants[2] else None
     into_weight, into_bias = none if dweight is None else dweight, none if dbias is None else dbias
-    if known:
-        dx = np.empty(call.shape, dtype)
-        if kernels.backward_at_once(steps, x.ravel(), dout.ravel(), dx.ravel(), none if weight is None else weight, first.ravel(), second.ravel(),
-                                    into_weight, into_bias, call.eps) == kernels.DONE:
-            return dx, dweight, dbias
-    plan = call.plan(norm.GIVEN if given[0] is not None else 0, True, wants[0], wants[1] or wants[2])
+    plan = call.plan(norm.GIVEN if given[1] is not None else 0, True, wants[0], wants[1] or wants[2])
     dx = recycling.empty(call.shape, dtype) if wants[0] or plan.elementwise else None
     if x.size:
-        arrays = check.native(x, dtype).reshape(-1), check.native(dout, dtype).reshape(-1), none if dx is None else dx.reshape(-1)
-        _backward(plan, arrays, [_flat(value, dtype) for value in (weight, first, second)], [into_weight.reshape(-1), into_bias.reshape(-1)], call.eps)
-        if call.plain and wants[0] and BACKWARD_WORK * plan.nbytes < runtime.SMALL_WORK and all(a is None or a.ndim == 1 for a in (weight, bias)):
-            call.small[given[0] is None, wants] = _program(plan, dtype)
+        lines = check.native(x, dtype).reshape(-1), check.native(dout, dtype).reshape(-1), none if dx is None else dx.reshape(-1)
+        _backward(plan, lines, [_flat(value, dtype) for value in (weight, first, second)], [into_weight.reshape(-1), into_bias.reshape(-1)], call.eps)
+        if call.plain and wanted[0] and BACKWARD_WORK * plan.nbytes < runtime.SMALL_WORK:
+            _remember(key, kernels.handed_backward_at_once, (call.eps, not call.own), plan, call.parameters,
+                      (x, x, x, weight, bias, *given, mean, var, dweight, dbias))
     else:
         into_weight[...], into_bias[...] = 0, 0
     return tuple(None if a is None else a.astype(call.dtype, copy=False) for a in (dx if wants[0] else None, dweight, dbias))

@@ -12,8 +12,9 @@ import numpy as np
 from .. import check, recycling
 from ..kernels import pool_adaptive as kernels
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from ..remembered import Remembered, settled
+from . import known
 from .planes import INDEX, checked, checked_dout, integers, outputs_of
-from .remembered import Remembered
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_avg_pool3d",
@@ -115,46 +116,81 @@ def adaptive_max_pool3d_backward(dout: np.ndarray, x: np.ndarray, output_size: A
 
 
 # ---------------------------------------------------------------- what they share
+CALLS = Remembered()                         # small ones, by all that they depend on but the values in their arrays
+
+
+def _key(name: str, x: Any, output_size: Any, nd: int) -> Any:
+    """None where arguments would have to be looked at to know whether they are an earlier call's."""
+    return (name, nd, output_size, x.shape, x.dtype) if type(x) is np.ndarray and settled(output_size) else None
+
+
 def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
+    call = CALLS.get(key := _key("average", x, output_size, nd))
+    if call is not None and (y := call(x, None, None, out)) is not None:
+        return y
     dtype, working, plan = _checked(x, output_size, nd)
     given = check.output(out, plan.y_shape, dtype, (x,))
     y = check.target(given, plan.y_shape, working)
-    nothing = NOTHING[working]
-    run_tasks(kernels.adaptive_average, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
-              nothing, nothing, plan.job, NO_TABLE)
+    _run(kernels.adaptive_average, plan, 8 * x.size * working.itemsize, check.native(x, working), None, y, key=key)
     return check.deliver(y, given, dtype)
 
 
 def _average_backward(dout: Any, x: Any, output_size: Any, nd: int) -> np.ndarray:
+    call = CALLS.get(key := _key("average gradient", x, output_size, nd))
+    if call is not None and (dx := call(dout, None)) is not None:
+        return dx
     dtype, working, plan = _checked(x, output_size, nd, "average")
     checked_dout(dout, x, plan.y_shape)
-    dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
-    run_tasks(kernels.adaptive_average_backward, plan.tasks, 8 * dx.nbytes, check.native(dout, working).reshape(-1), nothing, dx.reshape(-1),
-              nothing, nothing, plan.job, NO_TABLE)
+    dx = recycling.empty(x.shape, working)
+    _run(kernels.adaptive_average_backward, plan, 8 * dx.nbytes, check.native(dout, working), None, dx, key=key)
     return check.deliver(dx, None, dtype)
 
 
 def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -> Any:
+    key = _key("maximum", x, output_size, nd) if return_indices is False else None
+    call = CALLS.get(key)
+    if call is not None and (y := call(x, None, None, out)) is not None:
+        return y
     dtype, working, plan = _checked(x, output_size, nd)
     given, given_indices, indices = outputs_of(out, check.flag("return_indices", return_indices), plan.y_shape, dtype, x)
-    y, nothing = check.target(given, plan.y_shape, working), NOTHING[working]
-    run_tasks(kernels.adaptive_maximum, plan.tasks, 8 * x.size * working.itemsize, check.native(x, working).reshape(-1), nothing, y.reshape(-1),
-              nothing, nothing, plan.job, indices.reshape(-1))
+    y = check.target(given, plan.y_shape, working)
+    _run(kernels.adaptive_maximum, plan, 8 * x.size * working.itemsize, check.native(x, working), None, y, indices, key=key)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
 
 def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, indices: Any, nd: int) -> np.ndarray:
+    key = _key("maximum gradient" if indices is None else "maximum gradient at", x, output_size, nd) if type(return_indices) is bool else None
+    call = CALLS.get(key)
+    if call is not None and (dx := call(x, dout, indices)) is not None:
+        return dx
     dtype, working, plan = _checked(x, output_size, nd, "maximum")
     check.flag("return_indices", return_indices)
     checked_dout(dout, x, plan.y_shape)
-    known = NO_TABLE if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
-    dx, nothing, job = recycling.empty(x.shape, working), NOTHING[working], plan.job.copy()
-    run_tasks(kernels.adaptive_maximum_backward, plan.tasks, 16 * dx.nbytes, check.native(x, working).reshape(-1),
-              check.native(dout, working).reshape(-1), dx.reshape(-1), nothing, nothing, job, known)
-    if job[11]:
-        raise ValueError(f"indices hold {job[11]}; wanted: places in a plane of {math.prod(x.shape[x.ndim - nd:])} elements")
+    places = NO_TABLE if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
+    dx = recycling.empty(x.shape, working)
+    bad = _run(kernels.adaptive_maximum_backward, plan, 16 * dx.nbytes, check.native(x, working), check.native(dout, working), dx, places, key)
+    if bad:
+        raise ValueError(f"indices hold {bad}; wanted: places in a plane of {math.prod(x.shape[x.ndim - nd:])} elements")
     return check.deliver(dx, None, dtype)
+
+
+REPORT = 11                                  # where in job the gradient of the maximum leaves an index that is none
+
+
+def _run(kernel: Any, plan: _Plan, work: float, src: np.ndarray, weight: np.ndarray | None, dst: np.ndarray, table: np.ndarray = NO_TABLE,
+         key: Any = None) -> int:
+    """An index that is none, or 0. key: to remember the call by. table: of a gradient, where weight is dout, of its shape."""
+    job, nothing = plan.job, NOTHING[dst.dtype]
+    reports = weight is not None and table.size > 0
+    if reports:
+        job = job.copy()
+    run_tasks(kernel, plan.tasks, work, src.reshape(-1), nothing if weight is None else weight.reshape(-1), dst.reshape(-1), nothing, nothing,
+              job, table.reshape(-1))
+    if key is not None and dst.size:
+        shapes = src.shape, None if weight is None else weight.shape, dst.shape, weight.shape if reports else None
+        CALLS.keep(key, known.short((kernel, plan.tasks, plan.job, NO_TABLE), work, shapes, nothing, nothing, REPORT if reports else -1), job.nbytes)
+    return int(job[REPORT]) if reports else 0
 
 
 class _Plan(NamedTuple):

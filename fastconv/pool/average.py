@@ -74,8 +74,8 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
     if divisor is None and type(include_pad) is bool:
         call = window.calls.get(include_pad)
-        if call is not None and call.fills(out, x):
-            return call.forward(x, out)
+        if call is not None and (y := call(x, None, None, out)) is not None:
+            return y
     counts, shape = window.counts(include_pad, divisor), window.shape_like(x)
     given = None if out is None else check.output(out, shape, window.dtype, (x,))
     y = check.target(given, shape, window.working)
@@ -84,7 +84,7 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
         none, divisors = NOTHING[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
         run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), divisors, y.reshape(-1), none, none, job, table)
         if divisor is None:
-            known.remember(window, bool(include_pad), plan, divisors, none, x, False)
+            window.calls[bool(include_pad)] = known.short(plan, window.work, (x.shape, None, shape, None), divisors, none)
     return check.deliver(y, given, window.dtype)
 
 
@@ -107,8 +107,8 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
     if divisor is None and type(include_pad) is bool:
         call = window.calls.get(("backward", include_pad))
-        if call is not None and call.takes(dout, x):
-            return call.backward(dout, None)
+        if call is not None and (dx := call(dout, None)) is not None:
+            return dx
     counts = window.counts(include_pad, divisor)
     checked_dout(dout, x, window.shape_like(x))
     dx = recycling.empty(x.shape, window.working)
@@ -119,7 +119,7 @@ def _avg_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
         none, divisors = NOTHING[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
         run_tasks(kernel, tasks, window.work, check.native(dout, window.working).reshape(-1), divisors, dx.reshape(-1), none, none, job, table)
         if divisor is None:
-            known.remember(window, ("backward", bool(include_pad)), plan, divisors, none, x, True)
+            window.calls[("backward", bool(include_pad))] = known.short(plan, window.work, (dout.shape, None, x.shape, None), divisors, none)
     return check.deliver(dx, None, window.dtype)
 
 

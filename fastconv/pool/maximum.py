@@ -80,15 +80,15 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     if return_indices is False:
         call = window.calls.get("forward")
-        if call is not None and call.fills(out, x):
-            return call.forward(x, out)
+        if call is not None and (y := call(x, None, None, out)) is not None:
+            return y
     dtype, working, shape = window.dtype, window.working, window.shape_like(x)
     given, given_indices, indices = outputs_of(out, check.flag("return_indices", return_indices), shape, dtype, x)
     y = check.target(given, shape, working)
     _forward(window, check.native(x, working), y, indices)
     if y.size and not return_indices:
         lowest = _lowest(working)
-        known.remember(window, "forward", _plan(window, False), lowest[:0], lowest, x, False)
+        window.calls["forward"] = known.short(_plan(window, False), window.work, (x.shape, None, shape, None), lowest[:0], lowest)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
@@ -149,11 +149,10 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
                        return_indices: Any, indices: Any) -> np.ndarray:
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
     check.flag("return_indices", return_indices)
-    call = window.calls.get("backward" if indices is None else "backward at")
-    if call is not None and call.takes(dout, x) and (indices is None or call.takes_indices(indices)):
-        dx = call.backward(dout, x) if indices is None else call.backward_at(dout, indices)
-        if dx is not None:
-            return dx
+    name = "backward" if indices is None else "backward at"
+    call = window.calls.get(name)
+    if call is not None and (dx := call(dout, x if indices is None else None, indices)) is not None:
+        return dx
     check.array("dout", dout, "like the result of the forward", (nd + 1, nd + 2))
     shape = window.shape_like(x)
     check.shape_of("dout", dout, shape, "the shape of the forward's result")
@@ -178,7 +177,11 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
         if bad[0]:
             where = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
             raise ValueError(f"indices go from {places.min()} to {places.max()}; wanted: places {where} = {np.prod(window.x_shape[2:])}, or -1")
-        known.remember(window, "backward" if indices is None else "backward at", (*plan, NO_TABLE), lowest[:0], lowest, x, True)
+        if indices is None:
+            window.calls[name] = known.short((*plan, NO_TABLE), window.work, (shape, x.shape, x.shape, None), lowest[:0], lowest)
+        else:                                # reported is no more than that there was one
+            plan = kernel, tasks, np.append(job, 0), NO_TABLE
+            window.calls[name] = known.short(plan, window.work, (shape, None, x.shape, shape), lowest[:0], lowest, job.size)
     return check.deliver(dx, None, dtype)
 
 

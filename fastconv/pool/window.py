@@ -11,8 +11,8 @@ from .. import check
 from ..check import Pair
 from ..kernels import pool_geometry
 from ..kernels.tiles import VECTOR_BYTES
+from ..remembered import Remembered, settled
 from .planes import X_SHAPES
-from .remembered import Remembered
 
 BLOCK_BYTES = 16 * 1024                      # of x, for a block of rows of the result: they stay in L1
 BAND_BYTES = 32 * 1024                       # of the gradient, for a band of its rows
@@ -156,16 +156,10 @@ def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilat
 WINDOWS = Remembered()
 
 
-def _plain(value: Any) -> bool:
-    """An integer or a tuple of integers: what is equal is the same (True and 1.0 are equal to 1 too)."""
-    kind = type(value)
-    return kind is int or (kind is tuple and all([type(element) is int for element in value]))
-
-
 def window_of(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, integers: bool = False) -> Window:
     """The Window of these arguments, of an earlier call where one had the same."""
-    if not (type(x) is np.ndarray and type(ceil_mode) is bool and _plain(kernel_size) and _plain(padding) and _plain(dilation)
-            and (stride is None or _plain(stride))):
+    if not (type(x) is np.ndarray and type(ceil_mode) is bool and settled(kernel_size) and settled(padding) and settled(dilation)
+            and settled(stride)):
         check.array("x", x, X_SHAPES[nd], (nd + 1, nd + 2), integers)
         kernel_size, dilation = check.sizes("kernel_size", kernel_size, 1, nd), check.sizes("dilation", dilation, 1, nd)
         stride, padding = None if stride is None else check.sizes("stride", stride, 1, nd), check.paddings("padding", padding, nd)

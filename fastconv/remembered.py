@@ -1,9 +1,15 @@
-"""What poolings of equal arguments share."""
+"""What calls of equal arguments share."""
 from __future__ import annotations
 
 from typing import Any
 
 MOST_ENTRIES, MOST_BYTES = 1024, 8 * 2 ** 20
+
+
+def settled(value: Any) -> bool:
+    """Whether the value is None, an integer or a tuple of integers: what is equal is the same (True and 1.0 are equal to 1 too)."""
+    kind = type(value)
+    return kind is int or value is None or (kind is tuple and all([type(element) is int for element in value]))
 
 
 class Remembered:
