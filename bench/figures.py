@@ -4,7 +4,8 @@
 
 blas    im2col convolution forward, float32 and float64, one thread, against BLAS doing only the matrix product of each image,
         weights (F, K) @ patches (K, OH*OW): asked at least 75 % of BLAS's speed in float32, 80 % in float64, where C and F >= 64
-pool    max pooling 2x2 into a reused out=, one thread, against a copy that moves as many bytes: asked at least 50 %
+pool    max pooling 2x2 into a reused out=, one thread, against a copy that moves as many bytes: asked at least 50 %; and
+        (32, 64, 112, 112) in float32 on two threads against CS231n's reshape method: asked at least 20 times its speed, backward 40 times
 course  the convolution of CS231n's notebook, (100, 3, 31, 31), 25 filters 3x3, stride 2, float64, two threads, against the course's
         own definition (course.py): asked at least 3 times its speed
 Both sides take turns in short bursts; a share is the median of the turns' own ratios, and `best` that of the fastest turns. One thread is
@@ -31,7 +32,8 @@ from bench import course, harness
 from fastconv import peak, runtime, shapes
 from fastconv.shapes import Layer
 
-ASKED = {"blas float32": 0.75, "blas float64": 0.80, "pool": 0.50, "course": 3.0, "course, 1 thread": 1.0}
+ASKED = {"blas float32": 0.75, "blas float64": 0.80, "pool": 0.50, "pool, course forward": 20.0, "pool, course backward": 40.0, "course": 3.0,
+         "course, 1 thread": 1.0}
 DTYPES = ("float32", "float64")
 LEAST_CHANNELS = 64
 LEAST_BYTES = 1e6                            # below, a pool is a call's own cost, not bandwidth
@@ -99,6 +101,18 @@ def pool(seconds: float) -> Iterator[Row]:
             what = f"{table} {layer.name}, {layer.x_shape} = {x.nbytes / 1e6:.1f} MB, {dtype}"
             ours = partial(fastconv.max_pool2d, x, 2, out=y)
             yield _against("pool", what, partial(np.copyto, target, source), ours, nbytes, "GB/s", seconds)
+    yield from course_pool(seconds)
+
+
+def course_pool(seconds: float) -> Iterator[Row]:
+    x, threads = _random(32, 64, 112, 112, dtype="float32"), min(2, runtime.max_threads())
+    y = course.max_pool_forward(x, 2)
+    dout, out = _random(*y.shape, dtype="float32"), np.ones_like(y)
+    calls = {"forward": (partial(course.max_pool_forward, x, 2), partial(fastconv.max_pool2d, x, 2, out=out), x.nbytes + y.nbytes),
+             "backward": (partial(course.max_pool_backward, dout, x, y, 2), partial(fastconv.max_pool2d_backward, dout, x, 2), 2 * x.nbytes + y.nbytes)}
+    for direction, (theirs, ours, nbytes) in calls.items():
+        assert np.array_equal(theirs(), ours())          # no ties in these numbers, which the course shares out
+        yield _against(f"pool, course {direction}", f"{x.shape}, float32, {threads} threads", theirs, ours, nbytes, "GB/s", 4 * seconds, threads)
 
 
 def course_calls() -> dict[str, tuple[Call, Call, int]]:

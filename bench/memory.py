@@ -1,14 +1,16 @@
 """The operations that move bytes, against a copy of as many bytes in the same turns: their share of np.copyto between filled arrays.
 
     python bench/memory.py [--only NAME ...] [--quick] [--mb 2 12 128] [--width N ...] [--cold] [--threads 1 2] [--dtype float32 float64] [--peer]
-                           [--json FILE]
+                           [--json FILE] [--table FILE ...]
 
 A row is one operation on x of so many MB: the bytes are those that must move, each array once, except where its pass is named; the copy
 reads and writes as many. Forward operations fill a reused out=, gradients are fresh arrays. Hot: the same arrays in every call. Cold: the
 calls go round so many sets of arrays that each has left the caches. One thread is timed by its own processor time, two by the clock, both
 against np.copyto, which has one thread. A share is the median of the turns' own ratios. `<`: below what is asked.
---mb 0: calls of 4 KiB, where only the time beside PyTorch counts.
+--mb 0: calls of 4 KiB, where only the time beside PyTorch counts, and no slower is all that is asked.
 --peer: PyTorch, where installed, in the same turns on as many threads, as a multiple of its speed; its answer must be ours.
+At the end stands one table, a line for each operation: what is asked, and the figures of every size. --table: the table of such runs
+before, of their --json files, and nothing measured.
 """
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -280,8 +282,9 @@ def measure(operation: Operation, width: int, megabytes: float, dtype: str, thre
         calls.append(_round(peers))
     found = harness.in_turns(calls, seconds, one_thread=threads == 1, rest=0)
     multiple = found.ratios[1] / found.ratios[2] if torch is not None else None
+    asked = (operation.asked if width > 7 else min(0.5, operation.asked), operation.asked_of_peer) if megabytes else (0.0, 1.0)
     return Row(operation.name, width, megabytes, dtype, threads, cold, found.ratios[1], nbytes / found.seconds[1] / 1e9, 1e3 * found.seconds[1],
-               multiple, operation.asked, operation.asked_of_peer)
+               multiple, *asked)
 
 
 def _round(calls: list[Call]) -> Call:
@@ -304,6 +307,33 @@ def line(row: Row) -> str:
             f"  {row.name}, {row.width} wide, {row.megabytes:g} MB, {row.dtype}, {row.threads} threads, {'cold' if row.cold else 'hot'}")
 
 
+def table(rows: list[Row]) -> Iterator[str]:
+    """A line for each operation, width, dtype and number of threads, a column for each size, hot and cold."""
+    sizes = sorted({(row.megabytes, row.cold) for row in rows})
+    names = [f"{megabytes:g} MB {'cold' if cold else 'hot'}" if megabytes else "4 KiB" for megabytes, cold in sizes]
+    yield f"{'per cent of the copy, and multiples of the speed of PyTorch':<62}" + " asked" + "".join(f"{name:>12}" for name in names)
+    kinds = dict.fromkeys((row.name, row.width if row.megabytes else 0, row.dtype, row.threads) for row in rows)
+    for kind in kinds:
+        own = {(row.megabytes, row.cold): row for row in rows if (row.name, row.width if row.megabytes else 0, row.dtype, row.threads) == kind}
+        first, (name, width, dtype, threads) = next(iter(own.values())), kind
+        what = f"{name}{f', {width} wide' if width else ', small'}, {dtype}, {threads} thread{'s' if threads > 1 else ''}"
+        if first.asked:
+            yield f"{what:<62} {100 * first.asked:3.0f} %" + "".join(_cell(own.get(size), "share") for size in sizes)
+        if any(row.multiple is not None for row in own.values()):
+            yield f"{what:<62} {first.asked_of_peer:3.3g} x" + "".join(_cell(own.get(size), "multiple") for size in sizes)
+            multiples = [row.multiple for row in own.values()]
+            if len(multiples) > 1:
+                yield f"{'    their geometric mean':<62} {first.asked_of_peer:3.3g} x{math.exp(sum(map(math.log, multiples)) / len(multiples)):12.2f}"
+
+
+def _cell(row: Row | None, what: str) -> str:
+    value = None if row is None else getattr(row, what)
+    if value is None:
+        return " " * 12
+    below = "<" if value < (row.asked if what == "share" else row.asked_of_peer) else ""
+    return f"{below + (f'{100 * value:.0f} %' if what == 'share' else f'{value:.2f} x'):>12}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="operations whose name holds one of these (default: all)")
@@ -316,7 +346,11 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true", help="PyTorch too")
     parser.add_argument("--seconds", type=float, default=0.4, help="for each row (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--table", nargs="+", type=Path, metavar="FILE", help="show figures that were written before")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(table([Row(**row) for file in options.table for row in json.loads(file.read_text(encoding="utf-8"))["rows"]])))
+        return
     options.mb = options.mb or ([12] if options.quick else [2, 12, 128])
     kept, torch = harness.keep_memory(), None
     if options.peer:
@@ -340,6 +374,7 @@ def main() -> None:
                             if not (cold and (megabytes * 1e6 > CACHE or megabytes == 0)):       # hot there is cold, or cold is no question
                                 rows.append(measure(operation, width, megabytes, dtype, threads, cold, options.seconds, torch))
                                 print(line(rows[-1]), flush=True)
+    print("\n".join(["", *table(rows)]))
     if options.json:
         machine = {"CPU": runtime.cpu_name(), "instruction set": runtime.isa(), "freed memory kept": kept}
         options.json.write_text(json.dumps({"machine": machine, "rows": [row._asdict() for row in rows]}, indent=1), encoding="utf-8")
