@@ -13,7 +13,7 @@ from .. import check, recycling
 from ..kernels import pool_adaptive as kernels
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from ..remembered import Remembered, settled
-from . import known
+from . import average, known, maximum
 from .planes import INDEX, checked, checked_dout, integers, outputs_of
 
 __all__ = [
@@ -23,6 +23,11 @@ __all__ = [
 ]
 
 UNIT, TASK = 256, 16384                      # outputs of a unit of a forward, elements of a task
+FEW, SOME = 3, 8                             # elements of equal windows along each axis, up to which the pooling of fixed windows is faster (measured)
+MAX_POOL = {1: maximum.max_pool1d, 2: maximum.max_pool2d, 3: maximum.max_pool3d}
+MAX_POOL_BACKWARD = {1: maximum.max_pool1d_backward, 2: maximum.max_pool2d_backward, 3: maximum.max_pool3d_backward}
+AVG_POOL = {1: average.avg_pool1d, 2: average.avg_pool2d, 3: average.avg_pool3d}
+AVG_POOL_BACKWARD = {1: average.avg_pool1d_backward, 2: average.avg_pool2d_backward, 3: average.avg_pool3d_backward}
 
 
 def adaptive_avg_pool1d(x: np.ndarray, output_size: Any, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -129,6 +134,8 @@ def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
     if call is not None and (y := call(x, None, None, out)) is not None:
         return y
     dtype, working, plan = _checked(x, output_size, nd)
+    if plan.window <= FEW:
+        return _delegated(key, lambda src, weight, indices, out: AVG_POOL[nd](src, plan.windows, out=out), x, None, None, out)
     given = check.output(out, plan.y_shape, dtype, (x,))
     y = check.target(given, plan.y_shape, working)
     _run(kernels.adaptive_average, plan, 8 * x.size * working.itemsize, check.native(x, working), None, y, key=key)
@@ -140,6 +147,8 @@ def _average_backward(dout: Any, x: Any, output_size: Any, nd: int) -> np.ndarra
     if call is not None and (dx := call(dout, None)) is not None:
         return dx
     dtype, working, plan = _checked(x, output_size, nd, "average")
+    if plan.window <= FEW:
+        return AVG_POOL_BACKWARD[nd](dout, x, plan.windows)
     checked_dout(dout, x, plan.y_shape)
     dx = recycling.empty(x.shape, working)
     _run(kernels.adaptive_average_backward, plan, 8 * dx.nbytes, check.native(dout, working), None, dx, key=key)
@@ -152,7 +161,10 @@ def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -
     if call is not None and (y := call(x, None, None, out)) is not None:
         return y
     dtype, working, plan = _checked(x, output_size, nd)
-    given, given_indices, indices = outputs_of(out, check.flag("return_indices", return_indices), plan.y_shape, dtype, x)
+    if plan.window <= (FEW if check.flag("return_indices", return_indices) else SOME):
+        return _delegated(key, lambda src, weight, indices, out: MAX_POOL[nd](src, plan.windows, return_indices=return_indices, out=out),
+                          x, None, None, out)
+    given, given_indices, indices = outputs_of(out, return_indices, plan.y_shape, dtype, x)
     y = check.target(given, plan.y_shape, working)
     _run(kernels.adaptive_maximum, plan, 8 * x.size * working.itemsize, check.native(x, working), None, y, indices, key=key)
     y = check.deliver(y, given, dtype)
@@ -162,10 +174,12 @@ def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -
 def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, indices: Any, nd: int) -> np.ndarray:
     key = _key("maximum gradient" if indices is None else "maximum gradient at", x, output_size, nd) if type(return_indices) is bool else None
     call = CALLS.get(key)
-    if call is not None and (dx := call(x, dout, indices)) is not None:
+    if call is not None and (dx := call(x, dout, indices, None)) is not None:
         return dx
     dtype, working, plan = _checked(x, output_size, nd, "maximum")
     check.flag("return_indices", return_indices)
+    if indices is None and plan.window <= FEW:
+        return _delegated(key, lambda src, weight, indices, out: MAX_POOL_BACKWARD[nd](weight, src, plan.windows), x, dout, None, None)
     checked_dout(dout, x, plan.y_shape)
     places = NO_TABLE if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
     dx = recycling.empty(x.shape, working)
@@ -173,6 +187,13 @@ def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, 
     if bad:
         raise ValueError(f"indices hold {bad}; wanted: places in a plane of {math.prod(x.shape[x.ndim - nd:])} elements")
     return check.deliver(dx, None, dtype)
+
+
+def _delegated(key: Any, call: Any, *arguments: Any) -> Any:
+    """The pooling of fixed windows, next time at once."""
+    if key is not None:
+        CALLS.keep(key, call, 1)
+    return call(*arguments)
 
 
 REPORT = 11                                  # where in job the gradient of the maximum leaves an index that is none
@@ -197,6 +218,8 @@ class _Plan(NamedTuple):
     y_shape: tuple[int, ...]
     tasks: int
     job: np.ndarray
+    windows: tuple[int, ...]                 # the size of all windows, where they are equal and do not overlap
+    window: float                            # the largest of these numbers, infinite where windows differ
 
 
 def _checked(x: Any, output_size: Any, nd: int, gradient_of: str = "") -> tuple[np.dtype, np.dtype, _Plan]:
@@ -251,4 +274,7 @@ def _plan(shape: tuple[int, ...], outputs: tuple[int, ...], gradient_of: str) ->
         work = D * H * W // (OD * OH * blocks)
     count = max(1, TASK // max(1, work))
     job = np.array([units, count, D, H, W, OD, OH, OW, size, blocks, *more], np.int64)
-    return _Plan(y_shape, -(-units // count), np.concatenate([job, *(end for axis in axes for end in axis[2:])]).astype(np.int64))
+    job = np.concatenate([job, *(end for axis in axes for end in axis[2:])]).astype(np.int64)
+    windows = tuple(size // n for size, n in zip(sizes, outputs))
+    equal = planes > 0 and all(size % n == 0 for size, n in zip(sizes, outputs))
+    return _Plan(y_shape, -(-units // count), job, windows, max(windows) if equal else math.inf)
