@@ -229,10 +229,10 @@ def maximum_row(src, plane, od, oh, ow0, ow1, job, line, line_rows, chains, best
         for ow in range(ow0, ow1):
             i0, i1 = w_from[ow] - c0, w_to[ow] - c0
             top, column, row = tops[i0], i0, rows[i0]
-            for i in range(i0 + 1, i1):
+            for i in range(i0 + 1, i1):      # no branches, which would be guessed wrong
                 same = (tops[i] == top) | ((tops[i] != tops[i]) & (top != top))
-                if (same and rows[i] < row) or (not same and larger(tops[i], top)):
-                    top, column, row = tops[i], i, rows[i]
+                take = (same & (rows[i] < row)) | (larger(tops[i], top) & ((tops[i] == tops[i]) | (top == top)))
+                top, column, row = tops[i] if take else top, i if take else column, rows[i] if take else row
             best[ow - ow0] = top
             if where.size:
                 where[ow - ow0] = ((d0 + row // high) * H + h0 + row % high) * W + c0 + column
