@@ -8,11 +8,9 @@ short rows would leave most elements to LLVM's scalar remainder. Kernels of the 
 """
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from .elementary import exp_negative
+from .elementary import exp_negative, logarithm
 from .jit import jit
 
 CHUNK = 4096                                 # elements that exp runs over at a time: they stay in L1
@@ -114,7 +112,7 @@ def softmax_rows(first, last, src, weight, dst, bias, residual, job, table):
                         exp_in_place(part)
                         total += sum_of(part)
                 if log:
-                    reduce_by(y, src.dtype.type(math.log(total)))
+                    reduce_by(y, src.dtype.type(logarithm(total)))
                 else:
                     scale(y, src.dtype.type(1 / total))
         else:
@@ -129,7 +127,7 @@ def softmax_rows(first, last, src, weight, dst, bias, residual, job, table):
             for r in range(r1 - r0):
                 part = y[r * D:(r + 1) * D]
                 if log:
-                    reduce_by(part, src.dtype.type(math.log(sum_of(line[r * D:(r + 1) * D]))))
+                    reduce_by(part, src.dtype.type(logarithm(sum_of(line[r * D:(r + 1) * D]))))
                 else:
                     scale(part, src.dtype.type(1 / sum_of(part)))
 
@@ -194,8 +192,12 @@ def softmax_columns(first, last, src, weight, dst, bias, residual, job, table):
                 exp_in_place(y)
             for j in range(n):
                 total[j] += power[j]
-        for j in range(n):
-            m[j] = math.log(total[j]) if log else 1 / total[j]
+        if log:
+            for j in range(n):
+                m[j] = logarithm(total[j])
+        else:
+            for j in range(n):
+                m[j] = 1 / total[j]
         for d in range(D):
             y = dst[at + d * inner:at + d * inner + n]
             if log:
