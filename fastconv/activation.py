@@ -26,7 +26,7 @@ __all__ = [
 
 ANY = range(65)
 WORK = 4.0                                   # for each byte of the result: worth two threads where one takes some 25 microseconds (measured)
-LONG, BLOCK = 65536, 8192                    # elements of a block that softmax takes at once, and of a task
+LONG, BLOCK = 65536, 32768                     # elements that exp takes at once in one run of memory, and of a task of softmax: long runs (measured)
 
 
 # ---------------------------------------------------------------- element by element
