@@ -26,7 +26,8 @@ __all__ = [
 
 ANY = range(65)
 WORK = 4.0                                   # for each byte of the result: worth two threads where one takes some 25 microseconds (measured)
-LONG, BLOCK = 65536, 32768                     # elements that exp takes at once in one run of memory, and of a task of softmax: long runs (measured)
+LONG = 65536                                 # elements that exp takes at once, where they are one run of memory
+BLOCK = 32768                                # elements of a task of softmax: so many for long runs of memory (measured)
 
 
 # ---------------------------------------------------------------- element by element

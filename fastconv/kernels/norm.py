@@ -379,4 +379,15 @@ def change_segments(first, last, src, weight, dst, bias, residual, job, table):
     settle(job[STREAM])
 
 
+@jit
+def add_columns(line, S, total):
+    """total[c] = the sum of the S numbers of `line` from c * S on."""
+    if S == 1:
+        for c in range(total.size):
+            total[c] = line[c]
+    else:
+        for c in range(total.size):
+            total[c] = line[c * S:(c + 1) * S].sum()
+
+
 # ---------------------------------------------------------------- one after the other

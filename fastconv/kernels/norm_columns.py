@@ -31,6 +31,7 @@ from .norm import (
     STREAM,
     SUMS,
     UNITS,
+    add_columns,
     batch_gradients,
     finite,
     forward_coefficients,
@@ -143,12 +144,7 @@ def fold_columns(src, weight, job, f):
             first[i] += more[i]
     for k in range(lines):
         total, line = f[folded + k * C:folded + (k + 1) * C], first[k * P:k * P + C * S]
-        if S == 1:
-            for c in range(C):
-                total[c] = line[c]
-        else:
-            for c in range(C):
-                total[c] = line[c * S:(c + 1) * S].sum()
+        add_columns(line, S, total)
     if src.itemsize == 4:
         fits = np.empty(C, np.uint8)
         total, square, least = f[folded:folded + C], f[folded + C:folded + 2 * C], job[COUNT] * SMALL

@@ -37,6 +37,7 @@ from .norm import (
     STREAM,
     SUMS,
     UNITS,
+    add_columns,
     finite,
     group_gradients,
     mean_of_first,
@@ -274,12 +275,7 @@ def fold_rows(first, last, src, weight, dst, bias, residual, job, table):
             total[i] += more[i]
     for k in range(2):
         found, line = f[job[GRADIENTS] + k * C:job[GRADIENTS] + (k + 1) * C], total[k * P:k * P + C * S]
-        if S == 1:
-            for c in range(C):
-                found[c] = line[c]
-        else:
-            for c in range(C):
-                found[c] = line[c * S:(c + 1) * S].sum()
+        add_columns(line, S, found)
 
 
 # ---------------------------------------------------------------- long rows, in parts

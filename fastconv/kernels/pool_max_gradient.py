@@ -38,6 +38,21 @@ def by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, best, where,
                 dx[place] += dout[ow]
 
 
+@jit
+def band_of(unit, bands, H, KH, SH, PT, OH):
+    """The plane of a unit, its first row and the end of its rows, and the first and last row of windows that touch them."""
+    plane, band = unit // bands, unit % bands
+    row0, row1 = band * H // bands, (band + 1) * H // bands
+    return plane, row0, row1, max(0, (row0 + PT - KH) // SH + 1), min(OH - 1, (row1 - 1 + PT) // SH)
+
+
+@jit(exact=True)
+def has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
+    """Whether these rows of windows hold what `any_low` looks for."""
+    above, below = max(0, oh0 * SH - PT), max(0, min(H, oh1 * SH - PT + KH))
+    return any_low(weight, (plane * H + above) * W, max(0, below - above) * W)
+
+
 @jit(exact=True)
 def max_backward_rows(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, weight: x, bias: -inf. SW is 1 or 2. Units: bands of rows of each plane of dx."""
@@ -52,11 +67,8 @@ def max_backward_rows(first, last, src, weight, dst, bias, residual, job, table)
     offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, band = unit // bands, unit % bands
-        row0, row1 = band * H // bands, (band + 1) * H // bands
-        oh0, oh1 = max(0, (row0 + PT - KH) // SH + 1), min(OH - 1, (row1 - 1 + PT) // SH)
-        above, below = max(0, oh0 * SH - PT), max(0, min(H, oh1 * SH - PT + KH))
-        if any_low(weight, (plane * H + above) * W, max(0, below - above) * W):
+        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, KH, SH, PT, OH)
+        if has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
             by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
             continue
         ready, done = -1, -1                 # windows and rows of the plane up to here are known
@@ -98,11 +110,8 @@ def max_backward_threes(first, last, src, weight, dst, bias, residual, job, tabl
     offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, band = unit // bands, unit % bands
-        row0, row1 = band * H // bands, (band + 1) * H // bands
-        oh0, oh1 = max(0, (row0 + PT - KH) // SH + 1), min(OH - 1, (row1 - 1 + PT) // SH)
-        above, below = max(0, oh0 * SH - PT), max(0, min(H, oh1 * SH - PT + KH))
-        if any_low(weight, (plane * H + above) * W, max(0, below - above) * W):
+        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, KH, SH, PT, OH)
+        if has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
             by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
             continue
         carry[:] = 0
