@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 
 LOG = logging.getLogger("fastconv")
