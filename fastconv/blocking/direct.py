@@ -131,14 +131,15 @@ def _columns(s: Shape) -> Stage:
     taps = 5 * P / lanes if s.SW in (1, 2, 4) else 2 * P + s.OH * ROW_COST         # vector operations to add one row of columns to dx
     vectors = bands * -(-s.OH // (bands * block)) * round_up(min(block, -(-s.OH // bands)) * s.OW, width) / lanes
     cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 4 * F * vectors + rows * taps
+    room = block * row_bytes + 2 * width * (rows + chunk) * s.size
     # One weight for each row: "channels" are rows here, each of one tap.
     return Stage(direct.columns, job, np.zeros(1, np.int64), s.N * s.G * bands, pack.pack_rows_turned, _job(rows, F, 1, group, 1, panel),
-                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, block * row_bytes + 2 * width * (rows + chunk) * s.size,
-                 0.0 if row_bytes > MOST_COLUMNS_BYTES else UNALIGNED * rows * F * P / lanes / max(1.0, cost))
+                 _job(direct.PHASE, 1, 0, 0), s.G * -(-rows // panel), s.G * group, room,
+                 0.0 if room > MOST_BYTES else UNALIGNED * rows * F * P / lanes / max(1.0, cost))
 
 
 COLUMNS_BYTES = 256 * 1024                   # columns that a task keeps until they are added, and the dout that they are made of
-MOST_COLUMNS_BYTES = 16 * 1024 * 1024        # of one output row, up to which columns serve
+MOST_BYTES = 16 * 1024 * 1024                # of a task's columns, or of the window of all phases, up to which they serve
 
 
 def _phases(s: Shape) -> Stage:
@@ -174,7 +175,7 @@ def _phases(s: Shape) -> Stage:
     cost = panels * h.grid * vectors * (F * (len(entries) + FILTER_COST) + PHASES_COST) + loaded
     return Stage(direct_phases.phases, job, table, s.N * s.G * row_blocks * column_blocks * -(-panels // block), direct_phases.pack_phases,
                  _job(C, F, T, panels, len(entries)), np.array(entries, np.int64).ravel(), s.G * panels, s.G * panels * F * len(entries),
-                 room(rows, columns), UNALIGNED * C * T * s.OH * s.OW * F / lanes / cost)
+                 room(rows, columns), 0.0 if room(rows, columns) > MOST_BYTES else UNALIGNED * C * T * s.OH * s.OW * F / lanes / cost)
 
 
 PHASES_COST, FILTER_COST = 30.0, 2.0         # vector operations to start and to store a tile of all phases, and for each filter, for each vector of pixels
