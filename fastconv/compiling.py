@@ -1,6 +1,7 @@
 """What this process compiles: counted, timed, and told in one line where it takes long."""
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -23,17 +24,32 @@ def watch(dispatcher: Any, name: str, folder: Callable[[], str | None]) -> None:
 
     def watched(signature: Any) -> Any:
         global _inside
+        if isinstance(signature, tuple):     # one version for all numbers that stand in calls of it
+            signature = tuple(map(types.unliteral, signature))
         with global_compiler_lock:           # so nobody waits for another's compilation while the clock runs
             before, begin = _misses(dispatcher), time.perf_counter()
             _inside += 1
             try:
-                return compile_or_load(signature)
+                with _no_collection():
+                    return compile_or_load(signature)
             finally:
                 _inside -= 1
                 if not _inside and _misses(dispatcher) > before:
                     _tell(f"{name} for {_dtype(signature)}", time.perf_counter() - begin, folder())
 
     dispatcher.compile = watched
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection, which would look at all that Numba makes of a kernel again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager

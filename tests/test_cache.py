@@ -1,5 +1,6 @@
 """Compiled kernels on disk: found again, never outdated, never damaged for good; and memory that does not grow with varying shapes."""
 import functools
+import gc
 import importlib
 import json
 import os
@@ -13,6 +14,8 @@ import numba
 import numpy as np
 import pytest
 from isolated import ROOT, run
+from numba.core.caching import NullCache
+from numba.extending import overload
 
 import fastconv
 from fastconv import plan as planning
@@ -152,6 +155,35 @@ def test_other_settings_of_the_compiler_have_entries_of_their_own(tmp_path):
     assert call(tmp_path, NUMBA_BOUNDSCHECK="1") == [16.0, 0, 1]
     assert call(tmp_path) == [16.0, 1, 0]
     assert first.items() < entries(tmp_path).items()
+
+
+def collecting():
+    """Does Python look for garbage while this is compiled?"""
+
+
+@overload(collecting)
+def _collecting():
+    at_compilation = gc.isenabled()
+    return lambda: at_compilation
+
+
+@jit.jit
+def shifted(n, by):
+    return n + by
+
+
+@jit.jit
+def shifted_twice(n):
+    return shifted(shifted(n, 1), 2), collecting()
+
+
+@NO_JIT
+def test_a_callee_is_compiled_once_for_all_numbers_that_stand_in_calls_and_garbage_is_left_for_later():
+    for kernel in (shifted, shifted_twice):
+        kernel._cache = NullCache()
+    assert gc.isenabled()
+    assert shifted_twice(5) == (8, False)
+    assert len(shifted.signatures) == 1 and gc.isenabled()
 
 
 @NO_JIT

@@ -140,7 +140,7 @@ def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers,
 # ---------------------------------------------------------------- filters along the vectors
 @jit
 def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, row, tight,
-                  rest, spare, ahead=0, ahead_step=0):
+                  rest, spare, ahead, ahead_step):
     """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in
     table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
 

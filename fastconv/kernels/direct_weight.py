@@ -102,7 +102,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
         g, part = t % G, t // G
         f1, nc = min(F, f0 + filters), min(channels, C - c0)
         begin, end = part * units // parts, (part + 1) * units // parts
-        once = straight and end - begin == 1             # the sums of one unit go where they belong at once
+        once = straight > 0 and end - begin == 1             # the sums of one unit go where they belong at once
         for u in range(begin, end):
             n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
             for image in range(nn):
@@ -118,7 +118,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
                 if tight:
                     target, place, row = dst, ((part * G + g) * C + c0) * F + f, F
                 gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, 1, 0, nn * ni * nj, window, 0, table, row_table, 0,
-                              turned if local else weight, at, target, place, row, tight, rest, spare)
+                              turned if local else weight, at, target, place, row, tight, rest, spare, 0, 0)
                 to += most * panel
         to = 0
         for f in range(f0, f1, width):

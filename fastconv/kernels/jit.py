@@ -27,6 +27,7 @@ from numba.core.serialize import dumps
 
 from ..compiling import watch
 from ..instruction_set import isa
+from .compiler import Compiler
 
 HERE = Path(__file__).resolve().parent
 ISA = isa()                                  # settled before the first kernel is decorated: from then on Numba's processor stays
@@ -151,7 +152,8 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
     if function is None:
         return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged)
     dispatcher = numba.njit(nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
-                            inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)(function)
+                            inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True,
+                            pipeline_class=numba.core.compiler.Compiler if parallel else Compiler)(function)
     if not numba.config.DISABLE_JIT:
         folder = cache_folder()
         if folder is not None and not inline:
