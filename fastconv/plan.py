@@ -95,10 +95,12 @@ class Plan:
     @functools.cached_property
     def input_algorithm(self) -> str:
         """The algorithm of the gradient to the input."""
-        if self.asked or self.algorithm not in ("direct", "winograd"):
-            return self.algorithm
-        return self.stages.forget_others(
-            "to_input", "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct")
+        algorithm = self.algorithm
+        if algorithm in ("direct", "winograd") and not self.asked:
+            algorithm = "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct"
+        if algorithm == "direct" and not direct.has_room(self.stages.to_input("direct")):
+            algorithm = "im2col"             # strided, of very wide images
+        return self.stages.forget_others("to_input", algorithm)
 
     @functools.cached_property
     def weight_algorithm(self) -> str:

@@ -339,7 +339,8 @@ def test_workspace_is_bounded_whatever_the_batch(size):
                                    (64, 4096, 1, 1, 1), (4096, 8, 300, 1, 1), (8, 8, 100, 100, 8), (3, 1000, 2, 2, 1)):
             plan = fastconv.plan_conv2d((N, C, H, H), (F, C // groups, K, K), dtype, groups=groups)
             assert 0 < plan.workspace <= 64 * 2 ** 20, plan
-    for C, F, K, stride, H, W in ((3, 100_000, 7, 2, 33, 224), (3, 100_000, 3, 2, 33, 224), (64_388, 2, 2, 4, 5, 11)):      # many filters or channels
+    for C, F, K, stride, H, W in ((3, 100_000, 7, 2, 33, 224), (3, 100_000, 3, 2, 33, 224), (64_388, 2, 2, 4, 5, 11),
+                                (29, 34, 5, 3, 23, 90_296), (5, 268, 3, 3, 30, 1_315_577)):      # many filters or channels, wide rows
         plan = fastconv.plan_conv2d((1, C, H, W), (F, C, K, K), dtype, stride, algorithm="direct")
         assert 0 < plan.workspace <= 64 * 2 ** 20, plan
 

@@ -254,7 +254,15 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
     return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),
                  G * -(-F // width), G * at, room * size,
-                 all_taps * C * h.grid * w.grid * F / lanes / cost)
+                 0.0 if room * size > MOST_WORKSPACE else all_taps * C * h.grid * w.grid * F / lanes / cost)
+
+
+MOST_WORKSPACE = 64 * 1024 * 1024            # bytes a thread: a very wide image is not cut within a row, filters along the vectors
+
+
+def has_room(stage: Stage) -> bool:
+    """Does a thread's workspace suffice?"""
+    return stage.workspace <= MOST_WORKSPACE
 
 
 TURN_COST = 10.0                             # vector operations to turn one vector of pixels around, and to store it; twice that where planes alias
