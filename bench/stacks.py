@@ -11,6 +11,7 @@ proven against float64 first. Each rival races fastconv in a process of its own.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -92,20 +93,22 @@ NETWORKS = {"vgg16": vgg16, "resnet50": resnet50}
 
 
 def of_fastconv(network: Network, image: np.ndarray) -> Call:
-    """Prepared layers, each writing into an array of its own."""
+    """Prepared layers. Each writes where no later step reads: over its residual, or into what was free last, as inference engines do."""
+    readers = {source: number for number, step in enumerate(network.steps) for source in (step.source, step.residual)}      # the last of each value
     calls: list[tuple[Any, ...]] = []
-    values = [image]
-    for step in network.steps:
+    values, free = [image], []
+    for number, step in enumerate(network.steps):
+        layer, x, added = None, values[step.source], None if step.residual is None else values[step.residual]
         if step.weight is None:
-            values.append(fastconv.max_pool2d(values[step.source], step.kernel, step.stride, step.padding))
-            calls.append((None, step, values[step.source], None, values[-1]))
+            shape = fastconv.max_pool2d(x, step.kernel, step.stride, step.padding).shape
         else:
             assert step.bias is not None
             layer = fastconv.Conv2d(step.weight.astype(image.dtype), step.bias.astype(image.dtype), step.stride, step.padding,
                                     activation="relu" if step.relu else None)
-            added = None if step.residual is None else values[step.residual]
-            values.append(layer(values[step.source], added))
-            calls.append((layer, step, values[step.source], added, values[-1]))
+            shape = layer(x, added).shape
+        values.append(added if added is not None and readers[step.residual] == number else room(free, shape, image.dtype))
+        calls.append((layer, step, x, added, values[-1]))
+        free += [values[n] for n in {step.source, step.residual} - {0, None} if readers[n] == number and values[n] is not values[-1]]
 
     def run() -> np.ndarray:
         for layer, step, x, added, y in calls:
@@ -116,6 +119,15 @@ def of_fastconv(network: Network, image: np.ndarray) -> Call:
         return values[-1]
 
     return run
+
+
+def room(free: list[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array in the memory of the last free one that is large enough, or in new memory."""
+    size = math.prod(shape)
+    for n in reversed(range(len(free))):
+        if free[n].base.size >= size:
+            return free.pop(n).base[:size].reshape(shape)
+    return np.empty(size, dtype).reshape(shape)
 
 
 def of_torch(network: Network, image: np.ndarray, threads: int) -> dict[str, Call]:
