@@ -127,15 +127,15 @@ def place(valid, source, at, source_row, target, to, places, places_at):
 
 
 @njit(error_model="numpy")
-def product(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+def product(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead):
     if rows == ROWS and vectors == 1:
-        simd_winograd.product_tile(ROWS, 1, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+        simd_winograd.product_tile(ROWS, 1, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
     elif rows == ROWS:
-        simd_winograd.product_tile(ROWS, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+        simd_winograd.product_tile(ROWS, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
     elif rows == ROWS_HALF:
-        simd_winograd.product_tile(ROWS_HALF, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+        simd_winograd.product_tile(ROWS_HALF, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
     else:
-        simd_winograd.product_tile(ROWS_SMALL, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row)
+        simd_winograd.product_tile(ROWS_SMALL, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
 
 
 def close(found, wanted):
@@ -190,11 +190,11 @@ def test_place_pixels(dtype):
 def test_product_tile(rows, vectors, dtype):
     rng, width = np.random.default_rng(0), vectors * simd.lanes(dtype)
     a, b = rng.integers(-4, 5, 400).astype(dtype), rng.integers(-4, 5, 1000).astype(dtype)
-    for keep in (0, 3):
+    for keep, ahead in ((0, 9 * width), (3, 0), (3, 1 << 40)):
         c = np.full(4 + rows * (width + 1), 5, dtype)
         twin = c.copy()
-        product(rows, vectors, keep, 9, a, 2, 11, b, 1, c, 4, width + 1)
-        simd_winograd._product_tile(rows, vectors, keep, 9, a, 2, 11, b, 1, twin, 4, width + 1)
+        product(rows, vectors, keep, 9, a, 2, 11, b, 1, c, 4, width + 1, ahead)
+        simd_winograd._product_tile(rows, vectors, keep, 9, a, 2, 11, b, 1, twin, 4, width + 1, ahead)
         assert np.array_equal(c, twin)
 
 

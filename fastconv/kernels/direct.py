@@ -33,6 +33,7 @@ JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h",
 TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
 TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
 AHEAD = 4                                    # rows of raw weights fetched before they are packed
+NEXT_PIXELS = -1                             # instead of an address: what the next tile reads
 FEW_COLUMNS = 2                              # taps left over that are packed one by one
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
@@ -145,15 +146,19 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
     table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
 
     ahead: the address of weights that come next, `channels` runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles
-    fetch them while they compute. 0 for none.
+    fetch them while they compute. Or NEXT_PIXELS: each tile fetches the next one's pixels, of one tap. 0 for none.
     """
     for p in range(0, pixels, ROWS):
         left, to = pixels - p, total_at + p * row
         if left >= ROWS:
             if width > lanes:
-                part = ahead + p // ROWS * taps * LINE_BYTES if ahead and p < VECTORS * ROWS else 0
+                part, step = 0, ahead_step
+                if ahead == NEXT_PIXELS:     # as far as the last of them: the line of the first one came with this tile's
+                    part, step = src.ctypes.data + (base + table[pixel_table + min(p + 2 * ROWS, pixels) - 1]) * src.itemsize, plane * src.itemsize
+                elif ahead and p < VECTORS * ROWS:
+                    part = ahead + p // ROWS * taps * LINE_BYTES
                 gather_tile_ahead(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to,
-                                  row, part, ahead_step)
+                                  row, part, step)
             else:
                 gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
             continue
@@ -198,7 +203,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     numbers = pixel_table + rows * grid_w
     packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
     places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
-    ahead_step = F * all_taps * src.itemsize                 # from one channel of raw weights to the next
+    ahead_step = (F if raw else width) * all_taps * src.itemsize          # from one channel of the weights to the next
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(phases * room, src)
     turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
@@ -213,8 +218,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
             base, plane = ((n * G + g) * C + c0) * H * W, loaded * segment
-            if not in_place and (not whole or task // f_blocks != at_hand):         # whole: all channels at once, for all blocks of filters that follow
-                at_hand = task // f_blocks
+            if not in_place and (not whole or c0 == 0 and task // f_blocks != at_hand):       # whole: all channels, for all blocks of filters
                 load_window(src, base, C if whole else nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
             if in_place:
                 base += (i0 * step_h + row0) * W + column0
@@ -224,14 +228,17 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
             to, near, f_near, ahead = 0, 0, f0, 0
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
-                if raw and f == f_near:
-                    f_near, near = min(f1, f + (TOGETHER if raw == COPIED else 1) * width), 0
-                    ahead = 0
-                    if raw == COPIED or raw == TURNED:       # what is packed next: here, or by the next task
-                        next_c, next_f = (c0, f_near) if f_near < f1 else (c0 + nc, f0) if c0 + nc < C else (0, f1)
-                        if next_f < F:
-                            ahead = weight.ctypes.data + ((g * C + next_c) * F + next_f) * all_taps * src.itemsize
-                    pack_near(raw, weight, g, C, F, all_taps, c0, nc, f, min(F, f_near) - f, phases, table, numbers, places, steps, packed)
+                if f == f_near:
+                    f_near, near, ahead = min(f1, f + (TOGETHER if raw == COPIED else 1) * width), 0, 0
+                    next_c, next_f = (c0, f_near) if f_near < f1 else (c0 + nc, f0) if c0 + nc < C else (0, f1)        # here, or of the next task
+                    if in_place and all_taps == 1 and not raw and f == f0 and task // f_blocks != at_hand:
+                        ahead = NEXT_PIXELS
+                    elif next_f < F and (raw == COPIED or raw == TURNED):
+                        ahead = weight.ctypes.data + ((g * C + next_c) * F + next_f) * all_taps * src.itemsize
+                    elif next_f < F and not raw and phases == 1:
+                        ahead = weight.ctypes.data + (g * group_weights + (next_f * C + next_c * panel) * all_taps) * src.itemsize
+                    if raw:
+                        pack_near(raw, weight, g, C, F, all_taps, c0, nc, f, min(F, f_near) - f, phases, table, numbers, places, steps, packed)
                 for q in range(phases):
                     tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
                     for t0 in range(0, taps, most_taps):
@@ -240,11 +247,11 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         gather_pixels(pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
                                       pixel_table, tap_at + t0, packed if raw else weight, at, total, q * room + to, panel, False, rest, packed,
                                       ahead, ahead_step)
-                        if ahead:
+                        if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel
                 to += (rows * grid_w + ROWS + lanes) * panel
-        to = 0
+        to, at_hand = 0, task // f_blocks
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)
             for v in range(0, panel, lanes):

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 
 from . import points
-from .simd import I64, LINE_BYTES, Vector, _pointer, either
+from .simd import I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer, either
 from .simd_tiles import _accumulate
 from .tiles import VECTOR_BYTES
 
@@ -19,7 +19,6 @@ INPUT, FILTER, FORWARD, FILTER_5, FORWARD_5, DOUT, WEIGHT, INPUT_ROW, INPUT_COLU
 INPUT_2, FILTER_2, FORWARD_2 = range(12, 15)             # of squares of 4x4 points: 3x3 filters, 2x2 results
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one axis of a tile and three taps
-AHEAD = 4096                                 # bytes: the processor's own prefetchers stop at each page, and filters come from afar
 B, G, A = points.source(points.SQUARES), points.kernel(3, points.SQUARES), points.result(OUTPUTS, points.SQUARES)
 ONE = np.ones((1, 1))                        # an axis that is left as it is
 MATRICES = {                                 # of both axes
@@ -191,10 +190,11 @@ def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to
     return types.void(i, source, i, i, target, i, places, i), codegen
 
 
-def _product_tile(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+def _product_tile(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead):
     """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * a_row + k] * b[b_at + k * width + j], for r < rows, j < width.
 
-    width = vectors * lanes; keep: add to what stands in c. rows and vectors: integer literals. Memory behind b is asked for, AHEAD bytes early.
+    width = vectors * lanes; keep: add to what stands in c. rows and vectors: integer literals.
+    The cache lines `ahead` elements behind those of b are fetched, which may be anywhere.
     """
     width = vectors * VECTOR_BYTES // a.itemsize
     for r in range(rows):
@@ -206,11 +206,11 @@ def _product_tile(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_ro
             c[place] = c[place] + total if keep else total
 
 
-def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row):
+def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, a, i, i, b, i, c, i, i)
+    sig = types.void(rows, vectors, i, i, a, i, i, b, i, c, i, i, i)
 
     def codegen(context, builder, sig, args):
         v = Vector(context, builder, sig.args[4].dtype)
@@ -222,7 +222,7 @@ def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b
             b_here = builder.load(b_next)
             b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
             for line in range(0, V * VECTOR_BYTES, LINE_BYTES):
-                v.prefetch(builder.gep(b_here, [_const((AHEAD + line) // v.itemsize)]))
+                v.prefetch(builder.gep(b_here, [builder.add(args[12], _const(line // v.itemsize))]), locality=SECOND_LEVEL)
             _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [loop.index])), b_v)
             builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
         lines = [builder.gep(c0, [builder.mul(args[11], _const(r))]) for r in range(R)]

@@ -182,23 +182,27 @@ def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images,
 
 
 @jit
-def multiply(tiles, height, vectors, keep, channels, V, at, v_row, U, u_at, M, m_at, m_row):
-    """M[m_at + t * m_row:] (+)= the sum over the channels of V[at + t * v_row + c] * U[u_at + c * panel:]; some rows too many are written."""
+def multiply(tiles, height, vectors, keep, channels, V, at, v_row, U, u_at, M, m_at, m_row, ahead):
+    """M[m_at + t * m_row:] (+)= the sum over the channels of V[at + t * v_row + c] * U[u_at + c * panel:]; some rows too many are written.
+
+    The first tile fetches what is multiplied next, `ahead` elements further in U: a whole matrix early, for memory is slower than one tile alone.
+    """
     t = 0
     while t < tiles:
         left, v_at, to = tiles - t, at + t * v_row, m_at + t * m_row
         if vectors == 1:
-            product_tile(ROWS, 1, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
+            product_tile(ROWS, 1, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
             t += ROWS
         elif left > ROWS_HALF and height == ROWS:
-            product_tile(ROWS, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
+            product_tile(ROWS, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
             t += ROWS
         elif left > ROWS_SMALL:
-            product_tile(ROWS_HALF, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
+            product_tile(ROWS_HALF, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
             t += ROWS_HALF
         else:
-            product_tile(ROWS_SMALL, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row)
+            product_tile(ROWS_SMALL, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
             t += ROWS_SMALL
+        ahead = 0
 
 
 @jit
@@ -287,7 +291,7 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                 for e in range(elements):
                     for c in range(0, C, chunk):
                         multiply(count, height, panel // lanes, c, min(chunk, C - c), V, e * v_step + c, v_row, weight, u_at + c * panel,
-                                 M, e * m_step + f, m_row)
+                                 M, e * m_step + f, m_row, min(chunk, C - c) * panel + panel_pad)
                     u_at += C * panel + panel_pad
             pixels = min(wide * nj, OW - wide * j0)          # of one row
             for f in range(0, nf, lanes):
