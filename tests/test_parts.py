@@ -1,7 +1,10 @@
 """How work is cut into tasks."""
+import numpy as np
 import pytest
 
+from fastconv import plan_conv2d
 from fastconv.blocking.parts import MANY_TASKS, TASKS, parts_of
+from fastconv.kernels import winograd
 
 MUCH = 1e12
 
@@ -23,3 +26,16 @@ def test_little_work_and_no_work_is_not_cut():
     assert parts_of(1000, 1000, 1, 1, 1.0) == 1
     assert parts_of(1000, 1000, 1, 8, MUCH) == 1
     assert parts_of(1000, 1000, 1, 0, 0.0) == 1
+
+
+@pytest.mark.parametrize("C, H", [(64, 56), (128, 28), (256, 14), (512, 7), (192, 27), (128, 35), (64, 112)])
+def test_one_image_of_winograd_keeps_several_threads_equally_busy(C, H):
+    stage = plan_conv2d((1, C, H, H), (C, C, 3, 3), padding=1, algorithm="winograd").forward
+    job = dict(zip(winograd.JOB, stage.job.tolist()))
+    blocks, shares = -(-job["tiles_h"] // job["rows"]), -(-C // job["share"])
+    rows = np.diff([winograd.nearest(k, job["tiles_h"], blocks) for k in range(blocks + 1)])
+    assert rows.max() <= job["rows"] and stage.tasks == blocks * -(-job["tiles_w"] // job["columns"]) * shares
+    work = np.repeat(rows, stage.tasks // blocks)            # of each task
+    for threads, most in ((2, 1.06), (4, 1.3), (8, 1.8)):
+        busy = [work[t * stage.tasks // threads:(t + 1) * stage.tasks // threads].sum() for t in range(threads)]
+        assert max(busy) <= most * sum(busy) / threads

@@ -14,7 +14,7 @@ from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
 from . import direct
 from .direct import CHAIN, tile_rows
-from .parts import even, round_up, split
+from .parts import even, parts_of, round_up
 from .shape import Shape
 
 
@@ -52,7 +52,6 @@ V_BYTES = 640 * 1024                         # transformed pixels of a block of 
 MOST_V_BYTES = 16 * 1024 * 1024              # of ever so many channels
 M_BYTES = 256 * 1024                         # products of a block of filters: they stay there too
 LEAST_TILES = 32                             # transformed filters are fetched once for so many tiles
-LEAST_FILTERS = 128                          # of a task, which transforms its own pixels
 MOST_WORKSPACE = 64 * 1024 * 1024            # of a thread
 PAGE = 4096
 
@@ -151,13 +150,16 @@ def _stage(made: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     if tiles_h * tiles_w <= most:
         images = even(N, max(1, most // (tiles_h * tiles_w)))
     elif tiles_w <= most:
-        rows = even(tiles_h, most // tiles_w)
+        blocks = -(-tiles_h // (most // tiles_w))
+        if N * G == tiles_h % 2 == 1 and blocks % 2 == 0 and F >= 2 * width and elements * C * F * size <= SHARED_CACHE:
+            blocks += 1                      # so that two threads do half of the middle one each
+        rows = -(-tiles_h // blocks)
     else:
         rows, columns = 1, even(tiles_w, most)
     blocks = G * -(-N // images) * -(-tiles_h // rows) * -(-tiles_w // columns)
     tiles = images * rows * columns
-    parts = split(blocks, flops)
-    share = F if parts == 1 else even(F, max(min(F, LEAST_FILTERS), -(-F // parts)), width)
+    parts = parts_of(F, F, width, blocks, flops)
+    share = F if parts == 1 else even(F, -(-F // parts), width)
     filters = even(share, max(width, M_BYTES // (elements * tiles * size)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes

@@ -250,6 +250,12 @@ def sum_directly(src, plane_at, C, H, W, i0, j0, high, wide, KH, KW, rows, colum
 
 
 @jit
+def nearest(part, n, parts):
+    """Where a part of n begins, rounded to the nearest, so that the parts lie as in a mirror and both halves hold as much."""
+    return (2 * part * n + parts) // (2 * parts)
+
+
+@jit
 def tiles(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a share of the filters of a block of tiles of one group; the share goes fastest.
 
@@ -275,9 +281,9 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     for task in range(first, last):
         first_f, b = task % shares * share, task // shares
         j0, t = b % column_blocks * columns, b // column_blocks
-        i0, t = t % row_blocks * rows, t // row_blocks
+        i0, i1, t = nearest(t % row_blocks, tiles_h, row_blocks), nearest(t % row_blocks + 1, tiles_h, row_blocks), t // row_blocks
         g, n0 = t % G, t // G * images
-        nn, ni, nj = min(images, N - n0), min(rows, tiles_h - i0), min(columns, tiles_w - j0)
+        nn, ni, nj = min(images, N - n0), i1 - i0, min(columns, tiles_w - j0)
         count, top, left = nn * ni * nj, high * i0 + row0, wide * j0 + column0
         if b != at_hand:
             at_hand = b
