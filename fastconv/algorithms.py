@@ -16,10 +16,8 @@ from .blocking import depthwise, winograd
 from .blocking.direct_weight import WeightStage
 from .kernels import conv_im2col, direct
 from .kernels.gemm import ALIGNMENT
-from .kernels.tasks import run_tasks
+from .kernels.tasks import NOTHING, run_tasks
 from .plan import Plan
-
-NONE = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 class Direct:
@@ -30,7 +28,7 @@ class Direct:
         """The weights in the order in which the stage's tiles read them."""
         if stage.pack is None:
             return weight.ravel()
-        none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
+        none, packed = NOTHING[weight.dtype], np.empty(stage.packed, weight.dtype)
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.pack_table)
         return packed
 
@@ -48,11 +46,11 @@ class Direct:
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
         stage = plan.forward
-        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), Direct.pack(stage, weight), y.ravel(), bias, NONE[plan.dtype], stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), Direct.pack(stage, weight), y.ravel(), bias, NOTHING[plan.dtype], stage.job, stage.table)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        stage, none = plan.to_input, NONE[plan.dtype]
+        stage, none = plan.to_input, NOTHING[plan.dtype]
         run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), Direct.pack(stage, weight), dx.ravel(), none, none, stage.job, stage.table)
 
     @staticmethod
@@ -63,7 +61,7 @@ class Direct:
     def weight_stage(stage: WeightStage, plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         """The gradient to the weights by these blocks."""
         image, other = (dout, x) if stage.straight else (x, dout)
-        none, place, total = NONE[plan.dtype], np.empty(stage.place, plan.dtype), None
+        none, place, total = NOTHING[plan.dtype], np.empty(stage.place, plan.dtype), None
         for job, parts, ready_tasks in stage.rounds:
             alone = parts == len(stage.rounds) == 1
             sums = dweight if alone else np.empty((parts, *dweight.shape), plan.dtype)
@@ -83,7 +81,7 @@ class Im2col:
 
     @staticmethod
     def _pack(stage: Any, kernel: Any, weight: np.ndarray) -> np.ndarray:
-        none, packed = NONE[weight.dtype], np.empty(stage.packed, weight.dtype)
+        none, packed = NOTHING[weight.dtype], np.empty(stage.packed, weight.dtype)
         if stage.packed:
             run_tasks(kernel, stage.pack_tasks, 8 * weight.nbytes, none, weight.ravel(), packed, none, none, stage.geometry, stage.blocks)
         return packed
@@ -97,13 +95,13 @@ class Im2col:
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        stage, none = plan.to_input, NONE[plan.dtype]
+        stage, none = plan.to_input, NOTHING[plan.dtype]
         packed = Im2col._pack(stage, conv_im2col.pack_transposed, weight)
         run_tasks(conv_im2col.to_input, stage.tasks, plan.flops, dout.ravel(), packed, dx.ravel(), none, none, stage.geometry, stage.blocks)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
-        stage, none = plan.to_weight, NONE[plan.dtype]
+        stage, none = plan.to_weight, NOTHING[plan.dtype]
         n_parts = int(stage.blocks[3])
         parts = dweight if n_parts == 1 else np.empty((n_parts, *dweight.shape), plan.dtype)
         run_tasks(conv_im2col.to_weight, stage.tasks, plan.flops, x.ravel(), dout.ravel(), parts.ravel(), none, none, stage.geometry, stage.blocks)
@@ -136,16 +134,16 @@ class Depthwise(Plain):
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
         stage = plan.forward
-        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), weight.ravel(), y.ravel(), bias, NONE[plan.dtype], stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), weight.ravel(), y.ravel(), bias, NOTHING[plan.dtype], stage.job, stage.table)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        stage, none = plan.to_input, NONE[plan.dtype]
+        stage, none = plan.to_input, NOTHING[plan.dtype]
         run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), weight.ravel(), dx.ravel(), none, none, stage.job, stage.table)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
-        stage, none = plan.to_weight, NONE[plan.dtype]
+        stage, none = plan.to_weight, NOTHING[plan.dtype]
         parts = np.empty((stage.parts, *dweight[:, 0].shape), plan.dtype) if stage.parts > 1 else dweight
         run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), dout.ravel(), parts.ravel(), none, none, stage.job, stage.table)
         if stage.parts > 1:
@@ -163,7 +161,7 @@ class Winograd(Plain):
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
         """The transformed filters; behind them, where the stage keeps room for it, the weights as they are."""
-        none, packed = NONE[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
+        none, packed = NOTHING[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
         packed = packed[-packed.ctypes.data // packed.itemsize % (ALIGNMENT // packed.itemsize):][:stage.packed]      # vectors that cross no cache line
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.table)
         if stage.raw_at >= 0:
@@ -180,7 +178,7 @@ class Winograd(Plain):
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        Winograd._run(plan.to_input, plan, dout, weight, NONE[plan.dtype], dx)
+        Winograd._run(plan.to_input, plan, dout, weight, NOTHING[plan.dtype], dx)
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:

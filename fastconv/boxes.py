@@ -21,13 +21,12 @@ import numpy as np
 
 from . import check
 from .kernels import boxes as kernels
-from .kernels.tasks import run_tasks
+from .kernels.tasks import NO_TABLE, NOTHING, run_tasks
 
 __all__ = ["batched_nms", "box_convert", "box_iou", "generalized_box_iou", "nms"]
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 ROW_BLOCK = 16384                            # pairs that a task takes
-NO_TABLE = np.empty(0, np.int64)
 
 
 def box_convert(boxes: np.ndarray, in_fmt: str, out_fmt: str, *, inclusive: bool = False) -> np.ndarray:
@@ -120,7 +119,7 @@ def _all_pairs(kernel: Any, boxes1: Any, boxes2: Any, fmt: Any, inclusive: Any, 
     columns1, columns2 = _columns(boxes1, fmt, inclusive), _columns(boxes2, fmt, inclusive)
     result = check.target(given, shape, columns1.dtype)
     if result.size:
-        N, M, nothing = columns1.shape[1], columns2.shape[1], np.empty(0, columns1.dtype)
+        N, M, nothing = columns1.shape[1], columns2.shape[1], NOTHING[columns1.dtype]
         rows = max(1, ROW_BLOCK // M)
         run_tasks(kernel, -(-N // rows), 32 * result.size, columns1.reshape(-1), columns2.reshape(-1), result.reshape(-1), nothing, nothing,
                   np.array([N, M, rows], np.int64), NO_TABLE)
@@ -145,7 +144,7 @@ def _suppressed(boxes: Any, scores: Any, classes: np.ndarray | None, threshold: 
     table = np.ones((2, N), np.int64)
     if classes is not None:
         table[0] = classes[order]
-    nothing = np.empty(0, columns.dtype)
+    nothing = NOTHING[columns.dtype]
     kernels.suppress(0, 1, columns.reshape(-1), nothing, nothing, np.array([threshold], columns.dtype), nothing, np.array([N], np.int64),
                      table.reshape(-1))
     return order[table[1] == 1]

@@ -7,10 +7,10 @@ import numpy as np
 
 from . import check, recycling
 from . import plan as planning
-from .algorithms import ALGORITHMS, NONE
+from .algorithms import ALGORITHMS
 from .check import F32, F64
 from .kernels import sums
-from .kernels.tasks import run_tasks
+from .kernels.tasks import NOTHING, run_tasks
 
 X_SHAPE = "(N, C, H, W) or (C, H, W)"
 W_SHAPE = "(F, C / groups, KH, KW)"
@@ -35,7 +35,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
     if known is not None:
         y = (np if known.bytes < recycling.LEAST else recycling).empty(known.y_shape, known.dtype)
         if y.size:
-            ALGORITHMS[known.algorithm].forward(known, x, weight, NONE[known.dtype] if bias is None else bias, y)
+            ALGORITHMS[known.algorithm].forward(known, x, weight, NOTHING[known.dtype] if bias is None else bias, y)
         return y
     call = _Call(x, weight, bias, stride, padding, dilation, groups, algorithm)
     plan, dtype = call.plan, call.working
@@ -43,7 +43,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
     given = check.output(out, shape, call.dtype, (x, weight, bias))
     y = check.target(given, shape, dtype)
     if y.size:
-        bs = check.native(bias, dtype) if bias is not None else NONE[dtype]
+        bs = check.native(bias, dtype) if bias is not None else NOTHING[dtype]
         ALGORITHMS[plan.algorithm].forward(plan, call.x(), call.weight(), bs, y if y.ndim == 4 else y.reshape(plan.y_shape))
     return check.deliver(y, given, call.dtype)
 
@@ -114,7 +114,7 @@ def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: n
         dweight = check.deliver(dweight, None, call.dtype)
     if wanted[2] and bias is not None:
         N, F, OH, OW = plan.y_shape
-        none, sizes = NONE[dtype], np.array([N, F, OH * OW], np.int64)
+        none, sizes = NOTHING[dtype], np.array([N, F, OH * OW], np.int64)
         total = np.empty(F, dtype)
         run_tasks(sums.sum_channels, F, 8 * douts.size, douts.ravel(), none, total, none, none, sizes, sizes)
         dbias = check.deliver(total, None, call.dtype)

@@ -7,9 +7,9 @@ import numpy as np
 
 from . import check, recycling
 from . import plan as planning
-from .algorithms import ALGORITHMS, NONE
+from .algorithms import ALGORITHMS
 from .conv import W_SHAPE, X_SHAPE
-from .kernels.tasks import run_tasks
+from .kernels.tasks import NOTHING, run_tasks
 
 ACTIVATIONS = (None, "relu")
 NORM = ("running_mean", "running_var", "weight", "bias", "eps")
@@ -55,7 +55,7 @@ class Conv2d:
             weight, bias = _folded(weight, bias, batch_norm, self.dtype)
         with np.errstate(all="ignore"):      # a folded weight beyond float32 is inf
             self._weight = weight.astype(working, order="C")
-            self._bias = NONE[working] if bias is None else bias.astype(working)
+            self._bias = NOTHING[working] if bias is None else bias.astype(working)
         self._forget()
 
     def _forget(self) -> None:
@@ -82,7 +82,7 @@ class Conv2d:
             if known is not None and x.flags.carray:     # what an earlier call checked needs no second look
                 kernel, tasks, work, packed, job, table, y_shape, over, empty = known
                 if residual is None:
-                    added = NONE[dtype]
+                    added = NOTHING[dtype]
                 elif (type(residual) is np.ndarray and residual.dtype == dtype and residual.shape == y_shape and residual.flags.carray
                       and (over or residual is not out)):
                     added = residual.ravel()
@@ -114,7 +114,7 @@ class Conv2d:
         given = check.output(out, known.y_shape, self.dtype, (x,) if replaced else (x, residual))
         y = check.target(given, known.y_shape, dtype)
         if y.size:
-            added = NONE[dtype] if residual is None else check.native(residual, dtype)
+            added = NOTHING[dtype] if residual is None else check.native(residual, dtype)
             if replaced and not known.over and np.may_share_memory(y, added):
                 added = added.copy()
             run_tasks(known.kernel, known.tasks, known.work, check.native(x, dtype).ravel(), known.packed, y.ravel(), self._bias,

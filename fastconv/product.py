@@ -10,7 +10,7 @@ import numpy as np
 from . import check, recycling
 from .blocking.product import blocks
 from .kernels import product as kernels
-from .kernels.tasks import run_tasks
+from .kernels.tasks import NOTHING, run_tasks
 
 __all__ = ["product"]
 
@@ -20,13 +20,13 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Either may be transposed, which costs no copy. Sums of more than 512 terms go through shorter ones.
     """
-    (R, K), (K_of_b, S), nothing = a.shape, b.shape, np.empty(0, a.dtype)
+    (R, K), (K_of_b, S) = a.shape, b.shape
     if K != K_of_b or a.dtype != b.dtype or a.dtype not in (check.F32, check.F64):
         raise ValueError(f"a is {a.shape}, {a.dtype}, and b {b.shape}, {b.dtype}; "
                          f"wanted: (R, K) and (K, S), both float32 or both float64, in native byte order")
     (left, a_steps), (right, b_steps) = _flat(a), _flat(b)
     job, tasks, parts = blocks(R, S, K, a_steps, b_steps, a.itemsize)
-    sums = recycling.empty((parts, R, S), a.dtype)
+    sums, nothing = recycling.empty((parts, R, S), a.dtype), NOTHING[a.dtype]
     run_tasks(kernels.product, tasks, 2.0 * R * S * K, left, right, sums.reshape(-1), nothing, nothing, job, job)
     return sums[0] if parts == 1 else np.add.reduce(sums)
 

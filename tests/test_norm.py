@@ -343,7 +343,7 @@ def test_known_calls_are_bounded(monkeypatch):
     monkeypatch.setattr(known, "MOST", 5)
     for length in range(2, 20):
         fastconv.layer_norm(np.ones((2, length), np.float32), (length,))
-        assert len(known._calls) <= 5
+        assert 0 < len(known._calls) <= 5
 
 
 class Number:

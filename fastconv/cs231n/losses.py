@@ -6,12 +6,10 @@ import numpy as np
 
 from .. import check
 from ..kernels import decay as kernels
-from ..kernels.tasks import run_tasks
+from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from .promote import promote
 
 __all__ = ["softmax_loss", "svm_loss"]
-
-NO_JOB = np.empty(0, np.int64)
 
 
 def svm_loss(x: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -43,8 +41,8 @@ def regularize(w: np.ndarray, dw: np.ndarray, factor: float) -> Any:
         dw += factor * w
         return np.sum(w * w)
     tasks = -(-w.size // kernels.BLOCK)
-    sums, nothing = np.empty(tasks, w.dtype), np.empty(0, w.dtype)
-    run_tasks(kernels.decay, tasks, 16 * w.nbytes, w.reshape(-1), nothing, dw.reshape(-1), np.array([factor], w.dtype), sums, NO_JOB, NO_JOB)
+    sums, nothing = np.empty(tasks, w.dtype), NOTHING[w.dtype]
+    run_tasks(kernels.decay, tasks, 2 * w.nbytes, w.reshape(-1), nothing, dw.reshape(-1), np.array([factor], w.dtype), sums, NO_TABLE, NO_TABLE)
     return sums.sum(dtype=np.float64)
 
 

@@ -388,6 +388,3 @@ def add_columns(line, S, total):
     else:
         for c in range(total.size):
             total[c] = line[c * S:(c + 1) * S].sum()
-
-
-# ---------------------------------------------------------------- one after the other
