@@ -148,7 +148,7 @@ def run_at_once(plan_at, src, weight, dst, table):
 
 
 # ---------------------------------------------------------------- from Python
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def readable() -> bool:
     """Whether array objects are laid out as NumPy's header says, and kernels are compiled: elsewhere nobody hands over objects."""
     if config.DISABLE_JIT or sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
@@ -160,7 +160,7 @@ def readable() -> bool:
             and list((ctypes.c_int64 * 2).from_address(fields[SHAPE])) == [2, 3])
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def entry(function: Any, kinds: tuple[Any, ...]) -> Callable[..., Any]:
     """The compiled function, called without a look at the types of its arguments. kinds: a dtype for each object that is handed over."""
     signature = tuple(Handed(from_dtype(kind)) if isinstance(kind, np.dtype) else kind for kind in kinds)
