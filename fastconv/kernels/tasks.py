@@ -15,7 +15,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import config, get_num_threads, prange, types
+from numba import config, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -36,7 +36,7 @@ def signature(dtype: np.dtype) -> tuple[Any, ...]:
 def compiled(kernel: Any, dtype: np.dtype) -> Any:
     """The kernel, with its code for this dtype loaded or compiled."""
     if not config.DISABLE_JIT:
-        kernel.compile(signature(dtype))
+        kernel.compile((*[types.int64] * (kernel is parallel), *signature(dtype)))     # `parallel` has an integer more
     return kernel
 
 
@@ -71,13 +71,14 @@ call = _call if config.DISABLE_JIT else intrinsic(_call_intrinsic)
 
 
 @jit(parallel=True)
-def parallel(kernel, tasks, src, weight, dst, bias, residual, job, table):
-    """All tasks of the kernel at this address, neighbouring ones in one call for each of Numba's threads: what a task leaves at hand serves the next.
-    How many calls failed.
+def parallel(kernel, tasks, calls, src, weight, dst, bias, residual, job, table):
+    """All tasks of the kernel at this address, neighbouring ones in one call: what a task leaves at hand serves the next. How many calls failed.
+
+    calls: as many as there are threads. It comes as an argument, as Numba keeps no kernel on disk that asks for the number.
     """
-    failed, threads = 0, min(tasks, get_num_threads())
-    for t in prange(threads):
-        if call(kernel, t * tasks // threads, (t + 1) * tasks // threads, src, weight, dst, bias, residual, job, table):
+    failed = 0
+    for c in prange(calls):
+        if call(kernel, c * tasks // calls, (c + 1) * tasks // calls, src, weight, dst, bias, residual, job, table):
             failed += 1
     return failed
 
@@ -90,6 +91,6 @@ def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.
         return
     where = address(kernel, src.dtype)
     with runtime.using(threads):
-        failed = parallel(where, tasks, src, weight, dst, bias, residual, job, table)
+        failed = parallel(where, tasks, min(tasks, threads), src, weight, dst, bias, residual, job, table)
     if failed:
         raise MemoryError(f"no memory for the workspace of {kernel.__name__}")
