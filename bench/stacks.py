@@ -5,8 +5,8 @@
 vgg16: 13 convolutions with ReLU and the pools between them; resnet50: 53 convolutions (batch norm folded into them), ReLU, the residuals, the
 first pool; both up to the head. float32, images of 224 x 224. Every rival gets the same weights ahead: ONNX Runtime and OpenVINO the whole
 network as one model, to pack and fuse as they like; PyTorch as it is, with channels last, and frozen for inference. The answer of each is
-proven against float64 first. Each rival races fastconv in a process of its own. One that is not installed is left out
-(pip install torch onnx onnxruntime openvino).
+proven against float64 first; `best` compares the fastest turns, which a busy machine slows least. Each rival races fastconv in a process of
+its own. One that is not installed is left out (pip install torch onnx onnxruntime openvino).
 """
 from __future__ import annotations
 
@@ -221,8 +221,8 @@ def of_openvino(network: Network, image: np.ndarray, threads: int) -> dict[str, 
 RIVALS = {"torch": of_torch, "onnxruntime": of_onnxruntime, "openvino": of_openvino}
 
 
-def race(name: str, rival: str, threads: int, seconds: float) -> dict[str, tuple[float, float]]:
-    """Median seconds of fastconv and of each way of a rival, and fastconv's share of that; each answer is proven against float64."""
+def race(name: str, rival: str, threads: int, seconds: float) -> dict[str, tuple[float, float, float]]:
+    """Median seconds of fastconv and of each way of a rival, fastconv's share of that, and of the fastest turns; each answer is proven against float64."""
     harness.keep_memory()
     fastconv.set_num_threads(threads)
     network, image = NETWORKS[name](), np.random.default_rng(1).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
@@ -232,7 +232,7 @@ def race(name: str, rival: str, threads: int, seconds: float) -> dict[str, tuple
         error = np.abs(call() - truth).max() / np.abs(truth).max()
         assert error <= ERROR, f"{called} errs by {error:.1e}"
     turns = harness.in_turns(list(calls.values()), seconds, one_thread=threads == 1, burst=BURST)
-    return dict(zip(calls, zip(turns.seconds, turns.ratios)))
+    return dict(zip(calls, zip(turns.seconds, turns.ratios, turns.best)))
 
 
 def main() -> None:
@@ -251,12 +251,13 @@ def main() -> None:
                 except ImportError as error:
                     print(f"left out: {error}", file=sys.stderr)
                     continue
-            (ours, _), *theirs = found.values()
-            for way, (seconds, share) in zip(list(found)[1:], theirs):
-                print(f"{name}: {1e3 * ours:8.2f} ms against {1e3 * seconds:8.2f} of {way:<30} {share:.2f} of its time", flush=True)
-                shares.append(share)
+            (ours, *_), *theirs = found.values()
+            for way, (seconds, share, best) in zip(list(found)[1:], theirs):
+                print(f"{name}: {1e3 * ours:8.2f} ms against {1e3 * seconds:8.2f} of {way:<30} {share:.2f} of its time (best {best:.2f})", flush=True)
+                shares.append((share, best))
         if shares:
-            print(f"{name}: {max(shares):.2f} of the fastest rival's time (asked {ASKED[name]:g})")
+            share, best = map(max, zip(*shares))
+            print(f"{name}: {share:.2f} of the fastest rival's time (best {best:.2f}, asked {ASKED[name]:g})")
 
 
 if __name__ == "__main__":
