@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import fastconv
 from bench import convs, harness
 from fastconv import peak, plan, shapes
-from fastconv.algorithms import ALGORITHMS, NONE
+from fastconv.algorithms import ALGORITHMS
 from fastconv.blocking import winograd
-from fastconv.kernels.tasks import run_tasks
+from fastconv.kernels.tasks import NOTHING, run_tasks
 from fastconv.report import photo
 from fastconv.shapes import Layer
 from fastconv.testing import promised
@@ -76,7 +76,7 @@ def prepared(given: convs.Problem, algorithm: str) -> convs.Call:
     stage, y = plan.BLOCKING[algorithm].forward(made.shape, False, prepared=True), np.ones(made.y_shape, made.dtype)
 
     def call() -> np.ndarray:
-        run_tasks(stage.kernel, stage.tasks, made.flops, x, packed, y.ravel(), given.bias, NONE[made.dtype], stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, made.flops, x, packed, y.ravel(), given.bias, NOTHING[made.dtype], stage.job, stage.table)
         return y
 
     x, packed = given.x.ravel(), ALGORITHMS[algorithm].pack(stage, given.weight)

@@ -7,10 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from fastconv.algorithms import NONE
 from fastconv.blocking import direct, direct_weight
 from fastconv.blocking.shape import Shape
-from fastconv.kernels.tasks import run_tasks
+from fastconv.kernels.tasks import NOTHING, run_tasks
 
 GUARD, MARK = 512, 7.5
 SIZES = list(itertools.product([1, 3, 8, 16, 17, 32], [1, 8, 16, 17, 32, 40], [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 0)]))
@@ -31,7 +30,7 @@ class Guarded:
 
 
 def run(stage, src, weight, n, room):
-    none, packed = NONE[src.dtype], weight.ravel()
+    none, packed = NOTHING[src.dtype], weight.ravel()
     if stage.pack is not None:
         packed = room(stage.packed)
         run_tasks(stage.pack, stage.pack_tasks, 1, none, weight.ravel(), packed, none, none, stage.pack_job, stage.pack_table)
@@ -52,7 +51,7 @@ def test_nothing_is_written_beside_the_result(C, F, options, dtype):
         for to_input in (direct.to_input, direct._phases) if stride == 2 else (direct.to_input,):
             run(to_input(s), dout, weight, x.size, room)
         for stage in (direct_weight.turned(s), direct_weight.dots(s), direct_weight.dots(s, True)):
-            none, place = NONE[np.dtype(dtype)], room(stage.place)
+            none, place = NOTHING[np.dtype(dtype)], room(stage.place)
             image, other = (dout, x) if stage.straight else (x, dout)
             for job, parts, ready_tasks in stage.rounds:
                 if ready_tasks:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, blocks, rows_of, touching, units_of, unpack
+from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, block_of, blocks, rows_of, touching, units_of, unpack
 from .rows import add_spread, add_strided
 from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
 
@@ -28,14 +28,11 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
     wide = W * src.itemsize >= WIDE and SH > 1
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        column, block = unit % column_blocks, unit // column_blocks
-        plane_od, block = block // row_blocks, block % row_blocks
-        plane, od = plane_od // OD * D * H * W, plane_od % OD
-        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        plane, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
         col, n, counts_at, read = ow0 * SW - PL, ow1 - ow0, OD + OH + ow0, 0
         lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
-        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            to, count, inner = (plane_od * OH + oh) * OW + ow0, weight[od] * weight[OD + oh], inner0 <= oh < inner1
+        for oh in range(oh0, oh1):
+            to, count, inner = y_at + oh * OW + ow0, weight[od] * weight[OD + oh], inner0 <= oh < inner1
             at, rows = plane, 0
             if inner:
                 h0 = oh * SH - PT

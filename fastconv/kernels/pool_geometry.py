@@ -41,6 +41,16 @@ def units_of(first, last, units, tasks):
 
 
 @jit
+def block_of(unit, job):
+    """A unit of a result: where its volume of x begins, od, where its plane of y begins, its rows oh0 .. oh1 and its columns ow0 .. ow1."""
+    OD, OH, OW, row_blocks, column_blocks = job[4], job[5], job[6], job[19], job[20]
+    column, block = unit % column_blocks, unit // column_blocks
+    plane_od, row = block // row_blocks, block % row_blocks
+    return (plane_od // OD * (job[1] * job[2] * job[3]), plane_od % OD, plane_od * OH * OW, row * OH // row_blocks, (row + 1) * OH // row_blocks,
+            column * OW // column_blocks, (column + 1) * OW // column_blocks)
+
+
+@jit
 def first_tap(start, step):
     """The first tap whose element start + tap * step is not negative."""
     return 0 if start >= 0 else (-start + step - 1) // step

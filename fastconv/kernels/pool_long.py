@@ -8,7 +8,7 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import blocks, rows_of, units_of, unpack
+from .pool_geometry import block_of, blocks, rows_of, units_of, unpack
 from .rows import add_strided, sum_strided
 
 
@@ -23,14 +23,11 @@ def average_long(first, last, src, weight, dst, bias, residual, job, table):
     offsets, columns, totals = np.empty(KD * KH, np.int64), np.empty(room if kept else 0), np.empty(-(-OW // column_blocks))
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        column, block = unit % column_blocks, unit // column_blocks
-        plane_od, block = block // row_blocks, block % row_blocks
-        at, od = plane_od // OD * D * H * W, plane_od % OD
-        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        at, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
         n, lo = ow1 - ow0, max(0, ow0 * SW - PL)
         w = min(W, (ow1 - 1) * SW - PL + (KW - 1) * DW + 1) - lo
-        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            rows, to, count = rows_of(offsets, job, od, oh), (plane_od * OH + oh) * OW, weight[od] * weight[OD + oh]
+        for oh in range(oh0, oh1):
+            rows, to, count = rows_of(offsets, job, od, oh), y_at + oh * OW, weight[od] * weight[OD + oh]
             if kept:
                 columns[:] = 0
                 for r in range(rows):

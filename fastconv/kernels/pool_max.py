@@ -8,7 +8,22 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, blocks, first_tap, rows_of, touching, units_of, unpack
+from .pool_geometry import (
+    BUFFER,
+    FIVE_1,
+    ONE_1,
+    THREE_1,
+    THREE_2,
+    TWO_1,
+    TWO_2,
+    block_of,
+    blocks,
+    first_tap,
+    rows_of,
+    touching,
+    units_of,
+    unpack,
+)
 from .simd_pool import MAX, WIDE, any_nan, index_row, pairs_gradient, pool_row
 from .tiles import VECTOR_BYTES
 
@@ -88,16 +103,13 @@ def maximum_exact(first, last, src, weight, dst, bias, residual, job, table):
     offsets = np.empty(KD * KH, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        column, block = unit % column_blocks, unit // column_blocks
-        plane_od, block = block // row_blocks, block % row_blocks
-        plane, od = plane_od // OD, plane_od % OD
-        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
-        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            rows, to = rows_of(offsets, job, od, oh), (plane_od * OH + oh) * OW + ow0
+        plane, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
+        for oh in range(oh0, oh1):
+            rows, to = rows_of(offsets, job, od, oh), y_at + oh * OW + ow0
             if table.size:
-                argmax_rows(src, plane * D * H * W, offsets, rows, W, job, dst, to, table, to, ow0, ow1, bias[0])
+                argmax_rows(src, plane, offsets, rows, W, job, dst, to, table, to, ow0, ow1, bias[0])
             else:
-                max_rows(src, plane * D * H * W, offsets, rows, W, job, dst, to, ow0, ow1, bias[0])
+                max_rows(src, plane, offsets, rows, W, job, dst, to, ow0, ow1, bias[0])
 
 
 # ---------------------------------------------------------------- floats without indices: vectors, and again tap by tap where there is a NaN
@@ -113,15 +125,12 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
     wide = W * src.itemsize >= WIDE and SH > 1
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        column, block = unit % column_blocks, unit // column_blocks
-        plane_od, block = block // row_blocks, block % row_blocks
-        plane, od = plane_od // OD * D * H * W, plane_od % OD
-        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
+        plane, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
         col, n = ow0 * SW - PL, ow1 - ow0
         lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
         tested, bad = 0, -1                  # rows of the plane above `tested` were looked at for NaN, and there is none below row `bad`
-        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            h0, to, inner = oh * SH - PT, (plane_od * OH + oh) * OW + ow0, inner0 <= oh < inner1
+        for oh in range(oh0, oh1):
+            h0, to, inner = oh * SH - PT, y_at + oh * OW + ow0, inner0 <= oh < inner1
             at, rows = plane, 0
             if inner:
                 at += h0 * W
@@ -181,12 +190,9 @@ def maximum_indices(first, last, src, weight, dst, bias, residual, job, table):
     offsets, best, where = np.empty(KD * KH, np.int64), np.empty(room, src.dtype), np.empty(room, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        column, block = unit % column_blocks, unit // column_blocks
-        plane_od, block = block // row_blocks, block % row_blocks
-        at, od = plane_od // OD * D * H * W, plane_od % OD
-        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
-        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            to, n = (plane_od * OH + oh) * OW + ow0, ow1 - ow0
+        at, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
+        for oh in range(oh0, oh1):
+            to, n = y_at + oh * OW + ow0, ow1 - ow0
             find(variant, src, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, ow0, ow1, bias[0])
             values, places = dst[to:to + n], table[to:to + n]
             for i in range(n):               # element by element: to compile the assignment of a slice takes seconds

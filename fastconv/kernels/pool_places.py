@@ -8,7 +8,7 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import blocks, first_tap, rows_of, touching, units_of, unpack
+from .pool_geometry import block_of, blocks, first_tap, rows_of, touching, units_of, unpack
 from .pool_max import add_at, larger
 
 
@@ -69,12 +69,9 @@ def maximum_places(first, last, src, weight, dst, bias, residual, job, table):
     offsets, columns, starts = np.empty(KD * KH, np.int64), np.empty(room, src.dtype), np.empty(room, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        column, block = unit % column_blocks, unit // column_blocks
-        plane_od, block = block // row_blocks, block % row_blocks
-        at, od = plane_od // OD * D * H * W, plane_od % OD
-        ow0, ow1 = column * OW // column_blocks, (column + 1) * OW // column_blocks
-        for oh in range(block * OH // row_blocks, (block + 1) * OH // row_blocks):
-            to = (plane_od * OH + oh) * OW
+        at, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
+        for oh in range(oh0, oh1):
+            to = y_at + oh * OW
             argmax_columns(src, at, offsets, rows_of(offsets, job, od, oh), W, job, dst[to + ow0:to + ow1], table[to + ow0:to + ow1],
                            columns, starts, ow0, ow1, bias[0])
 
