@@ -7,6 +7,7 @@ fastconv column is the default call (algorithm="auto"); NumPy's is the fastest o
 """
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -79,14 +80,18 @@ def fill(page: str, text: str) -> str:
 
 
 def main() -> None:
-    files = [Path(name) for name in sys.argv[1:]] or sorted(HOUSE.glob(".benchmarks/**/*.json"), key=lambda path: path.stat().st_mtime)[-1:]
-    if not files:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, help="what pytest-benchmark saved (default: the newest under .benchmarks/)")
+    file = parser.parse_args().file or max(HOUSE.glob(".benchmarks/**/*.json"), key=lambda path: path.stat().st_mtime, default=None)
+    if file is None:
         sys.exit("nothing is saved under .benchmarks/: run `pytest bench --benchmark-autosave` first")
-    saved = json.loads(files[0].read_text(encoding="utf-8"))
+    if not file.is_file():
+        sys.exit(f"{file} is no file")
+    saved = json.loads(file.read_text(encoding="utf-8"))
     for name, few in (("README.md", FEW), ("docs/figures.md", None)):
         text, page = table(saved, few), HOUSE / name
         page.write_text(fill(page.read_text(encoding="utf-8"), text), encoding="utf-8")
-        print(f"{name}: {text.count(chr(10)) - 3} lines from {files[0]}")
+        print(f"{name}: {text.count(chr(10)) - 3} lines from {file}")
 
 
 if __name__ == "__main__":
