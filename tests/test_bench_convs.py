@@ -8,7 +8,7 @@ import pytest
 from isolated import ROOT
 
 import naive
-from bench import convs, engine, peers
+from bench import convs, engine, peers, stacks
 from fastconv import shapes
 from fastconv.shapes import Layer
 
@@ -153,3 +153,31 @@ def test_peers_runs(tmp_path):
     assert [(row["direction"], row["layer"]) for row in rows] == [
         (direction, layer) for direction in ("forward", "backward") for layer in ("gradient_conv", "dw_960x7")]
     assert all(np.isfinite(row["multiple"]) for row in rows)
+
+
+# ---------------------------------------------------------------- whole networks
+def test_networks_are_those_of_the_papers():
+    assert [sum(step.weight is not None for step in network().steps) for network in (stacks.vgg16, stacks.resnet50)] == [13, 53]
+    weights = sum(step.weight.size for step in stacks.resnet50().steps if step.weight is not None)
+    assert weights == 25_557_032 - 2_049_000 - 53_120                # torchvision's ResNet-50 without its head and its batch norms
+
+
+def test_layers_of_a_network_write_only_where_no_later_one_reads():
+    """A stem, a pool, and two blocks, of which the first needs a shortcut: again and again the same, that of plain loops."""
+    network, image = stacks.Network(), np.random.default_rng(0).standard_normal((1, 3, 9, 9)).astype(np.float32)
+    value = network.pool(network.conv(0, 3, 4, 3), 2)
+    for C, stride in ((4, 2), (6, 1)):
+        shortcut = network.conv(value, C, 6, 1, stride, relu=False) if stride > 1 else value
+        value = network.conv(network.conv(value, C, 5, 3, stride), 5, 6, 1, residual=shortcut)
+    values = [image.astype(np.float64)]
+    for step in network.steps:
+        if step.weight is None:
+            y = naive.max_pool2d(values[step.source], step.kernel, step.stride, step.padding)
+        else:
+            y = naive.conv2d(values[step.source], step.weight.astype(np.float64), step.bias.astype(np.float64), step.stride, step.padding)
+            y = y if step.residual is None else y + values[step.residual]
+            y = np.maximum(y, 0) if step.relu else y
+        values.append(y)
+    run = stacks.of_fastconv(network, image)
+    for _ in range(3):
+        assert np.abs(run() - values[-1]).max() <= 1e-5 * np.abs(values[-1]).max()
