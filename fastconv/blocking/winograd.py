@@ -13,7 +13,7 @@ from ..kernels import winograd
 from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
 from . import direct
-from .direct import CHAIN, tile_rows
+from .direct import CHAIN, MOST_WORKSPACE, tile_rows
 from .parts import even, parts_of, round_up
 from .shape import Shape
 
@@ -52,7 +52,6 @@ V_BYTES = 640 * 1024                         # transformed pixels of a block of 
 MOST_V_BYTES = 16 * 1024 * 1024              # of ever so many channels
 M_BYTES = 256 * 1024                         # products of a block of filters: they stay there too
 LEAST_TILES = 32                             # transformed filters are fetched once for so many tiles
-MOST_WORKSPACE = 64 * 1024 * 1024            # of a thread
 PAGE = 4096
 
 
