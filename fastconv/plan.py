@@ -13,6 +13,7 @@ import numpy as np
 
 from . import check
 from .blocking import depthwise, direct, direct_weight, im2col, winograd, winograd_weight
+from .blocking.parts import MOST_WORKSPACE, has_room
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
@@ -98,7 +99,7 @@ class Plan:
         algorithm = self.algorithm
         if algorithm in ("direct", "winograd") and not self.asked:
             algorithm = "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct"
-        if algorithm == "direct" and not direct.has_room(self.stages.to_input("direct")):
+        if algorithm == "direct" and not has_room(self.stages.to_input("direct")):
             algorithm = "im2col"             # strided, of very wide images
         return self.stages.forget_others("to_input", algorithm)
 
@@ -216,9 +217,9 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
                          f"wanted: a 3x3, 5x5, 1x3 or 3x1 kernel, stride 1 and dilation 1")
     if algorithm == "winograd" and precision == "highest":
         raise ValueError('algorithm is \'winograd\' and the precision "highest"; wanted: precision "high", or another algorithm')
-    if algorithm == "winograd" and not (winograd.has_room(stages.forward(algorithm)) and winograd.has_room(stages.to_input(algorithm))):
+    if algorithm == "winograd" and not (has_room(stages.forward(algorithm)) and has_room(stages.to_input(algorithm))):
         raise ValueError(f"algorithm is 'winograd', and one tile of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
-                         f"{winograd.MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
+                         f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
     if algorithm != "auto":
         return algorithm
     if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import direct, direct_phases, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
-from .parts import even, parts_of, round_up, split
+from .parts import MOST_WORKSPACE, even, parts_of, round_up, split
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
@@ -255,14 +255,6 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),
                  G * -(-F // width), G * at, room * size,
                  0.0 if room * size > MOST_WORKSPACE else all_taps * C * h.grid * w.grid * F / lanes / cost)
-
-
-MOST_WORKSPACE = 64 * 1024 * 1024            # bytes a thread: a very wide image is not cut within a row, filters along the vectors
-
-
-def has_room(stage: Stage) -> bool:
-    """Does a thread's workspace suffice?"""
-    return stage.workspace <= MOST_WORKSPACE
 
 
 TURN_COST = 10.0                             # vector operations to turn one vector of pixels around, and to store it; twice that where planes alias

@@ -1,9 +1,12 @@
 """How work is cut into parts: arithmetic that all blockings share."""
 from __future__ import annotations
 
+from typing import Any
+
 TASKS = 8                                    # one image is cut into at least so many tasks where its work is worth it
 MANY_TASKS = 4 * TASKS                       # of which one more or less hardly matters
 TASK_FLOPS = 4e6                             # the least work that a task is cut down to
+MOST_WORKSPACE = 64 * 1024 * 1024            # bytes of a thread
 BAND_BYTES = 32 * 1024                       # the least part of a plane that a task of col2im or of a pooling's gradient takes
 
 
@@ -45,3 +48,8 @@ def parts_of(n: int, most: int, multiple: int, tasks: int, flops: float) -> int:
 def bands_of(planes: int, rows: int, row_bytes: int) -> int:
     """Into how many bands of rows to cut each of `planes` planes, for the operations that own rows of their result."""
     return max(1, min(rows, -(-TASKS // max(1, planes)), rows * row_bytes // BAND_BYTES))
+
+
+def has_room(stage: Any) -> bool:
+    """Whether a thread's workspace holds the blocks of a stage: not those of some hundred thousand channels, or of a very wide image."""
+    return bool(stage.workspace <= MOST_WORKSPACE)

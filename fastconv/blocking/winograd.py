@@ -13,8 +13,8 @@ from ..kernels import winograd
 from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
 from . import direct
-from .direct import CHAIN, MOST_WORKSPACE, tile_rows
-from .parts import even, parts_of, round_up
+from .direct import CHAIN, tile_rows
+from .parts import even, has_room, parts_of, round_up
 from .shape import Shape
 
 
@@ -74,11 +74,6 @@ class Stage(NamedTuple):
 def fits(s: Shape) -> bool:
     """Whether these tiles can do it."""
     return (s.KH, s.KW) in FORMS and s.SH == s.SW == s.DH == s.DW == 1
-
-
-def has_room(stage: Stage) -> bool:
-    """Whether a thread's workspace holds its blocks: not those of some hundred thousand channels."""
-    return stage.workspace <= MOST_WORKSPACE
 
 
 def pays(s: Shape, stage_of: Callable[[str], Any]) -> bool:
