@@ -9,7 +9,7 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, block_of, blocks, rows_of, touching, units_of, unpack
+from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided
 from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
 
@@ -77,11 +77,9 @@ def average_backward(first, last, src, weight, dst, bias, residual, job, table):
     offsets, share, spread = np.empty(KD * KH, np.int64), np.empty(OW, src.dtype), np.empty(W, src.dtype)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, band = unit // bands, unit % bands
-        at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
+        plane, row0, row1, od0, od1, oh0, oh1 = band_of(unit, job)
+        at = plane * D * H * W
         dst[at + row0 * W:at + row1 * W] = 0
-        od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
-        oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
         for od in range(od0, od1):
             for oh in range(oh0, oh1):
                 row = ((plane * OD + od) * OH + oh) * OW

@@ -77,3 +77,14 @@ def touching(lo, hi, K, S, P, D, outputs):
     """The outputs first <= o < last whose windows may touch lo .. hi - 1 of an axis, and no others that could."""
     first = max(0, -((D * (K - 1) - P - lo) // S))
     return first, max(first, min(outputs, (hi - 1 + P) // S + 1))
+
+
+@jit
+def band_of(unit, job):
+    """A unit of a gradient: its volume of x, the rows row0 .. row1 of it, and the od and oh of the outputs whose windows may touch these."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    plane, band, bands = unit // job[19], unit % job[19], job[19]
+    row0, row1 = band * D * H // bands, (band + 1) * D * H // bands
+    od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
+    oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
+    return plane, row0, row1, od0, od1, oh0, oh1

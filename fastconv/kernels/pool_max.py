@@ -16,11 +16,11 @@ from .pool_geometry import (
     THREE_2,
     TWO_1,
     TWO_2,
+    band_of,
     block_of,
     blocks,
     first_tap,
     rows_of,
-    touching,
     units_of,
     unpack,
 )
@@ -253,13 +253,11 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     offsets, best, where = np.empty(KD * KH, np.int64), np.empty(room, src.dtype), np.empty(room, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, band = unit // bands, unit % bands
-        at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
+        plane, row0, row1, od0, od1, oh0, oh1 = band_of(unit, job)
+        at = plane * D * H * W
         lo = row0 * W
         dx = dst[at + lo:at + row1 * W]
         dx[:] = 0
-        od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
-        oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
         for od in range(od0, od1):
             for oh in range(oh0, oh1):
                 row = ((plane * OD + od) * OH + oh) * OW

@@ -8,7 +8,7 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .pool_geometry import block_of, blocks, first_tap, rows_of, touching, units_of, unpack
+from .pool_geometry import band_of, block_of, blocks, first_tap, rows_of, units_of, unpack
 from .pool_max import add_at, larger
 
 
@@ -85,12 +85,10 @@ def max_backward_places(first, last, src, weight, dst, bias, residual, job, tabl
     best, where = np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, band = unit // bands, unit % bands
-        at, row0, row1 = plane * D * H * W, band * D * H // bands, (band + 1) * D * H // bands
+        plane, row0, row1, od0, od1, oh0, oh1 = band_of(unit, job)
+        at = plane * D * H * W
         dx = dst[at + row0 * W:at + row1 * W]
         dx[:] = 0
-        od0, od1 = touching(row0 // H, (row1 - 1) // H + 1, KD, SD, PD, DD, OD)
-        oh0, oh1 = touching(row0, row1, KH, SH, PT, DH, OH) if D == 1 else (0, OH)
         for od in range(od0, od1):
             for oh in range(oh0, oh1):
                 row = ((plane * OD + od) * OH + oh) * OW
