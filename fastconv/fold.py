@@ -9,7 +9,7 @@ from . import check
 from .blocking.parts import bands_of
 from .kernels import geometry as geometries
 from .kernels import im2col as kernels
-from .runtime import run
+from .kernels.tasks import NO_TABLE, NOTHING, run_tasks
 
 
 def im2col(x: np.ndarray, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1, *, out: np.ndarray | None = None,
@@ -89,8 +89,9 @@ def _patches(name: str, x: np.ndarray, geometry: _Geometry, out: Any, batch: boo
     shape = geometry.cols_shape if batch else geometry.cols_shape[1:]
     given = check.output(out, shape, x.dtype.newbyteorder("="), (x,))
     cols = check.target(given, shape, working)
-    run(kernels.im2col_serial, kernels.im2col_parallel, 8 * cols.nbytes, check.native(x, working).reshape(geometry.x_shape),
-        cols.reshape(geometry.cols_shape), geometry.integers)
+    none, job = NOTHING[working], geometry.integers
+    run_tasks(kernels.im2col, geometry.cols_shape[0] * geometry.cols_shape[1], 8 * cols.nbytes, check.native(x, working).reshape(-1), none, cols.reshape(-1),
+              none, none, job, NO_TABLE)
     return check.deliver(cols, given, x.dtype.newbyteorder("="))
 
 
@@ -100,6 +101,7 @@ def _sums(cols: np.ndarray, geometry: _Geometry, out: Any, batch: bool) -> np.nd
     given = check.output(out, shape, cols.dtype.newbyteorder("="), (cols,))
     x = check.target(given, shape, working)
     N, C, H, W = geometry.x_shape
-    run(kernels.col2im_serial, kernels.col2im_parallel, 8 * cols.nbytes, check.native(cols, working).reshape(geometry.cols_shape),
-        x.reshape(geometry.x_shape), geometry.integers, bands_of(N * C, H, W * working.itemsize))
+    none, bands = NOTHING[working], bands_of(N * C, H, W * working.itemsize)
+    run_tasks(kernels.col2im, N * C * bands, 8 * cols.nbytes, check.native(cols, working).reshape(-1), none, x.reshape(-1), none, none,
+              geometry.integers, np.array([bands], np.int64))
     return check.deliver(x, given, cols.dtype.newbyteorder("="))

@@ -102,7 +102,6 @@ def serve() -> None:
     compiling.LOG.setLevel("ERROR")
     runtime.set_num_threads(pickle.load(sys.stdin.buffer))
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
-    runtime.start()                          # on TBB, before Numba compiles anything parallel and starts threads of its own choice
     while True:
         function, item = calls.get()
         try:

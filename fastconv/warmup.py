@@ -1,7 +1,7 @@
 """`fastconv warmup`: every kernel compiled, or loaded where it was compiled before, for float32 and float64.
 
-Kernels of the shared signature (kernels/tasks.py) are compiled as they are. The others have a serial and a parallel driver with arguments
-of their own: small calls of the public functions run each, once as on one thread and once as on several.
+Kernels of the shared signature (kernels/tasks.py) are compiled as they are. What stands around them has arguments of its own: small calls
+of the public functions run it, once as on one thread and once as on several.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import activation, compiling, fold, kernels, norm, processes, runtime
+from . import activation, compiling, kernels, norm, processes, runtime
 from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
@@ -55,7 +55,8 @@ def steps() -> list[Step]:
     todo = [Step(f"burst {dtype}", partial(burst, np.zeros(1, dtype), 1)) for dtype in DTYPES]
     for dtype in DTYPES:
         todo += [Step(f"{name_of(kernel.py_func)} {dtype}", partial(tasks.compiled, kernel, dtype))
-                 for kernel in (*engine(), *([tasks.parallel] if threads > 1 else []))]
+                 for kernel in engine()]
+        todo += [Step(f"threads {dtype}", partial(tasks.compile_threads, dtype))] if threads > 1 else []
     for several in (False, True) if threads > 1 else (False,):
         for dtype in DTYPES:
             todo += [Step(f"{name} {dtype}{', threads' if several else ''}", partial(_run, call, several))
@@ -64,14 +65,12 @@ def steps() -> list[Step]:
 
 
 def _calls(dtype: np.dtype, N: int) -> list[tuple[str, Callable[[], Any]]]:
-    """Small calls that run every kernel with a serial and a parallel driver. N: images, another number for each: calls are remembered."""
+    """Small calls that run what is different on one thread and on several. N: images, another number for each: calls are remembered."""
     x, C = np.ones((N, 3, 8, 8), dtype), np.ones(3, dtype)
     return [
         ("relu", lambda: activation.relu(x)),
         ("batch_norm", lambda: norm.batch_norm(x, None, None, C, C, True)),
         ("batch_norm_backward", lambda: norm.batch_norm_backward(x, x, None, None, C, C, True)),
-        ("im2col", lambda: fold.im2col(x, 3)),
-        ("col2im", lambda: fold.col2im(np.ones((N, 27, 36), dtype), (8, 8), 3)),
     ]
 
 

@@ -58,13 +58,14 @@ import io, json, sys
 sys.stderr = io.StringIO()
 import numpy as np, fastconv
 from fastconv import compiling, runtime, warmup
+from fastconv.kernels import team
 compiling.LONG, runtime.SMALL_WORK = LIMIT, 0
 x, weight = np.ones((2, 3, 9, 9), np.float32), np.ones((4, 3, 3, 3), np.float32)
 for _ in range(2):
     y = fastconv.conv2d(x, weight, padding=1)
     fastconv.conv2d_backward(y, x, weight, padding=1)
     assert (fastconv.Conv2d(weight, padding=1)(x) == y).all()
-used = [kernel for kernel in (*warmup.engine(), warmup.tasks.parallel) if kernel.overloads]
+used = [kernel for kernel in (*warmup.engine(), team.lead, team.serve, team.ways) if kernel.overloads]
 stats = [kernel.stats for kernel in used]
 assert len(used) > 4 and all(len(kernel.overloads) == 1 for kernel in used)
 misses = sum(sum(s.cache_misses.values()) for s in stats)
@@ -80,7 +81,7 @@ def test_kernels_of_the_engine_are_found_by_the_next_process_and_a_long_compilat
     lines, misses, not_hit, used = process(0)
     assert misses == not_hit == used == len(lines) == len(set(lines))        # one line a kernel, though each was called twice
     for line in lines:
-        assert re.fullmatch(rf"fastconv compiled [a-z_]+\.[a-z_]+ for float32 in \d+\.\d s, kept in {re.escape(str(tmp_path))}\S*; "
+        assert re.fullmatch(rf"fastconv compiled [a-z_]+\.[a-z_]+ for (float32|integers) in \d+\.\d s, kept in {re.escape(str(tmp_path))}\S*; "
                             r"`fastconv warmup` compiles everything at once", line), line
     first = entries(tmp_path)
     for limit in (0, 1):
@@ -106,7 +107,7 @@ assert jit.cache_folder() is None
 print(sys.stderr.getvalue())
 """
     said = run(program, FASTCONV_CACHE_DIR="", NUMBA_CACHE_DIR="", XDG_CACHE_HOME="/dev/null/cache", LOCALAPPDATA="/dev/null/cache")
-    assert re.fullmatch(r"fastconv compiled burst.burst for float32 in \d+\.\d s, kept nowhere: set FASTCONV_CACHE_DIR to a folder that can be "
+    assert re.fullmatch(r"fastconv compiled burst.burst for (float32|integers) in \d+\.\d s, kept nowhere: set FASTCONV_CACHE_DIR to a folder that can be "
                         r"written; `fastconv warmup` compiles everything at once", said)
 
 
@@ -129,8 +130,8 @@ left, seen = [], 0
 for info in pkgutil.iter_modules(kernels.__path__):
     module = importlib.import_module("fastconv.kernels." + info.name)
     for name, kernel in vars(module).items():
-        if hasattr(kernel, "py_func") and (name.endswith(("_serial", "_parallel", "_at_once")) or kernel in warmup.engine()
-                                              or name in ("parallel", "begin", "end_forward", "end_backward")):
+        if hasattr(kernel, "py_func") and (name.endswith("_at_once") or kernel in warmup.engine()
+                                              or name in ("lead", "begin", "end_forward", "end_backward")):
             seen += 1
             left += [name] if missing(kernel) else []
 print(json.dumps([status, sys.stderr.getvalue().splitlines(), left, seen]))

@@ -1,17 +1,14 @@
-"""Threads, forked and spawned children, threading layers, folders that cannot be written: answers stay right, bit for bit."""
-import importlib.metadata
+"""Threads, forked and spawned children, folders that cannot be written: answers stay right, bit for bit."""
 import json
 import multiprocessing
 import os
-import shutil
-import sys
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from cases import conv_cases, fold_cases, norm_cases, pool_cases
-from isolated import ROOT, run
+from isolated import run
 
 import fastconv
 from fastconv import runtime
@@ -20,9 +17,7 @@ from fastconv.kernels import jit
 NO_JIT = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-# Numba alone does it too: TBB with more threads than cores, first started by another than the main thread.
-TWO_CORES = pytest.mark.skipif(CORES < 2, reason="on one core a process with TBB does not end")
-LAYERS = ["default", "omp", "workqueue"]
+TWO_CORES = pytest.mark.skipif(CORES < 2, reason="two threads are asked for")
 
 # Every operation, forward and backward, on shapes that are worth two threads; `work()` gives all results in their order.
 WORK = """
@@ -55,6 +50,8 @@ def work():
 def same(results, wanted):
     return len(results) == len(wanted) and all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(results, wanted))
 """
+
+HELPERS = "__import__('fastconv.kernels.team').kernels.team._helpers"      # threads that were started
 
 SMALLER = """
 import numpy as np, fastconv
@@ -139,7 +136,7 @@ print(sorted(used), len(wanted))
 
 
 def cases():
-    """Small cases of every operation: their parallel drivers would not be asked on their own."""
+    """Small cases of every operation: not worth a second thread on their own."""
     for case in conv_cases()[::3]:
         for algorithm in ("direct", "im2col"):
             kwargs = {**case.kwargs, "algorithm": algorithm}
@@ -160,8 +157,7 @@ def cases():
         yield fastconv.col2im, (cols, case.output_size, case.kernel_size), case.kwargs
 
 
-def test_parallel_drivers_agree_with_serial_ones_on_small_cases(monkeypatch):
-    runtime.start()
+def test_several_threads_agree_with_one_on_small_cases(monkeypatch):
     for function, arrays, kwargs in cases():
         results = []
         for threads in (1, runtime.max_threads()):
@@ -216,7 +212,7 @@ def test_environment_variable(monkeypatch):
 
 def test_environment_variable_in_a_process():
     program = SMALLER.split("fastconv.set_num_threads(1)")[0]
-    assert run(program + "work(); print(fastconv.get_num_threads(), runtime._layer)", FASTCONV_NUM_THREADS="1") == "1 None"
+    assert run(program + "work(); print(fastconv.get_num_threads(), HELPERS)".replace("HELPERS", HELPERS), FASTCONV_NUM_THREADS="1") == "1 0"
     run(program + """
 try:
     work()
@@ -232,9 +228,8 @@ work()
 # ---------------------------------------------------------------- threads and processes
 @NO_JIT
 @TWO_CORES
-@pytest.mark.parametrize("layer", LAYERS)
-def test_eight_threads_enter_at_once(layer):
-    assert run(SMALLER + THREADS + "print(finished(*together()), runtime._layer)", NUMBA_THREADING_LAYER=layer).startswith("True")
+def test_eight_threads_enter_at_once():
+    assert run(SMALLER + THREADS + f"print(finished(*together()), {HELPERS})") == "True 1"
 
 
 @TWO_CORES
@@ -255,15 +250,14 @@ print(len(results), all(np.array_equal(a, b) for result in results for a, b in z
 @NO_JIT
 @FORK
 @TWO_CORES
-@pytest.mark.parametrize("layer", LAYERS)
-def test_forked_after_use(layer):
+def test_forked_after_use():
     program = SMALLER + THREADS + FORKED + """
 assert same(work(), wanted) and forked() and same(work(), wanted)
 assert finished(*together())
 assert forked() and same(work(), wanted)
-print("right", runtime._layer)
+print("right")
 """
-    assert run(program, NUMBA_THREADING_LAYER=layer).startswith("right")
+    assert run(program) == "right"
 
 
 @NO_JIT
@@ -303,9 +297,9 @@ assert total(np.ones(1000)) == 1000
 fastconv.set_num_threads(1)
 wanted = work()
 fastconv.set_num_threads(2)
-print(forked(), runtime._layer, same(work(), wanted), runtime._layer)
+print(forked(), same(work(), wanted))
 """
-    assert run(program, NUMBA_THREADING_LAYER="omp") == "True None True omp"
+    assert run(program, NUMBA_THREADING_LAYER="omp") == "True True"
     late = user + """
 import multiprocessing
 def child(queue):
@@ -466,82 +460,7 @@ print("right")
     assert run(program, flags=("-W", "error::RuntimeWarning:fastconv"), NUMBA_DISABLE_JIT="1", **NOWHERE) == "right"
 
 
-# ---------------------------------------------------------------- TBB
-def tbb_library():
-    """libtbb.so.12 of the distribution that is installed here."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("the names of Linux")
-    places = [Path(f.locate()) for d in importlib.metadata.distributions(name="tbb") for f in d.files or () if f.name == "libtbb.so.12"]
-    if not places or not places[0].exists():
-        pytest.skip("PyPI's tbb is not installed")
-    return places[0].resolve()
-
-
-def layout(root, packages, library, recorded):
-    """A distribution `tbb` in the folder `packages` whose RECORD calls its library `recorded`; `library` is where the file lies."""
-    info = root / packages / "tbb-2099.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tbb\nVersion: 2099.0\n")
-    (info / "RECORD").write_text(f"{recorded},,\ntbb-2099.0.dist-info/METADATA,,\n")
-    if library:
-        (root / library).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tbb_library(), root / library)
-    return root / packages
-
-
-LAYOUTS = {
-    "venv": ("lib/python3.99/site-packages", "lib/libtbb.so.12", "../../libtbb.so.12"),
-    "user": (".local/lib/python3.99/site-packages", ".local/lib/libtbb.so.12", "../../libtbb.so.12"),
-    "target": ("packages", "packages/lib/libtbb.so.12", "../libtbb.so.12"),
-    "beside": ("packages", "packages/libtbb.so.12", "libtbb.so.12"),
-}
-
-
-@pytest.mark.parametrize("packages, library, recorded", LAYOUTS.values(), ids=LAYOUTS)
-def test_tbb_is_found_beside_its_distribution(tmp_path, monkeypatch, packages, library, recorded):
-    monkeypatch.syspath_prepend(layout(tmp_path, packages, library, recorded))
-    assert runtime._tbb_places("libtbb.so.12")[0] == (tmp_path / library).resolve()
-
-
-def test_tbb_of_a_target_folder_that_lost_its_library(tmp_path, monkeypatch):
-    """Some releases of pip leave the library out: the next distribution on the path serves."""
-    real = tbb_library()
-    monkeypatch.syspath_prepend(layout(tmp_path, "packages", None, "../libtbb.so.12"))
-    assert runtime._tbb_places("libtbb.so.12")[0] == real
-
-
-def test_tbb_of_conda_has_no_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert runtime._tbb_places("libtbb.so.12") == []
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "libtbb.so.12").touch()
-    assert runtime._tbb_places("libtbb.so.12") == [(tmp_path / "lib" / "libtbb.so.12").resolve()]
-
-
-@NO_JIT
-def test_tbb_that_was_found_is_the_one_in_use(tmp_path):
-    packages = layout(tmp_path, *LAYOUTS["user"])
-    program = """
-import os
-from fastconv import runtime
-layer = runtime.start()
-maps = {line.split()[-1] for line in open("/proc/self/maps") if "libtbb.so" in line}
-print(layer, *maps)
-"""
-    assert run(program, path=f"{packages}:{ROOT}") == f"tbb {(tmp_path / LAYOUTS['user'][1]).resolve()}"
-
-
-@NO_JIT
-def test_without_tbb_another_layer_serves():
-    program = "from fastconv import runtime; runtime.load_tbb = lambda: False\n" + SMALLER + THREADS + """
-assert finished(*together())
-print(runtime._layer, "one at a time" in runtime.info()["threading layer"])
-"""
-    layer, told = run(program).split()
-    assert (layer == "tbb") != (told == "True")
-
-
+# ---------------------------------------------------------------- processes that compile
 @NO_JIT
 @pytest.mark.skipif(os.name == "nt", reason="no signals to kill by")
 def test_processes_that_compile_end_with_the_one_that_waits_for_them():

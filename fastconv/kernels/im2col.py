@@ -5,8 +5,6 @@ Row k = (c * KH + kh) * KW + kw of the patch matrix of one image holds, for ever
 """
 from __future__ import annotations
 
-from numba import prange
-
 from .gemm import panel_rows, width_of
 from .geometry import inside, unpack
 from .jit import jit
@@ -161,51 +159,30 @@ def pack_patches_transposed(x, image, geometry, k0, k1, p0, p1, packed, lines):
 
 
 @jit
-def im2col_row(t, x, cols, geometry):
-    """Row t of cols (N, C * KH * KW, OH * OW), counted over the batch, from x (N, C, H, W)."""
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    plane, kh, kw, P = t // (KH * KW), t // KW % KH, t % KW, OH * OW
-    patch_row(x.reshape(-1), plane * H * W, kh * DH - PT, kw * DW - PL, geometry, 0, P, cols.reshape(-1), t * P)
+def im2col(first, last, src, weight, dst, bias, residual, job, table):
+    """Rows of cols (N, C * KH * KW, OH * OW), counted over the batch, from x (N, C, H, W). src: x, dst: cols, job: geometry."""
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(job)
+    P = OH * OW
+    for t in range(first, last):
+        plane, kh, kw = t // (KH * KW), t // KW % KH, t % KW
+        patch_row(src, plane * H * W, kh * DH - PT, kw * DW - PL, job, 0, P, dst, t * P)
 
 
 @jit
-def im2col_serial(x, cols, geometry):
-    for t in range(cols.shape[0] * cols.shape[1]):
-        im2col_row(t, x, cols, geometry)
+def col2im(first, last, src, weight, dst, bias, residual, job, table):
+    """Bands of rows of x (N, C, H, W): the sum over taps of the elements of cols (N, C * KH * KW, OH * OW) that came from them.
 
-
-@jit(parallel=True)
-def im2col_parallel(x, cols, geometry):
-    for t in prange(cols.shape[0] * cols.shape[1]):
-        im2col_row(t, x, cols, geometry)
-
-
-@jit
-def col2im_rows(t, cols, x, geometry, bands):
-    """Rows of one plane of x (N, C, H, W): the sum over taps of the elements of cols (N, C * KH * KW, OH * OW) that came from them.
-
-    t = plane * bands + band. The order of each sum, taps in row-major order, does not depend on the bands.
+    src: cols, dst: x, job: geometry, table: the number of bands of a plane. Task t = plane * bands + band. The order of each sum, taps in
+    row-major order, does not depend on the bands.
     """
-    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(geometry)
-    plane, band = t // bands, t % bands
-    h0, h1 = band * H // bands, (band + 1) * H // bands
-    xf, cf, P = x.reshape(-1), cols.reshape(-1), OH * OW
-    xf[(plane * H + h0) * W:(plane * H + h1) * W] = 0
-    for kh in range(KH):
-        # the output rows whose tap kh lies in h0 .. h1
-        lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)
-        for kw in range(KW):
-            at = ((plane * KH + kh) * KW + kw) * P
-            add_patch_row(cf, at + lo * OW, lo * OW, hi * OW, xf, plane * H * W, kh * DH - PT, kw * DW - PL, geometry, h0, h1)
-
-
-@jit
-def col2im_serial(cols, x, geometry, bands):
-    for t in range(x.shape[0] * x.shape[1] * bands):
-        col2im_rows(t, cols, x, geometry, bands)
-
-
-@jit(parallel=True)
-def col2im_parallel(cols, x, geometry, bands):
-    for t in prange(x.shape[0] * x.shape[1] * bands):
-        col2im_rows(t, cols, x, geometry, bands)
+    N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G = unpack(job)
+    P, bands = OH * OW, table[0]
+    for t in range(first, last):
+        plane, band = t // bands, t % bands
+        h0, h1 = band * H // bands, (band + 1) * H // bands
+        dst[(plane * H + h0) * W:(plane * H + h1) * W] = 0
+        for kh in range(KH):
+            lo, hi = inside(kh * DH - PT - h0, SH, h1 - h0, OH)      # the output rows whose tap kh lies in h0 .. h1
+            for kw in range(KW):
+                at = ((plane * KH + kh) * KW + kw) * P
+                add_patch_row(src, at + lo * OW, lo * OW, hi * OW, dst, plane * H * W, kh * DH - PT, kw * DW - PL, job, h0, h1)

@@ -1,12 +1,11 @@
-"""Kernels that share one signature, and the one parallel loop that runs any of them.
+"""Kernels that share one signature, and the one function that runs any of them.
 
     kernel(first, last, src, weight, dst, bias, residual, job, table)      does the tasks first <= t < last
 
 src, weight, dst, bias, residual: 1-D contiguous arrays of one floating dtype, empty where a kernel has no use for one; job: the sizes that
 say what to do, table: offsets, both int64. Tasks write to different places and none looks at the number of threads.
 
-The parallel loop calls a kernel through its address: so no kernel is compiled a second time for threads, and the loop itself, the costliest
-thing to compile in a Numba program, is compiled once for each dtype.
+Threads call a kernel through its address (team.py): so no kernel is compiled a second time for them.
 """
 from __future__ import annotations
 
@@ -15,12 +14,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import config, prange, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .. import runtime
-from .jit import jit
+from . import team
 
 NOTHING = {np.dtype(dtype): np.empty(0, dtype) for dtype in (np.float32, np.float64)}      # for an argument that a kernel has no use for
 NO_TABLE = np.empty(0, np.int64)
@@ -36,7 +35,7 @@ def signature(dtype: np.dtype) -> tuple[Any, ...]:
 def compiled(kernel: Any, dtype: np.dtype) -> Any:
     """The kernel, with its code for this dtype loaded or compiled."""
     if not config.DISABLE_JIT:
-        kernel.compile((*[types.int64] * (kernel is parallel), *signature(dtype)))     # `parallel` has an integer more
+        kernel.compile(signature(dtype))
     return kernel
 
 
@@ -47,6 +46,12 @@ def address(kernel: Any, dtype: np.dtype) -> Any:
         return kernel
     result = compiled(kernel, dtype).overloads[signature(dtype)]
     return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+def compile_threads(dtype: np.dtype) -> None:
+    """All that runs kernels for this dtype on several threads, compiled or loaded; no thread is started."""
+    team.lead.compile((*[types.int64] * 5, *signature(dtype)[2:]))
+    team.compile_helpers()
 
 
 def _call(kernel, first, last, src, weight, dst, bias, residual, job, table):
@@ -70,27 +75,14 @@ def _call_intrinsic(typingctx, kernel, first, last, src, weight, dst, bias, resi
 call = _call if config.DISABLE_JIT else intrinsic(_call_intrinsic)
 
 
-@jit(parallel=True)
-def parallel(kernel, tasks, calls, src, weight, dst, bias, residual, job, table):
-    """All tasks of the kernel at this address, neighbouring ones in one call: what a task leaves at hand serves the next. How many calls failed.
-
-    calls: as many as there are threads. It comes as an argument, as Numba keeps no kernel on disk that asks for the number.
-    """
-    failed = 0
-    for c in prange(calls):
-        if call(kernel, c * tasks // calls, (c + 1) * tasks // calls, src, weight, dst, bias, residual, job, table):
-            failed += 1
-    return failed
-
-
 def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray,
               residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> None:
     """Do all tasks of a kernel, on as many threads as `work` floating-point operations are worth. MemoryError without room to work in."""
-    if work < runtime.SMALL_WORK or (threads := runtime.threads_for(work)) == 1:
+    if work < runtime.SMALL_WORK or (threads := min(tasks, runtime.threads_for(work))) < 2 or config.DISABLE_JIT:
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
         return
-    where = address(kernel, src.dtype)
-    with runtime.using(threads):
-        failed = parallel(where, tasks, min(tasks, threads), src, weight, dst, bias, residual, job, table)
-    if failed:
+    failed = team.lead(*team.helpers(threads), address(kernel, src.dtype), tasks, threads, src, weight, dst, bias, residual, job, table)
+    if failed == team.BUSY:
+        kernel(0, tasks, src, weight, dst, bias, residual, job, table)
+    elif failed:
         raise MemoryError(f"no memory for the workspace of {kernel.__name__}")

@@ -1,0 +1,262 @@
+"""Threads that do the tasks of a kernel together with the caller.
+
+A caller takes a desk, writes there what to do, opens its gate, and does tasks itself; helpers that see an open gate enter and do tasks too.
+Whoever is done takes more until none is left, large shares first: so nobody waits for one who came late or was held up. The caller
+waits only for those who are inside, and does everything itself where no helper comes.
+
+Helpers look for work for a while after the last, giving way to any other thread that wants their processor, then sleep until a caller wakes
+them. All of it is compiled code without the interpreter, and needs no library. A parallel loop of Numba makes a new arena of TBB at every
+call, in which its threads have to arrive first: work of 60 microseconds gained nothing from a second thread, and takes 0.55 of its time here.
+
+Memory, in integers of 8 bytes; lines that different threads write lie apart:
+
+    desk      gate | next task | owner and what to do          DESKS of them
+    helper    whether it sleeps, the lock it sleeps at         one each
+"""
+from __future__ import annotations
+
+import _thread
+import atexit
+import ctypes
+import os
+import threading
+import time
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+from .atomic import BYTES, FOREVER, acquire, add, functions, give_way, held_lock, lasting, load, release, store, swap
+from .jit import jit
+
+LINE = 128                                   # bytes: processors fetch neighbouring lines of 64 in pairs
+DESKS = 4                                    # calls at once that others help with; a further caller works alone
+ARRAYS = 7                                   # src, weight, dst, bias, residual, job, table
+
+# What all share, in bytes from the start.
+PATIENCE, ACQUIRE, RELEASE, YIELD, NAP = (BYTES * k for k in range(5))
+FIRST_DESK = LINE
+# In a desk.
+GATE, NEXT, OWNER = 0, LINE, 2 * LINE
+FAILED, KERNEL, TASKS, THREADS, ITEM, GIVEN = (OWNER + BYTES * k for k in range(1, 7))      # GIVEN: address and size of each array
+DESK = 5 * LINE
+FIRST_HELPER = FIRST_DESK + DESKS * DESK
+# In a helper's line.
+ASLEEP, LOCK = 0, BYTES
+
+OPEN = 1 << 32                               # in a gate, above the number of helpers inside
+BUSY = -1
+EARLY, OF = 3, 4                             # of the tasks: shared out evenly, the rest one by one
+PATIENT = 200e-6                             # seconds: longer than what lies between the layers of a network
+NAP_MICROSECONDS = 50                        # a caller that waits for a helper that waits for its processor
+
+
+def _call_given(typingctx, desk, first, last):
+    """Do these tasks of the kernel at the desk; whether that failed."""
+    floats, integers = types.float32[::1], types.int64[::1]      # of either float the pointer is all that arrives
+    kinds = (types.int64, types.int64, *[floats] * 5, integers, integers)
+
+    def codegen(context, builder, sig, args):
+        def given(offset):
+            return builder.load(builder.inttoptr(builder.add(args[0], ir.IntType(64)(offset)), ir.IntType(64).as_pointer()))
+
+        arrays = []
+        for number, kind in enumerate(kinds[2:]):
+            array = context.make_array(kind)(context, builder)
+            item = given(ITEM) if kind == floats else ir.IntType(64)(BYTES)
+            data = builder.inttoptr(given(GIVEN + 2 * BYTES * number), context.get_data_type(kind.dtype).as_pointer())
+            populate_array(array, data=data, shape=[given(GIVEN + 2 * BYTES * number + BYTES)], strides=[item], itemsize=item, meminfo=None)
+            arrays.append(array._getvalue())
+        convention = context.call_conv
+        place = builder.inttoptr(given(KERNEL), convention.get_function_type(types.none, kinds).as_pointer())
+        status, _ = convention.call_function(builder, place, types.none, kinds, [args[1], args[2], *arrays])
+        return cgutils.as_bool_bit(builder, status.is_error)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+call_given = intrinsic(_call_given)
+
+
+@jit
+def take_tasks(desk):
+    """Do tasks until all are taken: first a large share, so that what one task leaves at hand serves the next, then small ones."""
+    tasks, threads, first = load(desk + TASKS), load(desk + THREADS), load(desk + NEXT)
+    early = tasks * EARLY // OF
+    while first < tasks:
+        last = min(tasks, first + max(1, early // threads if first < early else (tasks - first) // (2 * threads)))
+        if swap(desk + NEXT, first, last) and call_given(desk, first, last):
+            add(desk + FAILED, 1)
+        first = load(desk + NEXT)
+
+
+@jit
+def wanted(desk, gate):
+    """Whether another helper seems to be of use at a desk with this gate."""
+    return 0 <= gate - OPEN < load(desk + THREADS) - 1 and load(desk + NEXT) < load(desk + TASKS)
+
+
+@jit
+def help_at(desk):
+    """Enter and do tasks, if anyone is wanted; whether anyone was."""
+    gate = load(desk + GATE)
+    if not wanted(desk, gate):
+        return False
+    if swap(desk + GATE, gate, gate + 1):
+        if gate - OPEN < load(desk + THREADS) - 1:       # it may be another caller's by now; once somebody is inside it stays
+            take_tasks(desk)
+        add(desk + GATE, -1)
+    return True
+
+
+@jit
+def serve(room, number):
+    """What a helper does all its life."""
+    helper, waited = room + FIRST_HELPER + number * LINE, 0
+    while True:
+        helped = False
+        for d in range(DESKS):
+            helped |= help_at(room + FIRST_DESK + d * DESK)
+        if helped:
+            waited = 0
+        elif waited < load(room + PATIENCE):
+            give_way(load(room + YIELD))
+            waited += 1
+        else:
+            store(helper + ASLEEP, 1)
+            needed = False                   # by a caller who opened a gate and did not see the line above
+            for d in range(DESKS):
+                desk = room + FIRST_DESK + d * DESK
+                needed |= wanted(desk, load(desk + GATE))
+            if not needed or not swap(helper + ASLEEP, 1, 0):
+                acquire(load(room + ACQUIRE), load(helper + LOCK), FOREVER)
+            waited = 0
+
+
+@jit
+def give(desk, number, array):
+    """Write down where array `number` lies."""
+    store(desk + GIVEN + 2 * BYTES * number, array.ctypes.data)
+    store(desk + GIVEN + 2 * BYTES * number + BYTES, array.size)
+
+
+@jit
+def lead(room, helpers, kernel, tasks, threads, src, weight, dst, bias, residual, job, table):
+    """All tasks of the kernel at this address, on `threads` threads if so many helpers come. How many calls failed; BUSY: nothing was done."""
+    desk, last = room + FIRST_DESK, room + FIRST_DESK + (DESKS - 1) * DESK
+    while not swap(desk + OWNER, 0, 1):
+        if desk == last:
+            return BUSY
+        desk += DESK
+    store(desk + KERNEL, kernel)
+    store(desk + TASKS, tasks)
+    store(desk + THREADS, threads)
+    store(desk + ITEM, src.itemsize)
+    give(desk, 0, src)
+    give(desk, 1, weight)
+    give(desk, 2, dst)
+    give(desk, 3, bias)
+    give(desk, 4, residual)
+    give(desk, 5, job)
+    give(desk, 6, table)
+    store(desk + FAILED, 0)
+    store(desk + NEXT, 0)
+    add(desk + GATE, OPEN)
+    for number in range(min(threads - 1, helpers)):
+        helper = room + FIRST_HELPER + number * LINE
+        if load(helper + ASLEEP) and swap(helper + ASLEEP, 1, 0):
+            release(load(room + RELEASE), load(helper + LOCK))
+    take_tasks(desk)
+    add(desk + GATE, -OPEN)
+    waited = 0
+    while load(desk + GATE):
+        if waited < load(room + PATIENCE):
+            give_way(load(room + YIELD))
+            waited += 1
+        else:
+            acquire(load(room + ACQUIRE), load(room + NAP), NAP_MICROSECONDS)
+    failed = load(desk + FAILED)
+    store(desk + OWNER, 0)
+    return failed
+
+
+@jit
+def ways(room, count):
+    """Give way so many times."""
+    for _ in range(count):
+        give_way(load(room + YIELD))
+
+
+# ---------------------------------------------------------------- from Python
+_room, _helpers, _most = 0, 0, 0             # the address of all that is shared; how many helpers there are, and may be
+_starting = threading.Lock()
+
+
+def helpers(threads: int) -> tuple[int, int]:
+    """The room and its helpers, as many as a call on so many threads wants; fewer where the system starts no more threads."""
+    if _helpers < threads - 1 and (_helpers < _most or not _room):
+        with _starting:
+            _start(threads - 1)
+    return _room, _helpers
+
+
+def compile_helpers() -> None:
+    serve.compile((types.int64, types.int64))
+    ways.compile((types.int64, types.int64))
+
+
+def _start(count: int) -> None:
+    global _room, _helpers, _most
+    if not _room:
+        compile_helpers()
+        most = max(count, int(numba.config.NUMBA_NUM_THREADS) - 1)
+        room = lasting(FIRST_HELPER + LINE * (most + 1))
+        room += -room % LINE
+        _write(room + ACQUIRE, *functions())
+        _write(room + NAP, held_lock())
+        _write(room + PATIENCE, _patience(room))
+        _room, _most = room, most
+        atexit.register(_rest, room)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_forget)
+    while _helpers < min(count, _most):
+        _write(_room + FIRST_HELPER + _helpers * LINE + LOCK, held_lock())
+        try:
+            _thread.start_new_thread(serve, (_room, _helpers))
+        except RuntimeError:                 # the system's limit, or the interpreter is about to end
+            _most = _helpers
+        else:
+            _helpers += 1
+
+
+def _write(place: int, *words: int) -> None:
+    (ctypes.c_int64 * len(words)).from_address(place)[:] = words
+
+
+def _patience(room: int) -> int:
+    """How often to give way in so much time."""
+    count, seconds = 100, []
+    ways(room, count)
+    for _ in range(5):
+        begin = time.perf_counter()
+        ways(room, count)
+        seconds.append(time.perf_counter() - begin)
+    return int(PATIENT / max(min(seconds), 1e-9) * count)
+
+
+def _rest(room: int) -> None:
+    """Before the interpreter ends: let helpers sleep, which does not disturb it."""
+    _write(room + PATIENCE, 0)
+    end = time.perf_counter() + 0.1
+    for number in range(_helpers if room == _room else 0):
+        while not ctypes.c_int64.from_address(room + FIRST_HELPER + number * LINE + ASLEEP).value and time.perf_counter() < end:
+            time.sleep(20e-6)
+
+
+def _forget() -> None:
+    """In a forked child, which has none of the threads."""
+    global _room, _helpers, _most, _starting
+    _room, _helpers, _most, _starting = 0, 0, 0, threading.Lock()

@@ -1,0 +1,148 @@
+"""Threads that do tasks together: each task once, by so many threads at most, whoever calls and whatever goes wrong."""
+import threading
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from isolated import run
+
+from fastconv.kernels import team
+from fastconv.kernels.jit import jit
+from fastconv.kernels.tasks import NO_TABLE, NOTHING, address
+
+if numba.config.DISABLE_JIT:
+    pytest.skip("nothing is compiled, so there are no threads", allow_module_level=True)
+
+from fastconv.kernels.atomic import add, give_way, load, swap
+
+NONE = NOTHING[np.dtype(np.float32)]
+INSIDE, MOST, TOGETHER, STARTED = range(4)   # counters in a job
+
+
+@jit
+def count(first, last, src, weight, dst, bias, residual, job, table):
+    """Add 1 to dst[t], after work of some length."""
+    for t in range(first, last):
+        x = src[t]
+        for _ in range(t % 7 * 20):
+            x = x * np.float32(1.0001) - x * np.float32(0.0001)
+        dst[t] += np.float32(1)
+
+
+@jit
+def meet(first, last, src, weight, dst, bias, residual, job, table):
+    """How many calls are inside at the same time, at most. Each waits until job[TOGETHER] of them have started, or job[STARTED + 1] turns."""
+    place = job.ctypes.data
+    inside = add(place + 8 * INSIDE, 1) + 1
+    most = load(place + 8 * MOST)
+    while inside > most and not swap(place + 8 * MOST, most, inside):
+        most = load(place + 8 * MOST)
+    add(place + 8 * STARTED, 1)
+    turns = 0
+    while load(place + 8 * STARTED) < job[TOGETHER] and turns < job[STARTED + 1]:
+        give_way(table[0])
+        turns += 1
+    add(place + 8 * INSIDE, -1)
+    for t in range(first, last):
+        dst[t] += np.float32(1)
+
+
+@jit
+def fail(first, last, src, weight, dst, bias, residual, job, table):
+    for t in range(first, last):
+        dst[t] += np.float32(1)
+    if first <= job[0] < last:
+        raise MemoryError("no room")
+
+
+def lead(kernel, tasks, threads, dst, job=NO_TABLE, table=NO_TABLE):
+    return team.lead(*team.helpers(threads), address(kernel, np.dtype(np.float32)), tasks, threads, np.ones(max(1, tasks), np.float32), NONE, dst, NONE,
+                     NONE, job, table)
+
+
+def together(tasks, threads, wanted, turns=10 ** 7):
+    """The most that were inside at once, where each waits for `wanted`."""
+    job, dst = np.array([0, 0, wanted, 0, turns]), np.zeros(tasks, np.float32)
+    assert lead(meet, tasks, threads, dst, job, np.array(team.functions()[2:])) == 0 and (dst == 1).all()
+    return job[MOST]
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_every_task_is_done_once(threads):
+    for tasks in [*range(40), 1000]:
+        for _ in range(20):
+            dst = np.zeros(tasks, np.float32)
+            assert lead(count, tasks, threads, dst) == 0
+            assert (dst == 1).all(), (tasks, dst)
+
+
+def test_callers_at_once_do_not_mix_up_their_tasks():
+    """More of them than there are desks: some find all taken, and nothing done."""
+    wrong, busy = [], []
+
+    def call(tasks):
+        for _ in range(300):
+            dst = np.zeros(tasks, np.float32)
+            failed = lead(count, tasks, 2 + tasks % 3, dst)
+            busy.append(failed == team.BUSY)
+            if not (dst == (0 if busy[-1] else 1)).all():
+                wrong.append((tasks, dst))
+
+    callers = [threading.Thread(target=call, args=(tasks,)) for tasks in (1, 2, 5, 8, 13, 64, 100, 1000)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not wrong and len(busy) == 300 * len(callers) and not all(busy)
+
+
+def alone(program, **environment):
+    """What the program prints, in a process of its own that can import this file."""
+    return run(f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_team import *\n" + program, timeout=60, **environment)
+
+
+def test_threads_work_at_the_same_time_and_no_more_than_asked_for():
+    program = """
+print(together(8, 2, 2), together(8, 3, 3), together(64, 2, 3, 2000))      # the second helper is still there in the end, and stays outside
+"""
+    assert alone(program, NUMBA_NUM_THREADS=3) == "2 3 2"
+
+
+def test_helpers_that_sleep_are_woken():
+    program = """
+import time
+print(together(8, 2, 2), end=" ")
+before = time.process_time()
+time.sleep(0.3)
+print(time.process_time() - before < 0.1, together(8, 2, 2))
+"""
+    assert alone(program) == "2 True 2"
+
+
+def test_a_task_that_fails_is_told():
+    for task in (0, 5, 39):
+        dst = np.zeros(40, np.float32)
+        assert lead(fail, 40, 2, dst, np.array([task])) == 1 and (dst == 1).all()
+    assert lead(fail, 40, 2, np.zeros(40, np.float32), np.array([40])) == 0
+
+
+def test_without_another_thread_the_caller_does_all():
+    program = """
+import _thread
+def start_new_thread(*args):
+    raise RuntimeError("can't start new thread")
+_thread.start_new_thread = start_new_thread
+dst = np.zeros(50, np.float32)
+print(lead(count, 50, 2, dst), (dst == 1).all(), team._helpers)
+"""
+    assert alone(program) == "0 True 0"
+
+
+def test_a_process_ends_after_a_call():
+    program = """
+for _ in range(50):
+    lead(count, 1000, 2, np.zeros(1000, np.float32))
+print("done")
+"""
+    assert [alone(program) for _ in range(2)] == ["done"] * 2
