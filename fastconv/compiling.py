@@ -15,7 +15,6 @@ LOG = logging.getLogger("fastconv")
 LONG = 1.0                                   # seconds after which a user wonders
 
 compiled: list[tuple[str, float]] = []       # what was compiled, not loaded, and the seconds; what it calls counts as part of it
-_inside = 0                                  # kernels being compiled, each for the one before: only who holds Numba's lock looks at it
 
 
 def watch(dispatcher: Any, name: str, folder: Callable[[], str | None]) -> None:
@@ -23,18 +22,13 @@ def watch(dispatcher: Any, name: str, folder: Callable[[], str | None]) -> None:
     compile_or_load = dispatcher.compile
 
     def watched(signature: Any) -> Any:
-        global _inside
-        if isinstance(signature, tuple):     # one version for all numbers that stand in calls of it
-            signature = tuple(map(types.unliteral, signature))
         with global_compiler_lock:           # so nobody waits for another's compilation while the clock runs
             before, begin = _misses(dispatcher), time.perf_counter()
-            _inside += 1
             try:
                 with _no_collection():
                     return compile_or_load(signature)
             finally:
-                _inside -= 1
-                if not _inside and _misses(dispatcher) > before:
+                if _misses(dispatcher) > before:
                     _tell(f"{name} for {_dtype(signature)}", time.perf_counter() - begin, folder())
 
     dispatcher.compile = watched

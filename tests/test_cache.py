@@ -184,7 +184,9 @@ def test_a_callee_is_compiled_once_for_all_numbers_that_stand_in_calls_and_garba
         kernel._cache = NullCache()
     assert gc.isenabled()
     assert shifted_twice(5) == (8, False)
-    assert len(shifted.signatures) == 1 and gc.isenabled()
+    assert len(shifted.part().signatures) == 1 and gc.isenabled()
+    assert not shifted.signatures            # no machine code was made of it alone
+    assert shifted(5, 1) == 6 and len(shifted.signatures) == 1
 
 
 @NO_JIT

@@ -27,7 +27,7 @@ from numba.core.serialize import dumps
 
 from ..compiling import watch
 from ..instruction_set import isa
-from .compiler import Compiler
+from .compiler import Compiler, as_part
 
 HERE = Path(__file__).resolve().parent
 ISA = isa()                                  # settled before the first kernel is decorated: from then on Numba's processor stays
@@ -151,12 +151,14 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
     """
     if function is None:
         return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged)
-    dispatcher = numba.njit(nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
-                            inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True,
-                            pipeline_class=numba.core.compiler.Compiler if parallel else Compiler)(function)
+    make = functools.partial(numba.njit, nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
+                             inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)
+    dispatcher = make(pipeline_class=numba.core.compiler.Compiler if parallel else Compiler)(function)
     if not numba.config.DISABLE_JIT:
         folder = cache_folder()
         if folder is not None and not inline:
             dispatcher._cache = KernelCache(function, folder)
         watch(dispatcher, name_of(function), getattr(dispatcher._cache, "kept", lambda: None))
+        if not inline and not parallel:
+            as_part(dispatcher, lambda compiler: make(pipeline_class=compiler, no_cpython_wrapper=True)(function))
     return dispatcher
