@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv.kernels import activation, handed
+from fastconv.kernels import activation, handed, norm_call
 from fastconv.kernels.tasks import NO_TABLE, NOTHING
+from fastconv.norm import passes
 
 NO_JIT = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 X = np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)
@@ -16,11 +17,17 @@ OTHERS = {                                   # what is not X, in one way each
 }
 
 
+def at_once(kernel, specs, weight, bias):
+    """As the second call has it: the first one may find nothing compiled."""
+    handed.at_once(kernel, 1, specs, weight, bias, NO_TABLE, NO_TABLE)
+    return handed.at_once(kernel, 1, specs, weight, bias, NO_TABLE, NO_TABLE)
+
+
 @NO_JIT
 @pytest.mark.parametrize("other", OTHERS)
 def test_what_is_not_as_planned_is_not_touched(other):
     spec, nothing, y = (X.shape, X.dtype), NOTHING[X.dtype], np.full_like(X, 7)
-    run = handed.at_once(activation.relu_backward, 1, (spec, spec, spec, None), nothing, nothing, NO_TABLE, NO_TABLE)
+    run = at_once(activation.relu_backward, (spec, spec, spec, None), nothing, nothing)
     value = OTHERS[other]
     before = value.copy() if isinstance(value, np.ndarray) else value
     assert not run(value, X, y, None) and not run(X, value, y, None) and not run(X, X, value, None) and not run(X, X, y, X)
@@ -32,7 +39,7 @@ def test_what_is_not_as_planned_is_not_touched(other):
 def test_a_result_that_lies_in_an_argument_is_not_written():
     memory = np.arange(2 * X.size, dtype=np.float32)
     x, spec, nothing = memory[:X.size].reshape(X.shape), (X.shape, X.dtype), NOTHING[X.dtype]
-    run = handed.at_once(activation.leaky_relu, 1, (spec, None, spec, None), nothing, np.ones(1, np.float32), NO_TABLE, NO_TABLE)
+    run = at_once(activation.leaky_relu, (spec, None, spec, None), nothing, np.ones(1, np.float32))
     for at in (0, 1, X.size - 1):
         assert not run(x, None, memory[at:at + X.size].reshape(X.shape), None)
     assert run(x, None, memory[X.size:].reshape(X.shape), None) and np.array_equal(memory[X.size:], memory[:X.size])
@@ -59,6 +66,7 @@ CALLS = {
     "layer_norm": (lambda bias: fastconv.layer_norm(X, (6, 6), X[0, 0], bias), X[0, 1]), "rms_norm": (lambda x: fastconv.rms_norm(x, (6,)), X),
     "rms_norm_backward": (lambda dout: fastconv.rms_norm_backward(dout, X, (6, 6), X[0, 0], need=(True, False)), X),
 }
+NORMALISATIONS = [name for name in CALLS if "norm" in name]
 
 
 def results(call, value):
@@ -100,3 +108,15 @@ def test_running_statistics_that_cannot_be_written_are_refused_by_a_remembered_c
         for mean, var in ((fixed, C.copy()), (C.copy(), fixed), (both := C.copy(), both)):
             with pytest.raises(ValueError, match="read-only|share"):
                 function(mean, var)
+
+
+@NO_JIT
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_steps_one_by_one_give_the_bits_of_all_in_one_call(name, monkeypatch):
+    """As in the first call of a process that finds nothing compiled."""
+    call, value = CALLS[name]
+    strided, asked = np.repeat(value, 2, 0)[::2], []
+    wanted = results(call, strided)
+    monkeypatch.setattr(passes, "at_hand", lambda kernel, *_: asked.append(kernel))
+    assert all(np.array_equal(a, b) for a, b in zip(results(call, strided), wanted, strict=True))
+    assert asked and asked[0] in (norm_call.forward_at_once, norm_call.backward_at_once)

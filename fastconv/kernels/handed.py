@@ -21,7 +21,7 @@ from numba import carray, config, from_dtype, types
 from numba.core import cgutils
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
-from .jit import jit
+from .jit import at_hand, jit
 from .tasks import address, call
 
 # Numbers are of NumPy's: Numba compiles a function again for each integer that stands in a call of it.
@@ -162,10 +162,14 @@ def readable() -> bool:
 
 @functools.lru_cache(maxsize=64)
 def entry(function: Any, kinds: tuple[Any, ...]) -> Callable[..., Any]:
-    """The compiled function, called without a look at the types of its arguments. kinds: a dtype for each object that is handed over."""
-    signature = tuple(Handed(from_dtype(kind)) if isinstance(kind, np.dtype) else kind for kind in kinds)
-    function.compile(signature)
-    return function.overloads[signature].entry_point
+    """The compiled function, called without a look at the types of its arguments."""
+    function.compile(signature(kinds))
+    return function.overloads[signature(kinds)].entry_point
+
+
+def signature(kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Argument types. kinds: a dtype for each object that is handed over."""
+    return tuple(Handed(from_dtype(kind)) if isinstance(kind, np.dtype) else kind for kind in kinds)
 
 
 def planned(specs: Sequence[Any], head: Sequence[int] = ()) -> np.ndarray | None:
@@ -189,13 +193,14 @@ def at_once(kernel: Any, tasks: int, specs: Sequence[Any], weight: np.ndarray, b
     """A function of (src, weight, dst, table) that does all tasks of the kernel in one thread, or nothing, and says which.
 
     specs: shape and dtype of each of the four, or None for None; weight and table are then those given here. report: where the kernel
-    leaves a number in job, or it does in residual, for arguments that want a message. None where objects cannot be handed over.
+    leaves a number in job, or it does in residual, for arguments that want a message. None where objects cannot be handed over, or not yet.
     """
     arrays, dtype = (weight, bias, bias[:0], job, table), bias.dtype
+    kinds = types.int64, dtype, dtype, dtype, job.dtype
     places = [number for array in arrays for number in (array.ctypes.data, array.size)]
     plan = planned(specs, [address(kernel, dtype), tasks, report, *places] if readable() else ())
-    if plan is None:
+    if plan is None or not at_hand(run_at_once, kinds, signature):
         return None
-    found = functools.partial(entry(run_at_once, (types.int64, dtype, dtype, dtype, job.dtype)), plan.ctypes.data)
+    found = functools.partial(entry(run_at_once, kinds), plan.ctypes.data)
     found.kept = plan, arrays, specs         # they live as long as their addresses are known
     return found

@@ -118,6 +118,9 @@ class KernelCache(_Cache):
         key = repr((str(signature), codegen.magic_tuple(), str(settings), versions))      # the magic tuple: CPU and features
         return self._folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
 
+    def has(self, signature: Any, codegen: Any) -> bool:
+        return self._enabled and self._path(signature, codegen).exists()
+
     def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
         if not self._enabled:
             return None
@@ -162,3 +165,17 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
         if not inline and not parallel:
             as_part(dispatcher, lambda compiler: make(pipeline_class=compiler, no_cpython_wrapper=True)(function))
     return dispatcher
+
+
+_asked: set[tuple[Any, Any]] = set()
+
+
+def at_hand(kernel: Any, kinds: Any, signature: Callable[[Any], tuple[Any, ...]]) -> bool:
+    """Whether to use a kernel that makes calls shorter and nothing else: it is there or on disk, or this is not the first call that asks.
+
+    So it is not compiled in the first call of an operation, which waits for the operation's own kernels. signature: its argument types, from kinds.
+    """
+    if numba.config.DISABLE_JIT or (kernel, kinds) in _asked:
+        return True
+    _asked.add((kernel, kinds))
+    return isinstance(kernel._cache, KernelCache) and kernel._cache.has(signature(kinds), kernel.targetctx.codegen())

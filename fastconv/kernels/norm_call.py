@@ -6,6 +6,7 @@ each has, in pairs. After a pair of zeros src is dout, and there is no dout.
 from __future__ import annotations
 
 import numpy as np
+from numba.extending import overload
 
 from .handed import JOB as STEPS
 from .handed import NTH, SPEC, SPECS, address_of, elements, fit, numbers, share
@@ -16,27 +17,34 @@ from .tasks import call
 DONE, SHARED, FAILED = 0, 1, 2               # SHARED: nothing was done, as an array that is written shares memory with another
 
 
-@jit
-def fill(to, values, otherwise):
-    if values.size:
+def fill(to, values):
+    """values into to. In kernels a plain loop: Numba compiles for seconds what an assignment of arrays may be."""
+    to[:] = values
+
+
+@overload(fill)
+def _fill(to, values):
+    def loop(to, values):
         for i in range(to.size):
             to[i] = values[i]
-    else:
-        to[:] = otherwise
+    return loop
 
 
+# The next four have no loops over channels: they are parts of the kernels below, and where those are not at hand they run as they are, on NumPy.
 @jit
 def begin(job, table, eps, momentum, weight, bias, first, second):
     """The arguments into the table. first, second: mean and invstd as they are given, else the running mean and variance."""
     f, C, at = table.view(np.float64), job[CHANNELS], job[PARAMETERS]
     f[EPS], f[MOMENTUM] = eps, momentum
     if not job[EACH]:
-        fill(f[at:at + C], weight, 1.0)
-        fill(f[at + C:at + 2 * C], bias, 0.0)
+        f[at:at + C] = 1.0
+        f[at + C:at + 2 * C] = 0.0
+        fill(f[at:at + weight.size], weight)
+        fill(f[at + C:at + C + bias.size], bias)
     if first.size:
         to, n = (job[STATS], job[KEYS]) if job[FLAGS] & GIVEN else (at + 2 * C, C)
-        fill(f[to:to + n], first, 0.0)
-        fill(f[to + n:to + 2 * n], second, 0.0)
+        fill(f[to:to + n], first)
+        fill(f[to + n:to + 2 * n], second)
 
 
 @jit
@@ -46,35 +54,29 @@ def columns(job, values, otherwise):
     if not job[EACH] or values.size == C * S:
         return values
     found = np.empty(C * S, values.dtype)
-    if values.size:
-        for c in range(C):
-            found[c * S:(c + 1) * S] = values[c]
-    else:
-        found[:] = otherwise
+    found[:] = otherwise
+    for s in range(S if values.size else 0):             # few, where a channel has one value
+        fill(found[s::S], values)
     return found
-
-
-@jit
-def results(job, table, at, n, first, second):
-    """Two lines of n numbers of the table into these arrays, as far as they are wanted."""
-    f = table.view(np.float64)
-    for i in range(first.size):
-        first[i] = f[at + i]
-    for i in range(second.size):
-        second[i] = f[at + n + i]
 
 
 @jit
 def end_forward(job, table, running_mean, running_var, mean, invstd):
     """The results out of the table; the running statistics last: weight or bias may be views of them."""
-    results(job, table, job[STATS], job[KEYS], mean, invstd)
+    f, at, n = table.view(np.float64), job[STATS], job[KEYS]
+    fill(mean, f[at:at + mean.size])
+    fill(invstd, f[at + n:at + n + invstd.size])
     if job[FLAGS] & RUNNING:
-        results(job, table, job[PARAMETERS] + 2 * job[CHANNELS], job[CHANNELS], running_mean, running_var)
+        at, n = job[PARAMETERS] + 2 * job[CHANNELS], job[CHANNELS]
+        fill(running_mean, f[at:at + n])
+        fill(running_var, f[at + n:at + 2 * n])
 
 
 @jit
 def end_backward(job, table, dweight, dbias):
-    results(job, table, job[GRADIENTS], job[CHANNELS], dweight, dbias)
+    f, at, C = table.view(np.float64), job[GRADIENTS], job[CHANNELS]
+    fill(dweight, f[at:at + dweight.size])
+    fill(dbias, f[at + C:at + C + dbias.size])
 
 
 @jit

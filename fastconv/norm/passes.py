@@ -11,6 +11,7 @@ from numba import config, from_dtype, types
 from .. import check, recycling, runtime
 from ..kernels import handed, norm
 from ..kernels import norm_call as kernels
+from ..kernels.jit import at_hand
 from ..kernels.tasks import NOTHING, address, run_tasks
 from . import known
 from .layout import ONCE, Layout
@@ -46,8 +47,20 @@ def _flat(values: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
     return NOTHING[dtype] if values is None else check.native(values, dtype).reshape(-1)
 
 
-def _alone(work: float) -> bool:
-    return work < runtime.SMALL_WORK or runtime.threads_for(work) == 1
+def _in_one_call(kernel: Any, work: float, dtype: np.dtype, numbers: int) -> bool:
+    """Whether one thread does it all, in this kernel, which takes the steps, eight arrays and so many numbers."""
+    return (work < runtime.SMALL_WORK or runtime.threads_for(work) == 1) and at_hand(kernel, (dtype, numbers), _signature)
+
+
+def _signature(kinds: tuple[np.dtype, int]) -> tuple[Any, ...]:
+    dtype, numbers = kinds
+    return (types.int64[::1], *[from_dtype(dtype)[::1]] * 8, *[types.float64] * numbers)
+
+
+def _on_numpy(part: Any, *arguments: Any) -> Any:
+    """Do what such a kernel does before and after its steps."""
+    with np.errstate(all="ignore"):          # as in kernels
+        return getattr(part, "py_func", part)(*arguments)
 
 
 def _failed() -> MemoryError:
@@ -93,10 +106,10 @@ def _remember(key: Any, function: Any, others: tuple[Any, ...], plan: Layout, sh
     """Keep a call of arrays like these. others: its other arguments; shape: of the arrays that it makes beside the first."""
     dtype = arrays[0].dtype
     specs = handed.planned([None if array is None else (array.shape, dtype) for array in arrays])
-    if key is not None and specs is not None:
+    kinds = types.int64, *[from_dtype(np.dtype(type(other))) for other in others], *[dtype] * len(arrays)
+    if key is not None and specs is not None and at_hand(function, kinds, handed.signature):
         steps = _program(plan, dtype)
         specs[handed.JOB:handed.JOB + 2] = steps.ctypes.data, steps.size
-        kinds = types.int64, *[from_dtype(np.dtype(type(other))) for other in others], *[dtype] * len(arrays)
         run = functools.partial(handed.entry(function, kinds), specs.ctypes.data, *others)
         run.kept = specs, steps              # they live as long as their addresses are known
         known.SHORT.keep(key, (run, shape), steps.nbytes)
@@ -104,16 +117,16 @@ def _remember(key: Any, function: Any, others: tuple[Any, ...], plan: Layout, sh
 
 def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any) -> None:
     work = FORWARD_WORK * plan.nbytes
-    if _alone(work):
+    if _in_one_call(kernels.forward_at_once, work, x.dtype, 2):
         if kernels.forward_at_once(_program(plan, x.dtype), x, y, *numbers, *found, call.eps, call.momentum):
             raise _failed()
         return
     weight, bias, mean, var = numbers
     table, residual, none = np.empty(plan.table, np.int64), np.empty(plan.residual, x.dtype), NOTHING[x.dtype]
-    kernels.begin(plan.job, table, call.eps, call.momentum, weight, bias, mean, var)
-    left, right = kernels.columns(plan.job, weight, 1.0), kernels.columns(plan.job, bias, 0.0)
+    _on_numpy(kernels.begin, plan.job, table, call.eps, call.momentum, weight, bias, mean, var)
+    left, right = _on_numpy(kernels.columns, plan.job, weight, 1.0), _on_numpy(kernels.columns, plan.job, bias, 0.0)
     _run_steps(plan, work, x, none, y, left, right if plan.elementwise else residual, table)
-    kernels.end_forward(plan.job, table, mean, var, *found)
+    _on_numpy(kernels.end_forward, plan.job, table, mean, var, *found)
 
 
 def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[Any, ...], given: tuple[Any, Any], need: Any,
@@ -156,12 +169,12 @@ def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], setti
 
 def _backward(plan: Layout, arrays: tuple[np.ndarray, ...], numbers: list[np.ndarray], gradients: list[np.ndarray], eps: float) -> None:
     work = BACKWARD_WORK * plan.nbytes
-    if _alone(work):
+    if _in_one_call(kernels.backward_at_once, work, arrays[0].dtype, 1):
         if kernels.backward_at_once(_program(plan, arrays[0].dtype), *arrays, *numbers, *gradients, eps):
             raise _failed()
         return
     weight, first, second = numbers
     table, residual = np.empty(plan.table, np.int64), np.empty(plan.residual, weight.dtype)
-    kernels.begin(plan.job, table, eps, 0.0, weight, weight[:0], first, second)
-    _run_steps(plan, work, *arrays, kernels.columns(plan.job, weight, 1.0), residual, table)
-    kernels.end_backward(plan.job, table, *gradients)
+    _on_numpy(kernels.begin, plan.job, table, eps, 0.0, weight, weight[:0], first, second)
+    _run_steps(plan, work, *arrays, _on_numpy(kernels.columns, plan.job, weight, 1.0), residual, table)
+    _on_numpy(kernels.end_backward, plan.job, table, *gradients)
