@@ -93,9 +93,8 @@ def row_statistics(job, f, key, count, sums):
         variance = 0.0 if variance < 0 else variance
         square[i] = variance
         mean[i], invstd[i] = shift[i] + offset, 1 / np.sqrt(variance + eps)
-    if job[FLAGS] & RUNNING:
-        f[folded + key:folded + key + count] = mean
-        f[folded + keys + key:folded + keys + key + count] = square
+    for i in range(count if job[FLAGS] & RUNNING else 0):            # no assignment of arrays, which Numba compiles for seconds
+        f[folded + key + i], f[folded + keys + key + i] = mean[i], square[i]
 
 
 @jit
