@@ -9,7 +9,8 @@ from . import check, recycling
 from . import plan as planning
 from .algorithms import ALGORITHMS
 from .conv import W_SHAPE, X_SHAPE
-from .kernels.tasks import NOTHING, run_tasks
+from .kernels.handed import layer
+from .kernels.tasks import NOTHING, crew, run_tasks
 
 ACTIVATIONS = (None, "relu")
 NORM = ("running_mean", "running_var", "weight", "bias", "eps")
@@ -61,6 +62,7 @@ class Conv2d:
     def _forget(self) -> None:
         self._packed: dict[tuple[str, str], np.ndarray] = {}       # by algorithm and order
         self._known: dict[tuple[tuple[int, ...], str], _Known] = {}          # by the shape of x and the precision
+        self._quick: dict[tuple[tuple[int, ...], str], _Quick] = {}
 
     @property
     def weight(self) -> np.ndarray:
@@ -76,28 +78,13 @@ class Conv2d:
         x: (N, C, H, W) or (C, H, W); residual: of the result's shape; out: of the result's shape, apart from x; it may be the residual
         itself, which the result then replaces. All of the layer's dtype. Returns y: (N, F, OH, OW) or (F, OH, OW).
         """
-        dtype = self.dtype
-        if type(x) is np.ndarray and x.dtype == dtype and dtype.itemsize > 2:
-            known = self._known.get((x.shape, planning.get_precision()))
-            if known is not None and x.flags.carray:     # what an earlier call checked needs no second look
-                kernel, tasks, work, packed, job, table, y_shape, over, empty = known
-                if residual is None:
-                    added = NOTHING[dtype]
-                elif (type(residual) is np.ndarray and residual.dtype == dtype and residual.shape == y_shape and residual.flags.carray
-                      and (over or residual is not out)):
-                    added = residual.ravel()
-                else:
-                    return self._checked(x, residual, out)
-                if out is None:
-                    y = empty(y_shape, dtype)
-                elif (type(out) is np.ndarray and out.dtype == dtype and out.shape == y_shape and out.flags.carray
-                      and not np.may_share_memory(out, x)
-                      and (residual is None or residual is out or not np.may_share_memory(out, residual))):
-                    y = out
-                else:
-                    return self._checked(x, residual, out)
-                run_tasks(kernel, tasks, work, x.ravel(), packed, y.ravel(), self._bias, added, job, table)
-                return y
+        if type(x) is np.ndarray:
+            quick = self._quick.get((x.shape, planning.get_precision()))
+            if quick is not None:
+                run, tasks, work, y_shape, empty = quick
+                y = empty(y_shape, self.dtype) if out is None else out
+                if run(*crew(tasks, work), x, residual, y):
+                    return y
         return self._checked(x, residual, out)
 
     def _checked(self, x: Any, residual: Any, out: Any) -> np.ndarray:
@@ -119,7 +106,17 @@ class Conv2d:
                 added = added.copy()
             run_tasks(known.kernel, known.tasks, known.work, check.native(x, dtype).ravel(), known.packed, y.ravel(), self._bias,
                       added.ravel(), known.job, known.table)
+            if self.dtype == dtype:
+                self._remember(x.shape, known)
         return check.deliver(y, given, self.dtype)
+
+    def _remember(self, shape: tuple[int, ...], known: _Known) -> None:
+        """Let later calls like this one be a call of compiled code, which looks at their arrays itself."""
+        run = layer(known.kernel, known.tasks, known.over, shape, known.y_shape, known.packed, self._bias, known.job, known.table)
+        if run is not None:
+            if len(self._quick) >= MOST_SHAPES:
+                self._quick.clear()
+            self._quick[shape, planning.get_precision()] = _Quick(run, known.tasks, known.work, known.y_shape, known.empty)
 
     def _prepare(self, shape: tuple[int, ...]) -> _Known:
         """What calls with x of this shape run; kept, but for empty results, which nothing runs for."""
@@ -146,7 +143,7 @@ class Conv2d:
         return known
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_packed", "_known")}
+        return {name: value for name, value in vars(self).items() if name not in ("_packed", "_known", "_quick")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -159,6 +156,16 @@ class Conv2d:
             ("stride", self.stride, (1, 1)), ("padding", self.padding, ((0, 0), (0, 0))), ("dilation", self.dilation, (1, 1)),
             ("groups", self.groups, 1), ("activation", self.activation, None)) if value != default]
         return f"Conv2d({', '.join([f'weight {self._weight.shape} {self.dtype}', *(['bias'] if self._bias.size else []), *said])})"
+
+
+class _Quick(NamedTuple):
+    """The call of a known shape in compiled code."""
+
+    run: Any                                 # of room, helpers, threads, x, residual, y: False if nothing was done
+    tasks: int
+    work: float
+    y_shape: tuple[int, ...]
+    empty: Any                               # what makes a new y
 
 
 class _Known(NamedTuple):

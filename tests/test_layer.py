@@ -15,6 +15,7 @@ import fastconv
 import naive
 from fastconv import Conv2d, layer
 from fastconv.algorithms import ALGORITHMS
+from fastconv.kernels import handed
 from fastconv.plan import BLOCKING, plan_conv2d
 from fastconv.testing import assert_same
 
@@ -237,6 +238,56 @@ def test_any_memory_layout():
     for out in layouts(np.zeros(wanted.shape, np.float32)).values():
         if out.flags.writeable:
             assert prepared(x, residual, out) is out and np.array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("C, F, H, K", [(3, 4, 6, 3), (64, 64, 40, 3), (1000, 8, 30, 1)])
+def test_calls_of_a_known_shape_give_what_the_first_one_gives(C, F, H, K):
+    """Compiled code looks at their arrays, and does nothing where one is not as it must be: bits, and messages, are those of a fresh layer."""
+    x, weight = random_array((2, C, H, H), np.float32), random_array((F, C, K, K), np.float32)
+    y = random_array((2, F, H, H), np.float32)
+    room = np.zeros(2 * max(x.size, y.size) + 16, np.float32)
+
+    def at(start, like):
+        place = room[start:start + like.size].reshape(like.shape)
+        place[...] = like
+        return place
+
+    def calls():
+        yield lambda: (x,)
+        yield lambda: (x, y)
+        yield lambda: (x, y, np.empty_like(y))
+        yield lambda: (x, *[at(0, y)] * 2)                           # over the residual
+        yield lambda: (x, at(0, y), room[:y.size].reshape(y.shape))  # the same memory, another array
+        yield lambda: (x, at(4, y), room[:y.size].reshape(y.shape))  # half of it
+        yield lambda: (at(0, x), None, room[x.size - 1:x.size - 1 + y.size].reshape(y.shape))
+        yield lambda: (x[..., ::-1],)
+        yield lambda: (np.asfortranarray(x), y)
+        yield lambda: (x, np.asfortranarray(y))
+        yield lambda: (x, y[:1])
+        yield lambda: (x, y.astype(np.float64))
+        yield lambda: (x.astype(np.float64),)
+        yield lambda: (x.astype(">f4"), y.astype(">f4"))
+        yield lambda: (x, None, np.empty_like(y, np.float64))
+        yield lambda: (x, None, np.asfortranarray(y))
+        yield lambda: (x, None, np.empty_like(y)[:1])
+        yield lambda: (x, None, np.broadcast_to(y[:1, :1], y.shape))
+        yield lambda: (x, 0.0)
+        yield lambda: (x, [1], "out")
+        yield lambda: (x.tolist(),)
+
+    def outcome(layer, arguments):
+        try:
+            result = layer(*arguments)
+            return result.tobytes(), len(arguments) == 3 and result is arguments[2]
+        except (TypeError, ValueError) as error:
+            return type(error), str(error)
+
+    known = Conv2d(weight, padding="same", activation="relu")
+    for _ in range(3):
+        known(x)
+    assert len(known._quick) == handed.readable()
+    for call in calls():
+        assert outcome(known, call()) == outcome(Conv2d(weight, padding="same", activation="relu"), call())
 
 
 def test_the_layer_has_copies():

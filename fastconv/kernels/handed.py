@@ -23,6 +23,7 @@ from numba.extending import NativeValue, intrinsic, models, register_model, unbo
 
 from .jit import at_hand, jit
 from .tasks import address, call
+from .team import BUSY, lead
 
 # Numbers are of NumPy's: Numba compiles a function again for each integer that stands in a call of it.
 NTH = tuple(map(np.int64, range(11)))        # array of a plan
@@ -33,6 +34,7 @@ TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS, WORDS = HEAD - 1, HEAD, HEAD + 1, HEAD + 
 CARRAY = 0x1 | 0x100 | 0x400                 # C-contiguous, aligned, writeable
 
 ARRAY, NONE, KERNEL, TASKS, REPORT, WEIGHT, BIAS, RESIDUAL, JOB, TABLE, SPECS = map(np.int64, (0, 1, 2, 3, 4, 5, 7, 9, 11, 13, 15))
+OVER = REPORT                                # of a layer, which reports nothing
 SPEC, MOST_AXES, NOTHING = 8, 5, -1
 
 
@@ -118,6 +120,12 @@ def known(plan, name, handed):
 
 
 @jit
+def integers(plan, name):
+    """The same, of integers."""
+    return numbers(plan[name], plan[name + 1])
+
+
+@jit
 def share(a, b):
     """Whether two arrays share memory."""
     return a.ctypes.data < b.ctypes.data + b.size * b.itemsize and b.ctypes.data < a.ctypes.data + a.size * a.itemsize
@@ -145,6 +153,29 @@ def run_at_once(plan_at, src, weight, dst, table):
     if call(plan[KERNEL], 0, plan[TASKS], x, other, y, bias, residual, job, places):
         raise MemoryError("no memory for the workspace of a kernel")
     return report < 0 or (residual[0] == 0 and job[report] == 0)
+
+
+@jit
+def layer_at_once(plan_at, room, helpers, threads, x, residual, y):
+    """All tasks of a layer's kernel; False if nothing was done. residual: None, or an array, which `y` may be where the plan says so."""
+    plan = numbers(plan_at, SPECS + 3 * SPEC)
+    if not fits(plan, NTH[0], address_of(x)) or not fits(plan, NTH[2], address_of(y)):
+        return False
+    src, dst, added = elements(plan, NTH[0], x), elements(plan, NTH[2], y), known(plan, RESIDUAL, x)
+    if address_of(residual) != plan[NONE]:
+        if not fits(plan, NTH[1], address_of(residual)):
+            return False
+        added = elements(plan, NTH[1], residual)
+    if share(dst, src) or (share(dst, added) and not (plan[OVER] and address_of(residual) == address_of(y))):
+        return False
+    weight, bias, job, table, failed = known(plan, WEIGHT, x), known(plan, BIAS, x), integers(plan, JOB), integers(plan, TABLE), BUSY
+    if threads > 1:
+        failed = lead(room, helpers, plan[KERNEL], plan[TASKS], threads, src, weight, dst, bias, added, job, table)
+    if failed == BUSY:
+        failed = call(plan[KERNEL], 0, plan[TASKS], src, weight, dst, bias, added, job, table)
+    if failed:
+        raise MemoryError("no memory for the workspace of a kernel")
+    return True
 
 
 # ---------------------------------------------------------------- from Python
@@ -202,5 +233,23 @@ def at_once(kernel: Any, tasks: int, specs: Sequence[Any], weight: np.ndarray, b
     if plan is None or not at_hand(run_at_once, kinds, signature):
         return None
     found = functools.partial(entry(run_at_once, kinds), plan.ctypes.data)
+    found.kept = plan, arrays, specs         # they live as long as their addresses are known
+    return found
+
+
+def layer(kernel: Any, tasks: int, over: bool, x_shape: tuple[int, ...], y_shape: tuple[int, ...], weight: np.ndarray, bias: np.ndarray,
+          job: np.ndarray, table: np.ndarray) -> Callable[..., bool] | None:
+    """A function of (room, helpers, threads, x, residual, y) that does all tasks of the kernel, or nothing, and says which.
+
+    over: whether y may be the residual. None where objects cannot be handed over, or not yet.
+    """
+    arrays, dtype = (weight, bias, bias[:0], job, table), bias.dtype
+    kinds = *[types.int64] * 4, dtype, dtype, dtype
+    places = [number for array in arrays for number in (array.ctypes.data, array.size)]
+    specs = (x_shape, dtype), (y_shape, dtype), (y_shape, dtype)
+    plan = planned(specs, [address(kernel, dtype), tasks, int(over), *places] if readable() else ())
+    if plan is None or not at_hand(layer_at_once, kinds, signature):
+        return None
+    found = functools.partial(entry(layer_at_once, kinds), plan.ctypes.data)
     found.kept = plan, arrays, specs         # they live as long as their addresses are known
     return found

@@ -75,13 +75,20 @@ def _call_intrinsic(typingctx, kernel, first, last, src, weight, dst, bias, resi
 call = _call if config.DISABLE_JIT else intrinsic(_call_intrinsic)
 
 
+def crew(tasks: int, work: float) -> tuple[int, int, int]:
+    """Where threads meet, the helpers there, and on how many threads to do tasks that are `work` floating-point operations together."""
+    if work < runtime.SMALL_WORK or config.DISABLE_JIT or (threads := min(tasks, runtime.threads_for(work))) < 2:
+        return 0, 0, 1
+    return *team.helpers(threads), threads
+
+
 def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray,
               residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> None:
     """Do all tasks of a kernel, on as many threads as `work` floating-point operations are worth. MemoryError without room to work in."""
-    if work < runtime.SMALL_WORK or (threads := min(tasks, runtime.threads_for(work))) < 2 or config.DISABLE_JIT:
-        kernel(0, tasks, src, weight, dst, bias, residual, job, table)
-        return
-    failed = team.lead(*team.helpers(threads), address(kernel, src.dtype), tasks, threads, src, weight, dst, bias, residual, job, table)
+    room, helpers, threads = crew(tasks, work)
+    failed = team.BUSY
+    if threads > 1:
+        failed = team.lead(room, helpers, address(kernel, src.dtype), tasks, threads, src, weight, dst, bias, residual, job, table)
     if failed == team.BUSY:
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
     elif failed:
