@@ -1,7 +1,7 @@
 """What each algorithm does with a plan: the kernels it runs, forward and for both gradients.
 
 Each is a class of three functions over 4-D arrays as `check.native` gives them: forward(plan, x, weight, bias, y), bias empty for none;
-to_input(plan, dout, weight, dx); to_weight(plan, dout, x, dweight). They write y, dx, dweight.
+to_input(plan, dout, weight, dx); to_weight(plan, dout, x, dweight). They write y, dx, dweight; to_weight returns dbias where its kernel has dout at hand.
 All are contiguous, so ravel() is a view. One that a prepared layer may run has
 `pack`, `order` and `over` too, and its forward stage is one run of a kernel that takes bias, residual and ReLU.
 """
@@ -142,12 +142,15 @@ class Depthwise(Plain):
         run_tasks(stage.kernel, stage.tasks, plan.flops, dout.ravel(), weight.ravel(), dx.ravel(), none, none, stage.job, stage.table)
 
     @staticmethod
-    def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
+    def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> np.ndarray | None:
         stage, none = plan.to_weight, NOTHING[plan.dtype]
-        parts = np.empty((stage.parts, *dweight[:, 0].shape), plan.dtype) if stage.parts > 1 else dweight
-        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), dout.ravel(), parts.ravel(), none, none, stage.job, stage.table)
-        if stage.parts > 1:
+        alone = stage.parts == 1
+        parts = dweight if alone else np.empty((stage.parts, *dweight[:, 0].shape), plan.dtype)
+        dbias = np.empty((stage.parts, len(dweight)), plan.dtype) if stage.bias else none
+        run_tasks(stage.kernel, stage.tasks, plan.flops, x.ravel(), dout.ravel(), parts.ravel(), dbias.ravel(), none, stage.job, stage.table)
+        if not alone:
             depthwise.add_parts(parts, dweight)
+        return (dbias[0] if alone else dbias.sum(0, dtype=np.float64).astype(plan.dtype)) if stage.bias else None
 
 
 class Winograd(Plain):

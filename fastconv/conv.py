@@ -97,7 +97,7 @@ def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: n
     check.common_dtype((("x", x), ("dout", dout)))
     check.shape_of("dout", dout, plan.y_shape if x.ndim == 4 else plan.y_shape[1:], "the shape of the forward's result")
     douts = check.native(dout, dtype).reshape(plan.y_shape)
-    dx = dweight = dbias = None
+    dx = dweight = dbias = total = None
     if wanted[0]:
         dx = recycling.empty(plan.x_shape, dtype)
         if douts.size == 0:
@@ -110,13 +110,14 @@ def conv2d_backward(dout: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: n
         if douts.size == 0:
             dweight[...] = 0
         else:
-            ALGORITHMS[plan.weight_algorithm].to_weight(plan, douts, call.x(), dweight)
+            total = ALGORITHMS[plan.weight_algorithm].to_weight(plan, douts, call.x(), dweight)
         dweight = check.deliver(dweight, None, call.dtype)
     if wanted[2] and bias is not None:
-        N, F, OH, OW = plan.y_shape
-        none, sizes = NOTHING[dtype], np.array([N, F, OH * OW], np.int64)
-        total = np.empty(F, dtype)
-        run_tasks(sums.sum_channels, F, 8 * douts.size, douts.ravel(), none, total, none, none, sizes, sizes)
+        if total is None:                    # the kernel of dweight left it to us
+            N, F, OH, OW = plan.y_shape
+            none, sizes = NOTHING[dtype], np.array([N, F, OH * OW], np.int64)
+            total = np.empty(F, dtype)
+            run_tasks(sums.sum_channels, F, 8 * douts.size, douts.ravel(), none, total, none, none, sizes, sizes)
         dbias = check.deliver(total, None, call.dtype)
     return dx, dweight, dbias
 

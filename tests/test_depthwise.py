@@ -91,9 +91,13 @@ def run(stage, src, weight, shape, bias=None, residual=None):
     return result.reshape(shape)
 
 
-def gradient_to_weight(stage, x, dout, weight):
+def gradient_to_weight(stage, x, dout, weight, dbias=None):
+    """dweight; dbias too, where the stage has it and there is room for it."""
     dweight = np.full_like(weight, 77)
-    depthwise.add_parts(run(stage, x, dout, (stage.parts, *np.delete(weight.shape, 1))), dweight)
+    parts = np.full((stage.parts, len(weight)), 77, weight.dtype) if stage.bias and dbias is not None else None
+    depthwise.add_parts(run(stage, x, dout, (stage.parts, *np.delete(weight.shape, 1)), parts), dweight)
+    if parts is not None:
+        dbias[...] = parts.sum(0, dtype=np.float64)
     return dweight
 
 
@@ -108,7 +112,7 @@ def test_integers_are_exact(case, dtype):
     shape = shape_of(*case, dtype)
     x, weight, bias, dout = arguments(shape, integers(1), dtype)
     how = options(shape, case[8])
-    wanted_dx, wanted_dweight, _ = conv2d_backward(dout, x, weight, **how)
+    wanted_dx, wanted_dweight, wanted_dbias = conv2d_backward(dout, x, weight, bias, **how)
     wanted = conv2d(x, weight, bias, **how)
     planes = shape.N * shape.F, shape.N * shape.C
     for bands, groups, parts in ((1, 1, 1), (2, shape.F, 2)):
@@ -117,7 +121,10 @@ def test_integers_are_exact(case, dtype):
         stage = cut(depthwise.to_input(shape), 2, bands=bands, units=bands * planes[1])
         assert np.array_equal(run(stage, dout, weight, x.shape), wanted_dx)
         stage = cut(depthwise.to_weight(shape), groups * parts, parts=parts)
-        assert np.array_equal(gradient_to_weight(stage, x, dout, weight), wanted_dweight)
+        dbias = np.full_like(bias, 77)
+        assert np.array_equal(gradient_to_weight(stage, x, dout, weight, dbias), wanted_dweight)
+        assert np.array_equal(dbias, wanted_dbias if stage.bias else np.full_like(bias, 77))
+        assert stage.bias == ((shape.KH, shape.KW, *case[9]) == (3, 3, 1, 1) and case[7] in ((1, 1), (2, 2)))
 
 
 @EACH_DTYPE
@@ -308,16 +315,16 @@ def test_any_tile(tile, literals, lane_step, dtype):
 
 @njit
 def taps_of_three(args, src, dout, sums, zeros):
-    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row = args
+    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row, d_to = args
     simd_depthwise.tap_tile(TALL, 3, 2, 3, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
-                            d_row, columns, sums, to, sums_plane, sums_row, zeros, 200)
+                            d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, 200)
 
 
 @njit
 def tap_of_one(args, src, dout, sums, zeros):
-    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row = args
+    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row, d_to = args
     simd_depthwise.tap_tile(1, 1, 0, 1, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
-                            d_row, columns, sums, to, sums_plane, sums_row, zeros, 200)
+                            d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, 200)
 
 
 @EACH_DTYPE
@@ -328,29 +335,35 @@ def test_tap_tile(tile, literals, steps, dtype):
     height, width, columns = 11, 2 * LANES + 3, LANES + 2
     src, dout, zeros = draw(2 * height * width).astype(dtype), draw(2 * 9 * columns).astype(dtype), np.zeros(width + 400, dtype)
     for row, col in ((-1, -1), (0, 0), (3, 4), (-20, 0), (2, width - 2)):
-        sums = draw(3 + 20 * lanes).astype(dtype)
+        sums = draw(3 + 22 * lanes).astype(dtype)
         wanted = sums.copy()
-        args = (2, 0, height * width, height, width, row, col, *steps), (0, 9 * columns, columns, columns), (3, 10 * lanes, 3)
+        args = (2, 0, height * width, height, width, row, col, *steps), (0, 9 * columns, columns, columns), (3, 10 * lanes, 3, 3 + 20 * lanes)
         tile((*args[0], *args[1], *args[2]), src, dout, sums, zeros)
         simd_depthwise._tap_tile(*literals, args[0][0], src, *args[0][1:], dout, *args[1], wanted, *args[2], zeros, 200)
         assert np.array_equal(sums, wanted)
 
 
 @njit
-def drain(sums, at):
-    return simd_depthwise.drain(sums, at)
+def drain(sums, at, count, total, to):
+    simd_depthwise.drain(sums, at, count, total, to)
 
 
 @EACH_DTYPE
 def test_drain(dtype):
+    """As many vectors as asked, in whole groups: one more is left as it was."""
     lanes = simd.lanes(dtype)
-    sums = np.arange(2 + 2 * lanes).astype(dtype)
-    wanted = sums.copy()
-    total = wanted[2:2 + lanes].sum()
-    wanted[2:2 + lanes] = 0
-    twin = np.arange(2 + 2 * lanes).astype(dtype)
-    assert drain(sums, 2) == total and simd_depthwise._drain(twin, 2) == total
-    assert np.array_equal(sums, wanted) and np.array_equal(twin, wanted)
+    for count in (1, lanes, lanes + 1):
+        groups = -(-count // lanes) * lanes
+        sums = np.arange(2 + (groups + 1) * lanes).astype(dtype)
+        twin, total = sums.copy(), np.arange(groups + 4.0)
+        twin_total, wanted = total.copy(), total.copy()
+        wanted[1:1 + groups] += sums[2:2 + groups * lanes].reshape(groups, lanes).sum(1)
+        left = sums.copy()
+        left[2:2 + groups * lanes] = 0
+        drain(sums, 2, count, total, 1)
+        simd_depthwise._drain(twin, 2, count, twin_total, 1)
+        assert np.array_equal(total, wanted) and np.array_equal(twin_total, wanted)
+        assert np.array_equal(sums, left) and np.array_equal(twin, left)
 
 
 def test_the_tile_is_vector_multiply_adds():

@@ -30,6 +30,7 @@ class Stage(NamedTuple):
     tasks: int
     workspace: int                           # bytes that one thread keeps
     parts: int                               # of the gradient to the weights: it comes as (parts, F, KH, KW), for `add_parts`
+    bias: bool = False                       # the gradient to the bias comes with it, (parts, F)
 
 
 def fits(shape: Shape) -> bool:
@@ -82,10 +83,12 @@ def to_weight(shape: Shape) -> Stage:
     groups = _tasks(shape, shape.F)
     parts = min(max(1, shape.N * shape.OH), split(groups, shape.flops))
     taps = shape.KH * shape.KW
-    sums = max(kernels.SUMS_BYTES, taps * VECTOR_BYTES)
+    sums = max(kernels.SUMS_BYTES, (taps + 1) * VECTOR_BYTES) * 2
     workspace = (shape.W + 2 * _slack(shape)) * shape.size + sums + 8 * sums // VECTOR_BYTES
     tasks, table = groups * parts, np.zeros(1, np.int64)
-    return _stage(kernels.to_weight, shape, _variant(shape), 1, tasks, tasks, parts, False, 0, table, workspace)
+    variant = _variant(shape)
+    stage = _stage(kernels.to_weight, shape, variant, 1, tasks, tasks, parts, False, 0, table, workspace)
+    return stage._replace(bias=variant in (THREE_1, THREE_2))
 
 
 def add_parts(parts: np.ndarray, dweight: np.ndarray) -> None:

@@ -139,7 +139,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
     M, taps, A, starts, none = F // C, KH * KW, (H + SH - 1) // SH, table[6 * entries:], src.dtype.type(0)
     slack = PL + 2 * (KW * DW + lanes)
     zeros = np.zeros(OW + 2 * slack, src.dtype)
-    wide = (W + SW - 1) // SW
+    wide, last_phase = (W + SW - 1) // SW, (H - 1) % SH
     block = np.empty(MIDDLE * wide if variant == ANY else 0, src.dtype)
     all_finite = finite(weight)
     tap_step, w_tap = table[6 * entries + SH * SW + 1], table[6 * entries + SH * SW + 2]
@@ -153,7 +153,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
             add_taps(src, dout_at, weight, w_at, dst, dx_at, a0, a1, C, H, W, M, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW)
             a1 = a0
         for p in range(SH):
-            a, stop = a0, min(a1, A if p <= (H - 1) % SH else A - 1)
+            a, stop = a0, min(a1, A if p <= last_phase else A - 1)
             while a < stop:
                 rows, to = stop - a, dx_at + (SH * a + p) * W
                 tall = rows > SMALL and not TALL < rows <= 2 * SMALL
@@ -219,6 +219,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
 def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     """src: x (N, C, H, W), weight: dout (N, F, OH, OW), dst: (parts, F, KH, KW), to be added up in float64 where parts is more than 1.
 
+    bias: where it is not empty, the gradient to the bias goes there, (parts, F): tiles of 3 x 3 have it on the way (THREE_1, THREE_2).
     A task takes some filters, and of all rows of the batch, (n, oh), one part. Each lane sums at most CHAIN terms, then the lanes are
     added up, and such sums in float64.
     """
@@ -230,7 +231,9 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     stack = 1                                # small planes that one tile goes through
     if M == 1:
         stack = max(1, min(together, STACK_BYTES // ((x_plane + d_plane) * src.itemsize)))
-    zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(together * s_plane, src.dtype), np.zeros(together * taps, np.float64)
+    biases = together * taps                 # behind the sums of the taps, those of dout
+    room = biases + together + lanes         # `drain` takes `lanes` sums at once
+    zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(room * lanes, src.dtype), np.zeros(room, np.float64)
     most = TALL if variant < FIVE_1 else MIDDLE if variant < ANY else 1
     segment = CHAIN // TALL * lanes
     groups = tasks // parts
@@ -246,7 +249,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                 for f in range(f0, f1, stack):
                     planes, oh, terms = min(stack, f1 - f), oh_begin, terms_before
                     at, tap0 = (n * C + (f if M == 1 else f // M)) * x_plane, (f - f0) * taps
-                    s0 = tap0 * lanes
+                    s0, d0 = tap0 * lanes, (biases + f - f0) * lanes
                     while oh < oh_end:
                         take, row = most if oh_end - oh >= most else 1, oh * SH - PT
                         for ow in range(0, OW, segment):
@@ -254,57 +257,64 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                             d_at, col = (n * F + f) * d_plane + oh * OW + ow, ow * SW - PL
                             chain = take * ((columns + lanes - 1) // lanes)
                             if terms + chain > CHAIN:
-                                for i in range(tap0, tap0 + planes * taps):
-                                    total[i] += drain(sums, i * lanes)
+                                drain(sums, s0, planes * taps, total, tap0)
+                                drain(sums, d0, planes, total, biases + f - f0)
                                 terms = 0
                             terms += chain
                             if variant == THREE_1:
                                 if take > 1:
                                     tap_tile(TALL, 3, 1, 3, planes, src, at, x_plane, H, W, row, col, 1, 1, weight, d_at, d_plane, OW,
-                                             columns, sums, s0, s_plane, 3, zeros, slack)
+                                             columns, sums, s0, s_plane, 3, d0, zeros, slack)
                                 else:
                                     tap_tile(1, 3, 1, 3, planes, src, at, x_plane, H, W, row, col, 1, 1, weight, d_at, d_plane, OW, columns,
-                                             sums, s0, s_plane, 3, zeros, slack)
+                                             sums, s0, s_plane, 3, d0, zeros, slack)
                             elif variant == THREE_2:
                                 if take > 1:
                                     tap_tile(TALL, 3, 2, 3, planes, src, at, x_plane, H, W, row, col, 2, 2, weight, d_at, d_plane, OW,
-                                             columns, sums, s0, s_plane, 3, zeros, slack)
+                                             columns, sums, s0, s_plane, 3, d0, zeros, slack)
                                 else:
                                     tap_tile(1, 3, 2, 3, planes, src, at, x_plane, H, W, row, col, 2, 2, weight, d_at, d_plane, OW, columns,
-                                             sums, s0, s_plane, 3, zeros, slack)
+                                             sums, s0, s_plane, 3, d0, zeros, slack)
                             elif variant <= SEVEN_1 and take > 1:
                                 for kw in range(KW):
                                     if variant == FIVE_1:
                                         tap_tile(MIDDLE, 5, 1, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
-                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, zeros, slack)
+                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, d0, zeros, slack)
                                     elif variant == FIVE_2:
                                         tap_tile(MIDDLE, 5, 2, 1, planes, src, at, x_plane, H, W, row, col + kw, 2, 2, weight, d_at,
-                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, zeros, slack)
+                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, d0, zeros, slack)
                                     else:
                                         tap_tile(MIDDLE, 7, 1, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
-                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, zeros, slack)
+                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, d0, zeros, slack)
                             else:
                                 for tap in range(taps):
                                     h, w, to = row + tap // KW * DH, col + tap % KW * DW, s0 + tap * lanes
                                     if SW == 1:
                                         if take > 1:
                                             tap_tile(MIDDLE, 1, 1, 1, planes, src, at, x_plane, H, W, h, w, SH, 1, weight, d_at, d_plane,
-                                                     OW, columns, sums, to, s_plane, 1, zeros, slack)
+                                                     OW, columns, sums, to, s_plane, 1, d0, zeros, slack)
                                         else:
                                             tap_tile(1, 1, 1, 1, planes, src, at, x_plane, H, W, h, w, SH, 1, weight, d_at, d_plane, OW,
-                                                     columns, sums, to, s_plane, 1, zeros, slack)
+                                                     columns, sums, to, s_plane, 1, d0, zeros, slack)
                                     elif SW == 2:
                                         if take > 1:
                                             tap_tile(MIDDLE, 1, 2, 1, planes, src, at, x_plane, H, W, h, w, SH, 2, weight, d_at, d_plane,
-                                                     OW, columns, sums, to, s_plane, 1, zeros, slack)
+                                                     OW, columns, sums, to, s_plane, 1, d0, zeros, slack)
                                         else:
                                             tap_tile(1, 1, 2, 1, planes, src, at, x_plane, H, W, h, w, SH, 2, weight, d_at, d_plane, OW,
-                                                     columns, sums, to, s_plane, 1, zeros, slack)
+                                                     columns, sums, to, s_plane, 1, d0, zeros, slack)
                                     else:
                                         tap_tile(1, 1, 0, 1, planes, src, at, x_plane, H, W, h, w, SH, SW, weight, d_at, d_plane, OW,
-                                                 columns, sums, to, s_plane, 1, zeros, slack)
+                                                 columns, sums, to, s_plane, 1, d0, zeros, slack)
                         oh += take
                 line, n, oh_begin = line + oh_end - oh_begin, n + 1, 0
+            drain(sums, 0, (f1 - f0) * taps, total, 0)
+            drain(sums, biases * lanes, f1 - f0, total, biases)
+            line, found = dst[(part * F + f0) * taps:(part * F + f1) * taps], total[:(f1 - f0) * taps]
             for i in range((f1 - f0) * taps):
-                dst[(part * F + f0) * taps + i] = total[i] + drain(sums, i * lanes)
-                total[i] = 0
+                line[i] = found[i]
+            if bias.size:
+                line, found = bias[part * F + f0:part * F + f1], total[biases:biases + f1 - f0]
+                for i in range(f1 - f0):
+                    line[i] = found[i]
+            total[:] = 0

@@ -12,6 +12,7 @@ from numba.core import cgutils
 
 from ..instruction_set import isa
 from .simd import I32, I64, Vector, _pointer, either
+from .simd_weight import add_lanes
 from .tiles import REGISTERS, VECTOR_BYTES
 
 RESIDUAL, RELU = 1, 2                        # flags: add the residual; negative results become 0
@@ -472,7 +473,7 @@ def _any_tile_intrinsic(typingctx, rows, stride, phases, src, at, height, width,
 
 # ---------------------------------------------------------------- the gradient to the weights
 def _tap_tile(rows, column, stride, taps, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
-              d_row, columns, sums, to, sums_plane, sums_row, zeros, zero_at):
+              d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, zero_at):
     """Sums over pixels, one for each lane: lane l gets the outputs j with j % lanes == l. For each of so many `planes`, i:
 
         sums[to + i * sums_plane + (k * sums_row + t) * lanes + l] += sum over r < rows, j < columns of
@@ -480,10 +481,15 @@ def _tap_tile(rows, column, stride, taps, planes, src, at, src_plane, height, wi
 
     pixel(h, w) = src[at + i * src_plane + h * width + w]; pixels outside take part as zeros. stride: lane_step where that is 1 or 2, else
     0; it is row_step too where column is more than 1. taps: 1 or 3. rows, column, stride and taps: integer literals. sums: of src's
-    dtype, rows * columns / lanes terms a chain. zeros: as in `row_tile`.
+    dtype, rows * columns / lanes terms a chain. zeros: as in `row_tile`. Where column and taps are 3, dout itself is added up as well, at
+    sums[d_to + i * lanes + l].
     """
     lanes = VECTOR_BYTES // src.itemsize
     for i in range(planes):
+        if column == taps == 3:
+            for r in range(rows):
+                for j in range(columns):
+                    sums[d_to + i * lanes + j % lanes] += dout[d_at + i * d_plane + r * d_row + j]
         for k in range(column):
             for t in range(taps):
                 for r in range(rows):
@@ -495,20 +501,21 @@ def _tap_tile(rows, column, stride, taps, planes, src, at, src_plane, height, wi
 
 
 def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, src_plane, height, width, row, col, row_step, lane_step,
-                        dout, d_at, d_plane, d_row, columns, sums, to, sums_plane, sums_row, zeros, zero_at):
+                        dout, d_at, d_plane, d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, zero_at):
     literals = (rows, column, stride, taps)
     if not all(isinstance(literal, types.IntegerLiteral) for literal in literals):
         return None
     R, K, S, T = (literal.literal_value for literal in literals)
     i = types.int64
-    sig = types.void(*literals, i, src, i, i, i, i, i, i, i, i, dout, i, i, i, i, sums, i, i, i, zeros, i)
+    sig = types.void(*literals, i, src, i, i, i, i, i, i, i, i, dout, i, i, i, i, sums, i, i, i, i, zeros, i)
 
     def codegen(context, builder, sig, args):
         b, zero = builder, _const(0)
         (planes, _, at, src_plane, height, width, row, col, row_step, lane_step, _, d_at, d_plane, d_row, columns, _, _, sums_plane,
-         sums_row, _, zero_at) = args[4:]
+         sums_row, d_to, _, zero_at) = args[4:]
         v = Vector(context, b, sig.args[5].dtype)
-        src_first, dout_first, sums_first, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (5, 14, 19, 23))
+        src_first, dout_first, sums_first, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (5, 14, 19, 24))
+        d_sums = _pointer(context, b, sig.args[19], args[19], d_to)
         size, d_size = (context.make_array(sig.args[n])(context, b, args[n]).nitems for n in (5, 14))
         offsets = [_const(o) if K > 1 else b.mul(row_step, _const(o)) for o in range((R - 1) * S + K if K > 1 else R)]
         inside = [b.icmp_unsigned("<", b.add(row, offset), height) for offset in offsets]
@@ -527,6 +534,8 @@ def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, 
             lines = [b.select(there, b.gep(src0, [b.mul(b.add(row, offset), width)]), zero0) for there, offset in zip(inside, offsets)]
             places = {(k, t): b.gep(sums0, [b.mul(b.add(b.mul(sums_row, _const(k)), _const(t)), _const(v.lanes))])
                       for k in range(K) for t in range(T)}
+            if K == T == 3:
+                places[K, 0] = b.gep(d_sums, [b.mul(index, _const(v.lanes))])
             total = {tap: cgutils.alloca_once_value(b, v.load(place)) for tap, place in places.items()}
 
             with cgutils.for_range_slice(b, zero, columns, _const(v.lanes), I64) as (j, _):
@@ -546,6 +555,11 @@ def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, 
                 def emit(mode):
                     plane, results = Columns(v, mode, step, width), Columns(v, mode, 1, columns)
                     lines_of_dout = [results.at(b.gep(dout0, [b.mul(d_row, _const(r))]), j, columns) for r in range(R)]
+                    if (K, 0) in total:
+                        whole_sum = lines_of_dout[0]
+                        for line in lines_of_dout[1:]:
+                            whole_sum = b.fadd(whole_sum, line)
+                        b.store(b.fadd(b.load(total[K, 0]), whole_sum), total[K, 0])
 
                     def add(o, t, pixels):
                         for r in range(R):
@@ -574,28 +588,41 @@ def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, 
     return sig, codegen
 
 
-def _drain(sums, at):
-    """The sum of the `lanes` elements from `at` on, halves added to halves; they are 0 afterwards."""
+def _drain(sums, at, count, total, to):
+    """total[to + i] += the sum of the `lanes` elements from sums[at + i * lanes] on, halves added to halves, for i < count; they are 0 afterwards.
+
+    Whole groups of `lanes` sums are drained: behind the last of `count` there is room for them in both arrays. total: float64.
+    """
     lanes = VECTOR_BYTES // sums.itemsize
-    values = sums[at:at + lanes].copy()
-    sums[at:at + lanes] = 0
-    while values.size > 1:
-        values = values[:values.size // 2] + values[values.size // 2:]
-    return values[0]
+    for i in range(-(-count // lanes) * lanes):
+        place = at + i * lanes
+        values = sums[place:place + lanes].copy()
+        sums[place:place + lanes] = 0
+        while values.size > 1:
+            values = values[:values.size // 2] + values[values.size // 2:]
+        total[to + i] += values[0]
 
 
-def _drain_intrinsic(typingctx, sums, at):
+def _drain_intrinsic(typingctx, sums, at, count, total, to):
     def codegen(context, builder, sig, args):
-        v, place = Vector(context, builder, sig.args[0].dtype), _pointer(context, builder, sig.args[0], args[0], args[1])
-        value, half = v.load(place), v.lanes // 2
-        v.store(v.zero, place)
-        while half:
-            low, high = (ir.Constant(ir.VectorType(I32, half), [part * half + i for i in range(half)]) for part in range(2))
-            value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
-            half //= 2
-        return builder.extract_element(value, ir.Constant(I32, 0))
+        v, b = Vector(context, builder, sig.args[0].dtype), builder
+        place, target = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (0, 3))
+        wide = ir.VectorType(ir.DoubleType(), v.lanes)
+        with cgutils.for_range_slice(b, _const(0), args[2], _const(v.lanes), I64) as (i, _):
+            here = b.gep(place, [b.mul(i, _const(v.lanes))])
+            parts = [b.gep(here, [_const(k * v.lanes)]) for k in range(v.lanes)]
+            values = [v.load(part) for part in parts]
+            for part in parts:
+                v.store(v.zero, part)
+            found = add_lanes(v, values)
+            sum_place = b.bitcast(b.gep(target, [i]), wide.as_pointer())
+            before = b.load(sum_place)
+            before.align = 8
+            b.store(b.fadd(before, found if v.itemsize == 8 else b.fpext(found, wide)), sum_place).align = 8
+        return context.get_dummy_value()
 
-    return sums.dtype(sums, types.int64), codegen
+    i = types.int64
+    return types.void(sums, i, i, total, i), codegen
 
 
 row_tile = either(_row_tile, _row_tile_intrinsic, literal=True)

@@ -30,7 +30,7 @@ def _dot_tile(rows, columns, valid_rows, valid_columns, flags, outer, n, a, a_at
             c[place] = c[place] + total if flags & KEEP else total
 
 
-def _add_lanes(v, sums):
+def add_lanes(v, sums):
     """One vector: lane i is the sum of all lanes of sums[i]."""
     builder, half = v.b, v.lanes // 2
     sums = sums + [None] * (v.lanes - len(sums))
@@ -87,7 +87,7 @@ def _dot_tile_intrinsic(typingctx, rows, columns, valid_rows, valid_columns, fla
             with builder.if_then(builder.icmp_signed(">", rest, const(0))):
                 multiply(lambda pointer: v.load_masked(pointer, mask), loop.index, whole)
         sums = [builder.load(row[j]) for j in range(V) for row in total]
-        groups = [_add_lanes(v, sums[at:at + v.lanes]) for at in range(0, R * V, v.lanes)]
+        groups = [add_lanes(v, sums[at:at + v.lanes]) for at in range(0, R * V, v.lanes)]
         c0 = _pointer(context, builder, sig.args[17], args[17], args[18])
         places = [builder.gep(c0, [const(at)]) for at in range(0, R * V, v.lanes)]
         with builder.if_else(builder.icmp_signed("!=", builder.and_(flags, const(KEEP)), const(0))) as (kept, over):
