@@ -194,6 +194,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     width = VECTORS * lanes
     taps = [(a, b) for a in h.phases for b in w.phases]
     phases, all_taps, most_taps = len(taps), sum(len(a) * len(b) for a, b in taps), max(len(a) * len(b) for a, b in taps)
+    reached = sum(1 for a, b in taps if a and b)             # phases that have sums
     in_place = h.inside(source[0]) and w.inside(source[1])
     (H, W), (OH, OW) = source, target
     if in_place and most_taps == phases == h.step == w.step == 1 and source == target:
@@ -217,11 +218,11 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         loadable = (WHOLE_BYTES // (C * w.reach(w.grid) * size) - h.extent) // h.step + 1
         if not in_place and loadable * w.grid >= LEAST_PIXELS:
             rows = min(rows, loadable)       # so that one window serves every block of filters
-        filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (phases * size * rows * w.grid)), width))
+        filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (reached * size * rows * w.grid)), width))
         rows = _fit(max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-rows // split(blocks(rows, filters), flops))), w.grid, h.grid)
     else:
-        filters = even(F, max(width, TOTAL_BYTES // (phases * size * w.grid)), width)
-        rows = max(1, min(most_rows, max(ROWS, TOTAL_BYTES // (phases * size * filters)) // w.grid))
+        filters = even(F, max(width, TOTAL_BYTES // (reached * size * w.grid)), width)
+        rows = max(1, min(most_rows, max(ROWS, TOTAL_BYTES // (reached * size * filters)) // w.grid))
         parts = split(blocks(rows, filters), flops)
         if parts > 1:
             rows = max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-h.grid // (parts * -(-h.grid // rows))))
@@ -246,10 +247,10 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
-            + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * phases * row_blocks * -(-pixels // lanes) * padded / lanes
+            + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * reached * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
     cost *= IN_PLACE if in_place else GATHERED               # in place every channel is a stream of its own, and no prefetcher follows so many
-    room = (phases * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
+    room = (reached * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
     return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),

@@ -22,6 +22,7 @@ from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
 from .simd import LINE_BYTES, copy_row, copy_vectors, lanes_of, prefetch, transpose_square, turn_column, turn_columns
+from .simd_phases import merge_row
 from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from .window import load_window
@@ -197,16 +198,19 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     segment = (grid_w - 1) * step_w + extent_w
     window_rows = (rows - 1) * step_h + extent_h
     window = aligned(0 if in_place else (C if whole else chunk) * window_rows * segment, src)
-    all_taps = 0
+    all_taps = reached = 0
     for q in range(phases):
         all_taps += table[PHASE * q + 1]
+        reached += table[PHASE * q + 1] > 0
     numbers = pixel_table + rows * grid_w
     packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
     places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
     ahead_step = (F if raw else width) * all_taps * src.itemsize          # from one channel of the weights to the next
     room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
-    total = aligned(phases * room, src)
-    turned = aligned(phases * rows * grid_w * lanes if phases > 1 else 0, src)
+    total = aligned(reached * room, src)
+    phase = rows * grid_w * lanes if phases > 1 else 0
+    turned = aligned(phases * phase, src)
+    turned[:] = 0                            # what no tap reaches stays so
     result = dst if phases == 1 else turned
     rest, at_hand = np.empty(ROWS, np.int64), -1
     for task in range(first, last):
@@ -239,17 +243,19 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         ahead = weight.ctypes.data + (g * group_weights + (next_f * C + next_c * panel) * all_taps) * src.itemsize
                     if raw:
                         pack_near(raw, weight, g, C, F, all_taps, c0, nc, f, min(F, f_near) - f, phases, table, numbers, places, steps, packed)
+                of_phase = to
                 for q in range(phases):
                     tap_at, taps = table[PHASE * q], table[PHASE * q + 1]
                     for t0 in range(0, taps, most_taps):
                         nt = min(most_taps, taps - t0)
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
                         gather_pixels(pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
-                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, q * room + to, panel, False, rest, packed,
+                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, of_phase, panel, False, rest, packed,
                                       ahead, ahead_step)
                         if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel
+                    of_phase += room if taps else 0
                 to += (rows * grid_w + ROWS + lanes) * panel
         to, at_hand = 0, task // f_blocks
         for f in range(f0, f1, width):
@@ -258,42 +264,47 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                 valid = min(lanes, F - f - v)
                 if valid <= 0:
                     continue
-                channel = g * F + f + v
+                channel, of_phase = g * F + f + v, to + v
                 for q in range(phases):
-                    place = ((n * G * F + channel) * OH + i0) * OW if phases == 1 else q * lanes * pixels
+                    place = ((n * G * F + channel) * OH + i0) * OW if phases == 1 else q * phase
                     if table[PHASE * q + 1] == 0:            # no tap reaches this phase
-                        turned[place:place + lanes * pixels] = 0
                         continue
                     for p in range(0, pixels, lanes):
-                        turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, q * room + to + p * panel + v, panel, bias,
+                        turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, of_phase + p * panel, panel, bias,
                                    channel if bias.size else -1, residual, place + p if residual.size else -1, result, place + p,
                                    OH * OW if phases == 1 else pixels)
+                    of_phase += room
                 for k in range(valid if phases > 1 else 0):
                     place = (n * G * F + channel + k) * OH * OW
-                    merge_phases(turned, k * pixels, lanes * pixels, phases_h, phases_w, i0, ni, grid_w, dst, place, OH, OW)
+                    merge_phases(turned, k * pixels, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, place, OH, OW)
             to += (rows * grid_w + ROWS + lanes) * panel
 
 
 @jit
-def merge_phases(turned, at, phase, phases_h, phases_w, i0, ni, grid_w, dst, place, OH, OW):
-    """Rows i0 .. i0 + ni of every phase of one plane, each (ni, grid_w) from turned[at] on, `phase` apart, to their places in dst[place:]."""
-    for i in range(ni):
-        for a in range(phases_h):
+def merge_phases(turned, at, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, place, OH, OW):
+    """Rows i0 .. i0 + ni of every phase of one plane, each (ni, grid_w) from turned[at] on, `phase` apart, to their places in dst[place:].
+
+    table: PHASE integers for each phase, as in `filters`: what phases without taps have in turned are zeros.
+    """
+    for a in range(phases_h):
+        q, reached = a * phases_w, 0
+        for b in range(phases_w):
+            reached += table[PHASE * (q + b) + 1]
+        for i in range(ni):
             h = (i0 + i) * phases_h + a
             if h >= OH:
                 break
-            row, q = dst[place + h * OW:place + (h + 1) * OW], a * phases_w
-            if phases_w == 2:
-                start = at + q * phase + i * grid_w
-                even, odd = turned[start:start + grid_w], turned[start + phase:start + phase + grid_w]
-                for j in range(OW // 2):
-                    row[2 * j] = even[j]
-                    row[2 * j + 1] = odd[j]
+            start, to = at + q * phase + i * grid_w, place + h * OW
+            if reached == 0:
+                dst[to:to + OW] = 0
+            elif phases_w == 2:
+                merge_row(turned, start, start + phase, OW // 2, dst, to)
                 if OW % 2:
-                    row[OW - 1] = even[OW // 2]
+                    dst[to + OW - 1] = turned[start + OW // 2]
             else:
+                row = dst[to:to + OW]
                 for b in range(phases_w):
-                    line = turned[at + (q + b) * phase + i * grid_w:]
+                    line = turned[start + b * phase:]
                     for j in range((OW - b + phases_w - 1) // phases_w):
                         row[j * phases_w + b] = line[j]
 

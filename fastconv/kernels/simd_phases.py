@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, Vector, _pointer, either
+from .simd import I32, I64, Vector, _pointer, either
 from .simd_tiles import KEEP, _accumulate, _const, _flag
 from .tiles import VECTOR_BYTES
 
@@ -99,4 +99,48 @@ def _phase_tile_intrinsic(typingctx, channels, vectors, valid, flags, outer, ste
     return sig, codegen
 
 
+def _merge_row(source, even, odd, n, target, to):
+    """target[to + 2 * j] = source[even + j] and target[to + 2 * j + 1] = source[odd + j], for j < n."""
+    for j in range(n):
+        target[to + 2 * j] = source[even + j]
+        target[to + 2 * j + 1] = source[odd + j]
+
+
+def _merge_row_intrinsic(typingctx, source, even, odd, n, target, to):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        n, v = args[3], Vector(context, builder, sig.args[0].dtype)
+        even, odd = (_pointer(context, builder, sig.args[0], args[0], at) for at in args[1:3])
+        end = _pointer(context, builder, sig.args[4], args[4], args[5])
+
+        def chunk(w, j):
+            """w elements of each, from j on."""
+            halves, at = [v.load(builder.gep(start, [j]), w) for start in (even, odd)], builder.mul(j, _const(2))
+            for part in range(2):
+                order = ir.Constant(ir.VectorType(I32, w), [part * w // 2 + k // 2 + k % 2 * w for k in range(w)])
+                v.store(builder.shuffle_vector(*halves, order), builder.gep(end, [builder.add(at, _const(part * w))]))
+
+        def rows_of(w):
+            if w < 2:
+                with builder.if_then(builder.icmp_signed(">", n, _const(0))):
+                    for part, start in enumerate((even, odd)):
+                        builder.store(builder.load(start), builder.gep(end, [_const(part)]))
+                return
+            last = builder.sub(n, _const(w))
+            with builder.if_else(builder.icmp_signed(">=", last, _const(0))) as (fits, short):
+                with fits:
+                    with cgutils.for_range_slice(builder, _const(0), last, _const(w), I64) as (j, _):
+                        chunk(w, j)
+                    chunk(w, last)           # overlaps the one before where n is no multiple of w
+                with short:
+                    rows_of(w // 2)
+
+        rows_of(v.lanes)
+        return context.get_dummy_value()
+
+    return types.void(source, i, i, i, target, i), codegen
+
+
+merge_row = either(_merge_row, _merge_row_intrinsic)
 phase_tile = either(_phase_tile, _phase_tile_intrinsic, literal=True)
