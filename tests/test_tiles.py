@@ -110,12 +110,13 @@ def test_turn_block(missing, bias_at, residual_at, flags, dtype):
 def pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, y, y_row):
     if rows == FULL:
         simd_tiles.pixel_tile(FULL, VECTORS, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
-                              y_row)
+                              y_row, y.ctypes.data, 0)
     elif rows == HALF:
-        simd_tiles.pixel_tile(HALF, 1, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4, y_row)
+        simd_tiles.pixel_tile(HALF, 1, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
+                              y_row, y.ctypes.data, 0)
     else:
         simd_tiles.pixel_tile(SMALL, VECTORS, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
-                              y_row)
+                              y_row, y.ctypes.data, 0)
 
 
 @EACH_DTYPE
@@ -137,7 +138,7 @@ def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
         place[:] = finished(sums[:valid, :columns], bias[2:2 + valid, None] if bias_at >= 0 else None, place.copy(), extra, flags)
         pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, result, y_row)
         simd_tiles._pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, twin, 4,
-                               y_row)
+                               y_row, y.ctypes.data, 0)
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
 
 

@@ -336,9 +336,13 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
         i0, i1, t = t % row_blocks * OH // row_blocks, (t % row_blocks + 1) * OH // row_blocks, t // row_blocks
         g, n = t % G, t // G
         f1, ni, nj = min(F, f0 + block), i1 - i0, min(j1, OW) - j0
+        following = task + 1 if task + 1 < last else task
+        j_next, t = following // f_blocks % column_blocks * tiles // column_blocks * width, following // (f_blocks * column_blocks * row_blocks)
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
             base = ((n * G + g) * C + c0) * H * W
+            # The pixels that are copied next: of the next channels, or of the next task.
+            next_pixels = src.ctypes.data + (base + nc * W + j0 if c0 + nc < C else t * C * W + j_next) * src.itemsize
             loaded = (ni - 1) * step_h + extent_h
             if not in_place:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, j0 * step_w + column0, segment, step_w, window)
@@ -370,23 +374,27 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                             if in_place:
                                 at, plane = j // width * near, width
                             residual_at = place if residual.size and end else -1
+                            part = (f - f0) // panel_height if t0 == 0 else VECTORS          # the first panels fetch a line of each channel
+                            line, line_step = src.ctypes.data, 0
+                            if in_place and part < VECTORS:
+                                line, line_step = next_pixels + (j + part * lanes) * src.itemsize, W * src.itemsize
                             if height == ROWS:
                                 if left <= lanes:
                                     pixel_tile(ROWS, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
                                 else:
                                     pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
                             elif height == ROWS_HALF:
                                 if left <= lanes:
                                     pixel_tile(ROWS_HALF, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
                                 else:
                                     pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
                             else:
                                 pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                           bias, bias_at, residual, residual_at, dst, place, OH * OW)
+                                           bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
 
 
 # ---------------------------------------------------------------- columns
@@ -404,6 +412,7 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
     width = VECTORS * lanes
     P, FG, rows = OH * OW, F // G, C // G * KH * KW
     line = (block * OW + width - 1) // width * width + lanes         # rows of which no two begin at the same place of a page
+    start = src.ctypes.data                  # nothing is fetched ahead
     sums, near = aligned(rows * line, src), np.zeros(chunk * line, src.dtype)
     entries = np.empty(1 + SW * (1 + TAP * KH * KW), np.int64)
     for task in range(first, last):
@@ -432,13 +441,14 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
                         height = panel_rows(min(panel, rows - r))
                         valid, a_at, to = min(height, rows - r), g * group + r * FG + f0 * height, r * line + j
                         if height == ROWS:
-                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to, line)
+                            pixel_tile(ROWS, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
+                                       line, start, 0)
                         elif height == ROWS_HALF:
                             pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
-                                       line)
+                                       line, start, 0)
                         else:
                             pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
-                                       line)
+                                       line, start, 0)
             if SW == 1 or SW == 2 or SW == 4:
                 gather_taps(sums, line, i0, i1, dst, plane, job, h0, h1, entries)
                 continue

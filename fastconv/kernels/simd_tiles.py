@@ -169,11 +169,12 @@ def _turn_block_intrinsic(typingctx, pixels, filters, flags, source, at, source_
 
 # ---------------------------------------------------------------- pixels along the vectors
 def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
-                residual, residual_at, y, y_at, y_row):
+                residual, residual_at, y, y_at, y_row, ahead, ahead_step):
     """y[y_at + r * y_row + j] = sum over o < outer, t < inner of a[a_at + (o * inner + t) * rows + r] * x[x_at + o * step + taps[t] + j]
 
     for r < valid <= rows and j < columns <= width = vectors * lanes; of x all `width` elements of each row are read. Bias (one element a
-    row), KEEP, residual (laid out as y) and RELU as in `turn_block`. taps (int64) are read from taps_at on.
+    row), KEEP, residual (laid out as y) and RELU as in `turn_block`. taps (int64) are read from taps_at on. At each o the cache line at address
+    ahead + o * ahead_step is fetched, which may be any.
     """
     for r in range(valid):
         for j in range(columns):
@@ -192,15 +193,15 @@ def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_a
 
 
 def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
-                          residual, residual_at, y, y_at, y_row):
+                          residual, residual_at, y, y_at, y_row, ahead, ahead_step):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, i, i, i, a, i, x, i, taps, i, bias, i, residual, i, y, i, i)
+    sig = types.void(rows, vectors, i, i, i, i, i, i, a, i, x, i, taps, i, bias, i, residual, i, y, i, i, i, i)
 
     def codegen(context, builder, sig, args):
         valid, columns, flags, outer, step, inner = args[2:8]
-        bias_at, residual_at, y_row = args[15], args[17], args[20]
+        bias_at, residual_at, y_row, ahead, ahead_step = args[15], args[17], args[20], args[21], args[22]
         v = Vector(context, builder, sig.args[8].dtype)
         a0, x0, tap, bias0, residual0, y0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(8, 20, 2))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
@@ -222,10 +223,12 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
                 for j in range(V):
                     v.prefetch(builder.gep(base, [builder.add(row, _const(j * v.lanes))]), write=write)
 
-        a_next, at = cgutils.alloca_once_value(builder, a0), cgutils.alloca_once_value(builder, x0)
+        a_next, at, line = (cgutils.alloca_once_value(builder, start) for start in (a0, x0, ahead))
         with cgutils.for_range(builder, outer) as step_loop:
             with builder.if_then(builder.icmp_signed("<", step_loop.index, _const(R))):
                 fetch(builder.mul(step_loop.index, y_row))
+            v.prefetch(builder.inttoptr(builder.load(line), BYTES), locality=SECOND_LEVEL)
+            builder.store(builder.add(builder.load(line), ahead_step), line)
             with cgutils.for_range(builder, inner) as loop:
                 a_here = builder.load(a_next)
                 x_here = builder.gep(builder.load(at), [builder.load(builder.gep(tap, [loop.index]))])
