@@ -57,7 +57,7 @@ def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, off
 
 
 def _gather_tile_ahead(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step):
-    """The same, and of what comes next the cache line at address ahead + o * ahead_step + t * LINE_BYTES is fetched at each step. ahead: 0 for nothing."""
+    """The same, and of what comes next the cache line at address ahead + o * ahead_step + t * LINE_BYTES is fetched at each step. ahead: 0 for c alone."""
     _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
 
 
@@ -77,6 +77,10 @@ def _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, off
         if ahead:
             nothing = builder.icmp_signed("==", args[17], _const(0))
             place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[17]))
+            with builder.if_then(nothing):   # then the memory that the tile writes to, which may be far away
+                for r in range(R):
+                    for j in range(V):
+                        v.prefetch(builder.gep(c0, [builder.add(builder.mul(args[16], _const(r)), _const(j * v.lanes))]), write=True)
         with cgutils.for_range(builder, outer):
             with cgutils.for_range(builder, inner) as loop:
                 if ahead:
