@@ -142,6 +142,24 @@ def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
 
 
+@njit
+def merge(source, even, odd, n, target, to):
+    simd_phases.merge_row(source, even, odd, n, target, to)
+
+
+@EACH_DTYPE
+def test_merge_row(dtype):
+    """Rows shorter than a vector, whole vectors and rests; nothing is written beside them."""
+    source = np.arange(100).astype(dtype)
+    for n in (0, 1, 2, 3, 7, 16, 17, 37):
+        wanted = np.full(90, 77, dtype)
+        wanted[3:3 + 2 * n:2], wanted[4:4 + 2 * n:2] = source[5:5 + n], source[50:50 + n]
+        got, twin = np.full((2, 90), 77, dtype)
+        merge(source, 5, 50, n, got, 3)
+        simd_phases._merge_row(source, 5, 50, n, twin, 3)
+        assert np.array_equal(got, wanted) and np.array_equal(twin, wanted)
+
+
 @njit(error_model="numpy")
 def phase(vectors, valid, flags, outer, x, table, a, y, rows, columns):
     if vectors == 1:
