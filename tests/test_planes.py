@@ -89,6 +89,10 @@ for dtype, C in ((np.float32, 37), (np.float64, 19)):
         y = naive.max_pool2d(x, *where)
         assert_same(fastconv.max_pool2d, naive.max_pool2d, (x, *where, False, True), exact=True)
         assert_same(fastconv.max_pool2d_backward, naive.max_pool2d_backward, (np.ones_like(y), x, *where), exact=True)
+    for width, where in ((5, (2, 2)), (21, (2, 2)), (70, (3, 3)), (70, (4, 2, 1)), (70, (3, 1, 1))):
+        x = np.zeros((2, 1, 9, width), dtype)
+        dout = rng.integers(-3, 4, naive.avg_pool2d(x, *where).shape).astype(dtype)
+        assert_same(fastconv.avg_pool2d_backward, naive.avg_pool2d_backward, (dout, x, *where))
 print("right")
 """
 

@@ -248,6 +248,17 @@ LARGE = [  # x, kernel, stride, padding, dilation: more windows a row than colum
     ((1, 1, 9, 12), (9, 18), 1, (4, 9), 1), ((1, 2, 5, 90), (1, 20), 4, 0, 2), ((1, 1, 3, 20, 22), (3, 16, 17), 2, (1, 8, 8), 1)]
 
 
+@pytest.mark.parametrize("where", [(2, 2), (3, 3), (4, 4), ((2, 3), (2, 3)), (3, 2, 1), (2, 1), (3, 1, 1), (4, 2, ((2, 0), (3, 1))), ((9, 5), 5)])
+def test_shares_of_rows_of_any_length(where):
+    rng = np.random.default_rng(5)
+    for dtype in (np.float32, np.float64):
+        for width in (5, 8, 15, 16, 31, 33, 70):
+            x = np.zeros((1, 3, 9, width), dtype)                        # so few planes that they are not laid side by side
+            dout = 36 * rng.integers(-9, 10, naive.avg_pool2d(x, *where).shape).astype(dtype)
+            dout.flat[rng.integers(dout.size)] = np.nan
+            assert_same(fastconv.avg_pool2d_backward, naive.avg_pool2d_backward, (dout, x, *where))
+
+
 @pytest.mark.parametrize("columns", [average.MOST_COLUMNS[0], 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_windows_are_summed_in_float64(columns, dtype, monkeypatch):

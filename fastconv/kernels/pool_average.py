@@ -12,8 +12,11 @@ from .jit import jit
 from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided
 from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
+from .simd_shares import overlay, repeat_rows, share_row
+from .tiles import VECTOR_BYTES
 
-NEAR = 3                                     # rows and columns that `average_backward_rows` adds at once
+NEAR = 3                                     # rows that `average_backward_rows` adds at once
+MOST_BESIDE = 4                              # columns of a window that `average_backward_beside` has vectors for
 
 
 @jit
@@ -99,53 +102,59 @@ def average_backward(first, last, src, weight, dst, bias, residual, job, table):
 
 @jit
 def average_backward_rows(first, last, src, weight, dst, bias, residual, job, table):
-    """The same where windows are not dilated, D and KD are 1, SW is 1 or 2, a window has at most NEAR columns SW apart, and a row of dx lies
+    """The same where windows are not dilated, D and KD are 1, SW is 1 or 2, a window has at most MOST_TAPS[SW - 1] columns, and a row of dx lies
     in the windows of at most NEAR rows of dout.
 
-    A row of dx is the sum of those rows, each divided by its counts and between zeros, and of that sum shifted from tap to tap.
+    A row of dx is the sum of those rows, each divided by its counts, and of that sum shifted from tap to tap.
     """
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
-    pitch = NEAR + max(OW, W + PL) + 1       # of a line: zeros, a row of dout, zeros
-    lines, sums, zeros = np.zeros(NEAR * pitch, src.dtype), np.zeros(pitch, src.dtype), np.zeros(pitch, src.dtype)
-    counts = weight[OD + OH:OD + OH + OW]
+    lanes = VECTOR_BYTES // src.itemsize
+    pitch = (max(OW, (W + PL) // SW + 1) + 4 * lanes) // lanes * lanes           # of a line: zeros, a row of dout, zeros
+    lines, nothing = np.zeros((NEAR + 1) * pitch, src.dtype), NEAR * pitch + lanes
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, band, ready = unit // bands, unit % bands, -1             # rows of dout up to `ready` are divided
+        row0, row1 = band * H // bands, (band + 1) * H // bands
+        oh0, oh1 = (row0 + PT - KH) // SH + 1, (row0 + PT) // SH         # that hold the row, or would in an endless plane
+        for h in range(row0, row1):
+            oh0 += oh0 * SH + KH <= h + PT
+            oh1 += (oh1 + 1) * SH <= h + PT
+            near, far = max(0, oh0), min(OH - 1, oh1)
+            for oh in range(max(ready + 1, near), far + 1):
+                share_row(src, (plane * OH + oh) * OW, OW, weight[0] * weight[OD + oh], weight, OD + OH, lines, oh % NEAR * pitch + lanes)
+            ready = max(ready, far)
+            a = near % NEAR * pitch + lanes if near <= far else nothing
+            b = (near + 1) % NEAR * pitch + lanes if near < far else nothing
+            c = (near + 2) % NEAR * pitch + lanes if near + 1 < far else nothing
+            if SW == 1:
+                overlay(1, KW, lines, a, b, c, nothing, dst, (plane * H + h) * W, PL, W)
+            else:
+                overlay(2, KW, lines, a, b, c, nothing, dst, (plane * H + h) * W, PL, W)
+
+
+@jit
+def average_backward_beside(first, last, src, weight, dst, bias, residual, job, table):
+    """The same for whole windows side by side in planes, without padding: of 2 to MOST_BESIDE columns, or of the whole plane."""
+    H, W, OD, OH, OW, KH, KW = job[2], job[3], job[4], job[5], job[6], job[8], job[9]
+    bands, _, units, tasks, _ = blocks(job)
+    count = weight[0] * weight[OD] * weight[OD + OH]
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
-        row0, row1, ready, old0, old1 = band * H // bands, (band + 1) * H // bands, -1, -1, -1
-        for h in range(row0, row1):
-            oh0, oh1 = max(0, (h + PT - KH) // SH + 1), min(OH - 1, (h + PT) // SH)
-            dx = dst[(plane * H + h) * W:(plane * H + h + 1) * W]
-            if oh1 < oh0:
-                dx[:] = 0
-                continue
-            for oh in range(max(ready + 1, oh0), oh1 + 1):
-                at, count = (plane * OH + oh) * OW, weight[0] * weight[OD + oh]
-                dout, line = src[at:at + OW], lines[oh % NEAR * pitch + NEAR:oh % NEAR * pitch + NEAR + OW]
-                for ow in range(OW):
-                    line[ow] = dout[ow] / (count * counts[ow])
-            ready = oh1
-            total = lines[oh0 % NEAR * pitch:(oh0 % NEAR + 1) * pitch]
-            if oh1 > oh0:
-                if oh0 != old0 or oh1 != old1:
-                    middle = lines[(oh0 + 1) % NEAR * pitch:((oh0 + 1) % NEAR + 1) * pitch]
-                    bottom = zeros if oh1 == oh0 + 1 else lines[oh1 % NEAR * pitch:(oh1 % NEAR + 1) * pitch]
-                    for j in range(pitch):
-                        sums[j] = total[j] + middle[j] + bottom[j]
-                    old0, old1 = oh0, oh1
-                total = sums
-            if SW == 1:
-                one, two = total[NEAR + PL:], total[NEAR + PL - 1:] if KW > 1 else zeros
-                three = total[NEAR + PL - 2:] if KW > 2 else zeros
-                for w in range(W):
-                    dx[w] = one[w] + two[w] + three[w]
-            else:                            # columns 2 * i + q of dx: the taps k with k = q + PL, and every second one
-                k0, k1 = PL % 2, (1 + PL) % 2
-                at0, at1 = NEAR + (PL - k0) // 2, NEAR + (1 + PL - k1) // 2
-                one0, two0 = total[at0:] if k0 < KW else zeros, total[at0 - 1:] if k0 + 2 < KW else zeros
-                one1, two1 = total[at1:] if k1 < KW else zeros, total[at1 - 1:] if k1 + 2 < KW else zeros
-                for i in range(W // 2):
-                    dx[2 * i] = one0[i] + two0[i]
-                    dx[2 * i + 1] = one1[i] + two1[i]
-                if W % 2:
-                    dx[W - 1] = one0[W // 2] + two0[W // 2]
+        if KH == H and KW == W:
+            size, share = (band + 1) * H // bands * W - band * H // bands * W, src[plane] / count
+            dx = dst[plane * H * W + band * H // bands * W:]
+            for i in range(size):
+                dx[i] = share
+            continue
+        oh0, oh1 = band * OH // bands, (band + 1) * OH // bands
+        at, to, n = (plane * OH + oh0) * OW, (plane * H + oh0 * KH) * W, oh1 - oh0
+        if KW == 2:
+            repeat_rows(2, src, at, OW, count, dst, to, W, KH, n)
+        elif KW == 3:
+            repeat_rows(3, src, at, OW, count, dst, to, W, KH, n)
+        else:
+            repeat_rows(4, src, at, OW, count, dst, to, W, KH, n)
+        if band == bands - 1:                # rows that no window holds
+            dst[(plane * H + OH * KH) * W:(plane + 1) * H * W] = 0

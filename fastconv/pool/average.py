@@ -9,6 +9,7 @@ from .. import check, recycling
 from ..kernels import pool_average as kernels
 from ..kernels import pool_planes
 from ..kernels.pool_long import average_long
+from ..kernels.simd_shares import MOST_TAPS
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from . import known
 from .planes import checked_dout
@@ -127,18 +128,26 @@ def _backward_plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the gradient, its tasks, its job and its table."""
     found = window.plans.get("backward")
     if found is None:
-        small = side_by_side(window, gradient=True) if np.prod(window.kernel) <= MANY else None
-        if small is not None:
+        beside = _beside(window)
+        if not beside and np.prod(window.kernel) <= MANY and (small := side_by_side(window, gradient=True)) is not None:
             found = pool_planes.average_planes, *small
         else:
             bands, units = window.bands
-            found = kernels.average_backward_rows if _near(window) else kernels.average_backward, *window.job(bands, 1, units, 0), NO_TABLE
+            kernel = (kernels.average_backward_beside if beside else kernels.average_backward_rows if _near(window) else
+                      kernels.average_backward)
+            found = kernel, *window.job(bands, 1, units, 0), NO_TABLE
         window.plans["backward"] = found
     return found
+
+
+def _beside(window: Window) -> bool:
+    """Whether windows are as `average_backward_beside` takes them."""
+    return (window.nd == 2 and window.kernel == window.stride and set(window.dilation) == {1} and window.pads == ((0, 0),) * 2
+            and (2 <= window.kernel[-1] <= kernels.MOST_BESIDE or window.kernel == window.x_shape[2:])
+            and all(k * outputs <= size for size, outputs, k in zip(window.x_shape[2:], window.y_shape[2:], window.kernel)))
 
 
 def _near(window: Window) -> bool:
     """Whether the gradient of every element comes from windows so near that `average_backward_rows` serves."""
     (KH, KW), (SH, SW) = ((1,) * (2 - window.nd) + sizes[-2:] for sizes in (window.kernel, window.stride))
-    return (window.nd < 3 and set(window.dilation) == {1} and SW < 3 and KW <= (kernels.NEAR if SW == 1 else 4)
-            and -(-KH // SH) <= kernels.NEAR)
+    return window.nd < 3 and set(window.dilation) == {1} and SW < 3 and KW <= MOST_TAPS[SW - 1] and -(-KH // SH) <= kernels.NEAR
