@@ -268,6 +268,19 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
 
 
 @jit
+def add_inside(dx, dout, places):
+    """dx[places[i]] += dout[i] for those inside of dx; how many are not. As little as can be done for each: they are not waited for."""
+    missed = 0
+    for i in range(len(dout)):
+        place = np.uint64(places[i])         # unsigned: Numba has nothing to wrap around
+        if place < np.uint64(len(dx)):
+            dx[place] += dout[i]
+        else:
+            missed += 1
+    return missed
+
+
+@jit
 def max_backward_whole(first, last, src, weight, dst, bias, residual, job, table):
     """The same of known indices where a band is a whole volume: no row is looked at, whatever its length."""
     (_, _, units, tasks, _), size, outputs = blocks(job), job[1] * job[2] * job[3], job[4] * job[5] * job[6]
@@ -275,13 +288,10 @@ def max_backward_whole(first, last, src, weight, dst, bias, residual, job, table
     start, stop = units_of(first, last, units, tasks)
     for plane0 in range(start, stop, group):
         plane1 = min(plane0 + group, stop)
-        dx, dout, places = dst[plane0 * size:plane1 * size], src[plane0 * outputs:plane1 * outputs], table[plane0 * outputs:plane1 * outputs]
-        dx[:] = 0
-        for plane in range(plane1 - plane0):
-            base = np.uint64(plane * size)
-            for i in range(plane * outputs, (plane + 1) * outputs):
-                place = np.uint64(places[i])
-                if place < np.uint64(size):
-                    dx[base + place] += dout[i]
-                elif places[i] != -1:
-                    residual[0] = 1
+        dst[plane0 * size:plane1 * size] = 0
+        for plane in range(plane0, plane1):
+            places = table[plane * outputs:(plane + 1) * outputs]
+            if add_inside(dst[plane * size:(plane + 1) * size], src[plane * outputs:(plane + 1) * outputs], places):
+                for i in range(len(places)):
+                    if places[i] < -1 or places[i] >= size:
+                        residual[0] = 1

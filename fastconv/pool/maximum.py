@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .planes import INDEX, integers, outputs_of
 from .small import listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
 
+WHOLE_BYTES, MANY = 512 * 1024, 16           # of a plane of the gradient done at once where indices are known, if there are many planes
 MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
@@ -129,6 +131,9 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
         found = window.plans["backward", known] = (pool_winners.max_backward_winners, *small[:2])
     if found is None:
         bands, units = window.bands
+        planes = math.prod(window.x_shape[:2])
+        if known and planes >= MANY and math.prod(window.x_shape[2:]) * window.working.itemsize <= WHOLE_BYTES:
+            bands, units = 1, planes
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         variant = _variant_of_places(window)
