@@ -281,17 +281,25 @@ def add_inside(dx, dout, places):
 
 
 @jit
-def max_backward_whole(first, last, src, weight, dst, bias, residual, job, table):
-    """The same of known indices where a band is a whole volume: no row is looked at, whatever its length."""
-    (_, _, units, tasks, _), size, outputs = blocks(job), job[1] * job[2] * job[3], job[4] * job[5] * job[6]
-    group = max(1, ZEROED // max(1, size))
-    start, stop = units_of(first, last, units, tasks)
+def add_volumes(start, stop, size, outputs, dout, table, dst, least):
+    """The gradient of volumes start .. stop - 1 of `size` elements from known indices. One of them that is below `least` or no place, or 0."""
+    group, wrong = max(1, ZEROED // max(1, size)), 0
     for plane0 in range(start, stop, group):
         plane1 = min(plane0 + group, stop)
         dst[plane0 * size:plane1 * size] = 0
         for plane in range(plane0, plane1):
             places = table[plane * outputs:(plane + 1) * outputs]
-            if add_inside(dst[plane * size:(plane + 1) * size], src[plane * outputs:(plane + 1) * outputs], places):
+            if add_inside(dst[plane * size:(plane + 1) * size], dout[plane * outputs:(plane + 1) * outputs], places):
                 for i in range(len(places)):
-                    if places[i] < -1 or places[i] >= size:
-                        residual[0] = 1
+                    if places[i] < least or places[i] >= size:
+                        wrong = places[i]
+    return wrong
+
+
+@jit
+def max_backward_whole(first, last, src, weight, dst, bias, residual, job, table):
+    """The same of known indices where a band is a whole volume: no row is looked at, whatever its length."""
+    _, _, units, tasks, _ = blocks(job)
+    start, stop = units_of(first, last, units, tasks)
+    if add_volumes(start, stop, job[1] * job[2] * job[3], job[4] * job[5] * job[6], src, table, dst, -1) != 0:
+        residual[0] = 1

@@ -6,6 +6,8 @@ and leave them there for the caller, who looks when they are done. table: the in
 """
 from __future__ import annotations
 
+import numpy as np
+
 from .jit import jit
 
 AHEAD = 4096                                 # elements that are set to 0 at a time, shortly before they are written
@@ -41,9 +43,14 @@ def unpool_backward(first, last, src, weight, dst, bias, residual, job, table):
     lo, hi = first * count, min(dst.size, last * count)
     for plane in range(lo // n, (hi + n - 1) // n):
         i0, i1, dout = max(lo, plane * n), min(hi, (plane + 1) * n), src[plane * size:(plane + 1) * size]
-        where, dx = table[i0:i1], dst[i0:i1]
-        for i in range(dx.size):
-            at = where[i]
-            dx[i] = dout[at] if 0 <= at < size else 0
-            if at < -1 or at >= size:
-                job[5] = at
+        where, dx, missed = table[i0:i1], dst[i0:i1], False
+        for i in range(len(where)):
+            at = np.uint64(where[i])         # unsigned: one comparison, and Numba has nothing to wrap around
+            if at < np.uint64(size):
+                dx[i] = dout[at]
+            else:
+                dx[i] = 0
+                missed = True
+        for i in range(len(where) if missed else 0):
+            if where[i] < -1 or where[i] >= size:
+                job[5] = where[i]
