@@ -1,4 +1,6 @@
 """Small planes side by side: each intrinsic against its plain-loop twin and NumPy, and pooling with the smallest vectors."""
+from functools import partial
+
 import numpy as np
 import pytest
 from isolated import run
@@ -6,6 +8,7 @@ from numba import njit
 
 from fastconv.instruction_set import available
 from fastconv.kernels import simd, simd_planes
+from fastconv.kernels.simd_planes import EXACT, MAX
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
 
@@ -21,13 +24,21 @@ def planes_out(source, size, dst, to):
 
 
 @njit
-def winners(src, elements, at, n, best, where, to, lowest):
-    simd_planes.winners(src, elements, at, n, best, where, to, lowest)
+def winners(exact, src, elements, at, n, best, where, to, lowest):
+    if exact:
+        simd_planes.winners(EXACT, src, elements, at, n, best, where, to, lowest)
+    else:
+        simd_planes.winners(MAX, src, elements, at, n, best, where, to, lowest)
 
 
 @njit
-def give(share, where, at, elements, begin, n, dst):
-    simd_planes.give(share, where, at, elements, begin, n, dst)
+def mean(src, elements, at, n, dst, to):
+    simd_planes.mean(src, elements, at, n, dst, to)
+
+
+@njit
+def share(src, at, elements, begin, n, dst):
+    simd_planes.share(src, at, elements, begin, n, dst)
 
 
 @EACH_DTYPE
@@ -50,31 +61,42 @@ def test_planes_there_and_back(dtype):
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
-def test_winners_and_what_they_are_given(n, dtype):
+def test_winners(n, exact, dtype):
     """NaN wins, the first of them; of equal ones the first; nothing beside them is touched."""
     lanes, rng = simd.lanes(dtype), np.random.default_rng(n)
     x = rng.integers(-2, 3, (9, lanes)).astype(dtype)
-    x[rng.random(x.shape) < 0.2] = np.nan
+    if exact:
+        x[rng.random(x.shape) < 0.2] = np.nan
     x[:, 0], x[:, -1] = -np.inf, 1
     elements = np.append(-7, rng.permutation(9)[:n])
-    share, results = rng.integers(1, 9, lanes + 2).astype(dtype), []
-    for find, spread in ((winners, give), (simd_planes._winners, simd_planes._give)):
-        best, where, dx = np.zeros(lanes + 2, dtype), np.zeros(lanes + 2, dtype), np.ones((9, lanes), dtype)
-        find(x.reshape(-1), elements, 1, n, best, where, 1, dtype(-np.inf))
-        spread(share, where, 1, elements, 1, n, dx.reshape(-1))
-        results.append((best, where, dx))
-    for found, twin in zip(*results):
-        assert np.array_equal(found, twin, equal_nan=True)
-    best, where, dx = results[0]
-    assert not best[[0, -1]].any() and not where[[0, -1]].any()
     wanted = np.full(lanes, -1)
     if n:
         window = x[elements[1:]]
         wanted = elements[1:][np.where(np.isnan(window).any(0), np.isnan(window).argmax(0), np.nan_to_num(window, nan=-9).argmax(0))]
-        assert np.array_equal(best[1:-1], x[wanted, np.arange(lanes)], equal_nan=True)
-        dx[wanted, np.arange(lanes)] -= share[1:-1]
-    assert np.array_equal(where[1:-1], wanted) and (dx == 1).all()
+    kind = EXACT if exact else MAX
+    for find in (partial(winners, exact), partial(simd_planes._winners, kind)):
+        best, where = np.zeros(lanes + 2, dtype), np.zeros(lanes + 2, np.int32)
+        find(x.reshape(-1), elements, 1, n, best, where, 1, dtype(-np.inf))
+        assert not best[[0, -1]].any() and not where[[0, -1]].any() and np.array_equal(where[1:-1], wanted)
+        assert np.array_equal(best[1:-1], x[wanted, np.arange(lanes)] if n else np.full(lanes, -np.inf), equal_nan=True)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_means_and_shares_of_lists(n, dtype):
+    lanes, rng = simd.lanes(dtype), np.random.default_rng(n)
+    x, elements = rng.integers(-9, 10, (9, lanes)).astype(dtype), np.append(-7, rng.permutation(9)[:n])
+    given = 840 * rng.integers(-9, 10, lanes).astype(dtype)
+    for average, spread in ((mean, share), (simd_planes._mean, simd_planes._share)):
+        y, dx = np.zeros(lanes + 2, dtype), np.ones((9, lanes), dtype)
+        average(x.reshape(-1), elements, 1, n, y, 1)
+        spread(np.append(0, given).astype(dtype), 1, elements, 1, n, dx.reshape(-1))
+        assert not y[[0, -1]].any() and np.array_equal(y[1:-1], x[elements[1:]].sum(0) / dtype(n))
+        wanted = np.ones((9, lanes), dtype)
+        wanted[elements[1:]] += given / dtype(n)
+        assert np.array_equal(dx, wanted)
 
 
 PROGRAM = """

@@ -274,7 +274,7 @@ def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
 
 @jit(exact=True)
 def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job, table):
-    """src: x, weight: dout, dst: dx. table: the forward's indices, or empty: then they are found again.
+    """src: dout, weight: x, dst: dx. table: the forward's indices, or empty: then they are found again.
 
     size: elements of a unit, blocks: units of a plane. One of the indices that are no place in the plane is left in job[11].
     """
@@ -282,7 +282,7 @@ def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job
     d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
     known, outputs = table.size > 0, OD * OH * OW
     if known and blocks == 1:
-        wrong = add_volumes(first * count, min(units, last * count), D * H * W, outputs, weight, table, dst, 0)
+        wrong = add_volumes(first * count, min(units, last * count), D * H * W, outputs, src, table, dst, 0)
         if wrong != 0:
             job[11] = wrong
         return
@@ -295,7 +295,7 @@ def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job
         dx = dst[plane * D * H * W:(plane + 1) * D * H * W]
         dx[e0:e1] = 0
         if known:
-            where, douts = table[plane * outputs:(plane + 1) * outputs], weight[plane * outputs:(plane + 1) * outputs]
+            where, douts = table[plane * outputs:(plane + 1) * outputs], src[plane * outputs:(plane + 1) * outputs]
             for o in range(outputs):
                 if e0 <= where[o] < e1:
                     dx[where[o]] += douts[o]
@@ -305,10 +305,10 @@ def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job
         for od in range(OD):
             for oh in range(OH):
                 at = ((plane * OD + od) * OH + oh) * OW
-                douts = weight[at:at + OW]
+                douts = src[at:at + OW]
                 if (d_from[od] * H + h_from[oh]) * W >= e1 or ((d_to[od] - 1) * H + h_to[oh]) * W <= e0:
                     continue
-                maximum_row(src, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
+                maximum_row(weight, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
                 for ow in range(OW):
                     if e0 <= found[ow] < e1:
                         dx[found[ow]] += douts[ow]

@@ -1,9 +1,8 @@
-"""Max pooling of small planes with the places of the maxima, and its gradient: many planes side by side, as in `pool_planes`.
+"""Poolings of small planes whose windows are lists: many planes side by side, as in `pool_planes`.
 
-Every window is a list of elements of a plane, the same for all of them, in row-major order: whatever its size, stride, dilation and edges.
-src: x, or dout of the gradient, whose `weight` is x; dst: y, or dx; table: the indices, of the forward; bias: -inf. Units: groups of as many
-planes as a vector has lanes. job: planes, tasks, units, elements of a plane and of its result, where the list of each window begins and the
-last one ends, then the lists. Kernels have the signature of `tasks`.
+Every window is a list of elements of a plane, the same for all of them, in row-major order: whatever its size, stride, dilation and edges, and
+of whatever sizes the others are. Units: groups of as many planes as a vector has lanes. job: planes, tasks, units, elements of a plane and of
+its result, where the list of each window begins and the last one ends, then the lists. Kernels have the signature of `tasks`.
 """
 from __future__ import annotations
 
@@ -12,7 +11,8 @@ import numpy as np
 from .gemm import aligned
 from .jit import jit
 from .pool_planes import load, store
-from .simd_planes import give, planes_out, winners
+from .simd_planes import EXACT, MAX, mean, share, winners
+from .simd_pool import any_nan
 from .tiles import VECTOR_BYTES
 
 HEAD = 5                                     # integers of a job before the lists
@@ -26,47 +26,87 @@ def unpack(job):
 
 
 @jit(exact=True)
-def all_winners(x, outputs, begins, elements, best, where, lowest, lanes):
-    """Of every window, its maximum and which element it is, as vectors one behind the other."""
-    for o in range(outputs):
-        winners(x, elements, begins[o], begins[o + 1] - begins[o], best, where, o * lanes, lowest)
+def all_winners(src, plane, count, size, x, places, outputs, begins, elements, best, where, lowest, lanes):
+    """Of every window of these planes, its maximum and which element it is, as vectors one behind the other."""
+    nan = any_nan(src, plane * size, count * size)       # reads all of them in order: the planes side by side would miss the caches
+    load(src, plane, count, size, x, places, lanes)
+    if nan:
+        for o in range(outputs):
+            winners(EXACT, x, elements, begins[o], begins[o + 1] - begins[o], best, where, o * lanes, lowest)
+    else:
+        for o in range(outputs):
+            winners(MAX, x, elements, begins[o], begins[o + 1] - begins[o], best, where, o * lanes, lowest)
 
 
 @jit(exact=True)
 def maximum_winners(first, last, src, weight, dst, bias, residual, job, table):
-    """y and the indices."""
+    """src: x, dst: y, bias: -inf. table: the indices, written too, or empty."""
     lanes = VECTOR_BYTES // src.itemsize
     planes, tasks, units, size, outputs, begins, elements = unpack(job)
     places = np.arange(max(size, outputs)) * lanes       # one vector behind the other
-    x, best, where = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), aligned((outputs + lanes) * lanes, src)
+    x, best, where = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), np.empty(outputs * lanes, np.int32)
     line = aligned(outputs * lanes, src)
     for unit in range(first * units // tasks, last * units // tasks):
         plane = unit * lanes
         count = min(lanes, planes - plane)
-        load(src, plane, count, size, x, places, lanes)
-        all_winners(x, outputs, begins, elements, best, where, bias[0], lanes)
+        all_winners(src, plane, count, size, x, places, outputs, begins, elements, best, where, bias[0], lanes)
         store(best, outputs, dst, plane, count, lanes, line)
-        planes_out(where, outputs, line, 0)
-        indices = table[plane * outputs:(plane + count) * outputs]
-        for i in range(indices.size):
-            indices[i] = np.int64(line[i])
+        if table.size:
+            for r in range(count):
+                indices, winner = table[(plane + r) * outputs:(plane + r + 1) * outputs], where[r:]
+                for o in range(outputs):
+                    indices[o] = winner[o * lanes]
 
 
 @jit(exact=True)
 def max_backward_winners(first, last, src, weight, dst, bias, residual, job, table):
-    """dx."""
+    """src: dout, weight: x, dst: dx, bias: -inf."""
     lanes = VECTOR_BYTES // src.itemsize
     planes, tasks, units, size, outputs, begins, elements = unpack(job)
-    places = np.arange(max(size, outputs)) * lanes       # one vector behind the other
-    x, dx, line = aligned(size * lanes, src), aligned((size + lanes) * lanes, src), aligned(size * lanes, src)
-    best, where, dout = aligned(outputs * lanes, src), aligned(outputs * lanes, src), aligned(outputs * lanes, src)
+    places = np.arange(max(size, outputs)) * lanes
+    x, best, where = aligned(size * lanes, src), aligned(outputs * lanes, src), np.empty(outputs * lanes, np.int32)
     for unit in range(first * units // tasks, last * units // tasks):
         plane = unit * lanes
         count = min(lanes, planes - plane)
-        load(weight, plane, count, size, x, places, lanes)
+        all_winners(weight, plane, count, size, x, places, outputs, begins, elements, best, where, bias[0], lanes)
+        dx, dout = dst[plane * size:(plane + count) * size], src[plane * outputs:(plane + count) * outputs]
+        dx[:] = 0
+        for o in range(outputs):             # plane after plane for each: what is added to one place lies far apart
+            for r in range(count):
+                place = where[o * lanes + r]
+                if place >= 0:
+                    dx[np.uint64(r * size + place)] += dout[np.uint64(r * outputs + o)]
+
+
+@jit
+def average_lists(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, dst: y. No list is empty."""
+    lanes = VECTOR_BYTES // src.itemsize
+    planes, tasks, units, size, outputs, begins, elements = unpack(job)
+    places = np.arange(max(size, outputs)) * lanes
+    x, y, line = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
+    for unit in range(first * units // tasks, last * units // tasks):
+        plane = unit * lanes
+        count = min(lanes, planes - plane)
+        any_nan(src, plane * size, count * size)             # reads all of them in order
+        load(src, plane, count, size, x, places, lanes)
+        for o in range(outputs):
+            mean(x, elements, begins[o], begins[o + 1] - begins[o], y, o * lanes)
+        store(y, outputs, dst, plane, count, lanes, line)
+
+
+@jit
+def average_backward_lists(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx. No list is empty."""
+    lanes = VECTOR_BYTES // src.itemsize
+    planes, tasks, units, size, outputs, begins, elements = unpack(job)
+    places = np.arange(max(size, outputs)) * lanes
+    dout, dx, line = aligned(outputs * lanes, src), aligned((size + lanes) * lanes, src), aligned(size * lanes, src)
+    for unit in range(first * units // tasks, last * units // tasks):
+        plane = unit * lanes
+        count = min(lanes, planes - plane)
         load(src, plane, count, outputs, dout, places, lanes)
-        all_winners(x, outputs, begins, elements, best, where, bias[0], lanes)
         dx[:size * lanes] = 0
         for o in range(outputs):
-            give(dout, where, o * lanes, elements, begins[o], begins[o + 1] - begins[o], dx)
+            share(dout, o * lanes, elements, begins[o], begins[o + 1] - begins[o], dx)
         store(dx, size, dst, plane, count, lanes, line)

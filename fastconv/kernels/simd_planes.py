@@ -4,7 +4,6 @@ So a window is the same few vectors for all of them, whatever its size, stride o
 """
 from __future__ import annotations
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
@@ -154,74 +153,105 @@ def _divide_intrinsic(typingctx, target, places, at, n, divisors):
     return types.void(target, places, types.int64, types.int64, divisors), codegen
 
 
-def _winners(src, elements, at, n, best, where, to, lowest):
-    """best[to + r], where[to + r]: the maximum of src[elements[at + k] * lanes + r] over k < n, and its element; NaN wins, then the first.
+def _winners(kind, src, elements, at, n, best, where, to, lowest):
+    """best[to + r], where[to + r]: the maximum of src[elements[at + k] * lanes + r] over k < n, and its element, the first of those.
 
-    lowest and -1 where n is 0. where: of the dtype of src, which holds the number of every element.
+    lowest and -1 where n is 0. where: int32. kind: the literal MAX, wrong where there is a NaN, or EXACT: the first NaN wins.
     """
     for r in range(VECTOR_BYTES // src.itemsize):
         best[to + r], where[to + r] = lowest, -1
         for k in range(n):
             value, top = src[elements[at + k] * (VECTOR_BYTES // src.itemsize) + r], best[to + r]
-            if k == 0 or value > top or (value != value and top == top):
+            if k == 0 or value > top or (kind == EXACT and value != value and top == top):
                 best[to + r], where[to + r] = value, elements[at + k]
 
 
-def _winners_intrinsic(typingctx, src, elements, at, n, best, where, to, lowest):
+def _winners_intrinsic(typingctx, kind, src, elements, at, n, best, where, to, lowest):
+    if not isinstance(kind, types.IntegerLiteral):
+        return None
+
     def codegen(context, builder, sig, args):
-        b, v = builder, Vector(context, builder, sig.args[0].dtype)
-        source, elements = context.make_array(sig.args[0])(context, b, args[0]).data, _pointer(context, b, sig.args[1], *args[1:3])
-        top, place = (cgutils.alloca_once_value(b, v.broadcast(number)) for number in (args[7], ir.Constant(v.scalar, -1.0)))
+        b, v = builder, Vector(context, builder, sig.args[1].dtype)
+        source, elements = context.make_array(sig.args[1])(context, b, args[1]).data, _pointer(context, b, sig.args[2], *args[2:4])
+        top, place = cgutils.alloca_once_value(b, v.broadcast(args[8])), cgutils.alloca_once_value(b, v.broadcast_index(_const(-1)))
 
         def look(k, first):
             element = b.load(b.gep(elements, [k]))
-            value, number = v.load(b.gep(source, [b.mul(element, _const(v.lanes))])), v.broadcast(b.sitofp(element, v.scalar))
+            value, number = v.load(b.gep(source, [b.mul(element, _const(v.lanes))])), v.broadcast_index(element)
             if not first:
                 old = b.load(top)
-                nan = b.and_(b.fcmp_unordered("uno", value, value), b.fcmp_ordered("ord", old, old))
-                take = b.or_(b.fcmp_ordered(">", value, old), nan)
+                take = b.fcmp_ordered(">", value, old)
+                if kind.literal_value == EXACT:
+                    take = b.or_(take, b.and_(b.fcmp_unordered("uno", value, value), b.fcmp_ordered("ord", old, old)))
                 value, number = b.select(take, value, old), b.select(take, number, b.load(place))
             b.store(value, top)
             b.store(number, place)
 
-        with b.if_then(b.icmp_signed(">", args[3], _const(0)), likely=True):
+        with b.if_then(b.icmp_signed(">", args[4], _const(0)), likely=True):
             look(_const(0), True)
-            with cgutils.for_range_slice(b, _const(1), args[3], _const(1), I64) as (k, _):
+            with cgutils.for_range_slice(b, _const(1), args[4], _const(1), I64) as (k, _):
                 look(k, False)
-        for k, slot in ((4, top), (5, place)):
-            v.store(b.load(slot), _pointer(context, b, sig.args[k], args[k], args[6]))
+        v.store(b.load(top), _pointer(context, b, sig.args[5], args[5], args[7]))
+        numbers = b.load(place)
+        b.store(numbers, b.bitcast(_pointer(context, b, sig.args[6], args[6], args[7]), numbers.type.as_pointer())).align = 4
         return context.get_dummy_value()
 
-    return types.void(src, elements, types.int64, types.int64, best, where, types.int64, src.dtype), codegen
+    return types.void(kind, src, elements, types.int64, types.int64, best, where, types.int64, src.dtype), codegen
 
 
-def _give(share, where, at, elements, begin, n, dst):
-    """dst[e * lanes + r] += share[at + r] for the e among elements[begin .. begin + n - 1] that where[at + r] is, if it is one."""
-    lanes = VECTOR_BYTES // share.itemsize
-    for e in elements[begin:begin + n]:
-        for r in range(lanes):
-            dst[e * lanes + r] += share[at + r] if where[at + r] == e else 0
+def _mean(src, elements, at, n, dst, to):
+    """dst[to + r] = the mean of src[elements[at + k] * lanes + r] over k < n."""
+    lanes = VECTOR_BYTES // src.itemsize
+    for r in range(lanes):
+        total = src.dtype.type(0)
+        for k in range(n):
+            total += src[elements[at + k] * lanes + r]
+        dst[to + r] = total / n
 
 
-def _give_intrinsic(typingctx, share, where, at, elements, begin, n, dst):
+def _mean_intrinsic(typingctx, src, elements, at, n, dst, to):
     def codegen(context, builder, sig, args):
         b, v = builder, Vector(context, builder, sig.args[0].dtype)
-        share, where = (v.load(_pointer(context, b, sig.args[k], args[k], args[2])) for k in (0, 1))
-        elements, end = _pointer(context, b, sig.args[3], *args[3:5]), context.make_array(sig.args[6])(context, b, args[6]).data
-        with cgutils.for_range(b, args[5]) as loop:
+        source, elements = context.make_array(sig.args[0])(context, b, args[0]).data, _pointer(context, b, sig.args[1], *args[1:3])
+        total = cgutils.alloca_once_value(b, v.zero)
+        with cgutils.for_range(b, args[3]) as loop:
             element = b.load(b.gep(elements, [loop.index]))
-            place = b.gep(end, [b.mul(element, _const(v.lanes))])
-            mine = b.fcmp_ordered("==", where, v.broadcast(b.sitofp(element, v.scalar)))
-            v.store(b.fadd(v.load(place), b.select(mine, share, v.zero)), place)
+            b.store(b.fadd(b.load(total), v.load(b.gep(source, [b.mul(element, _const(v.lanes))]))), total)
+        count = v.broadcast(b.sitofp(args[3], v.scalar))
+        v.store(b.fdiv(b.load(total), count), _pointer(context, b, sig.args[4], *args[4:]))
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(share, where, i, elements, i, i, dst), codegen
+    return types.void(src, elements, i, i, dst, i), codegen
+
+
+def _share(src, at, elements, begin, n, dst):
+    """dst[e * lanes + r] += src[at + r] / n for the e among elements[begin .. begin + n - 1]."""
+    lanes = VECTOR_BYTES // src.itemsize
+    for e in elements[begin:begin + n]:
+        for r in range(lanes):
+            dst[e * lanes + r] += src[at + r] / src.dtype.type(n)
+
+
+def _share_intrinsic(typingctx, src, at, elements, begin, n, dst):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        b, v = builder, Vector(context, builder, sig.args[0].dtype)
+        share = b.fdiv(v.load(_pointer(context, b, sig.args[0], *args[:2])), v.broadcast(b.sitofp(args[4], v.scalar)))
+        elements, end = _pointer(context, b, sig.args[2], *args[2:4]), context.make_array(sig.args[5])(context, b, args[5]).data
+        with cgutils.for_range(b, args[4]) as loop:
+            place = b.gep(end, [b.mul(b.load(b.gep(elements, [loop.index])), _const(v.lanes))])
+            v.store(b.fadd(v.load(place), share), place)
+        return context.get_dummy_value()
+
+    return types.void(src, i, elements, i, i, dst), codegen
 
 
 planes_in = either(_planes_in, _planes_in_intrinsic)
 planes_out = either(_planes_out, _planes_out_intrinsic)
-give = either(_give, _give_intrinsic)
-winners = either(_winners, _winners_intrinsic)
+winners = either(_winners, _winners_intrinsic, literal=True)
+mean = either(_mean, _mean_intrinsic)
+share = either(_share, _share_intrinsic)
 windows = either(_windows, _windows_intrinsic, literal=True)
 divide = either(_divide, _divide_intrinsic)

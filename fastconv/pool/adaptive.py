@@ -11,10 +11,13 @@ import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_adaptive as kernels
+from ..kernels import pool_winners
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from ..remembered import Remembered, settled
 from . import average, known, maximum
 from .planes import INDEX, checked, checked_dout, integers, outputs_of
+from .small import Planes, lists
+from .window import MOST_LISTED
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool1d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_avg_pool3d",
@@ -24,6 +27,7 @@ __all__ = [
 
 UNIT, TASK = 256, 16384                      # outputs of a unit of a forward, elements of a task
 FEW, SOME = 3, 8                             # elements of equal windows along each axis, up to which the pooling of fixed windows is faster (measured)
+MOST_SUMMED = 512                            # elements that are summed in one chain
 MAX_POOL = {1: maximum.max_pool1d, 2: maximum.max_pool2d, 3: maximum.max_pool3d}
 MAX_POOL_BACKWARD = {1: maximum.max_pool1d_backward, 2: maximum.max_pool2d_backward, 3: maximum.max_pool3d_backward}
 AVG_POOL = {1: average.avg_pool1d, 2: average.avg_pool2d, 3: average.avg_pool3d}
@@ -138,7 +142,9 @@ def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
         return _delegated(key, lambda src, weight, indices, out: AVG_POOL[nd](src, plan.windows, out=out), x, None, None, out)
     given = check.output(out, plan.y_shape, dtype, (x,))
     y = check.target(given, plan.y_shape, working)
-    _run(kernels.adaptive_average, plan, 8 * x.size * working.itemsize, check.native(x, working), None, y, key=key)
+    small = None if plan.alone else _listed(plan, working)
+    _run(pool_winners.average_lists if small else kernels.adaptive_average, small or plan, 8 * x.size * working.itemsize, check.native(x, working),
+         None, y, key=key)
     return check.deliver(y, given, dtype)
 
 
@@ -151,7 +157,9 @@ def _average_backward(dout: Any, x: Any, output_size: Any, nd: int) -> np.ndarra
         return AVG_POOL_BACKWARD[nd](dout, x, plan.windows)
     checked_dout(dout, x, plan.y_shape)
     dx = recycling.empty(x.shape, working)
-    _run(kernels.adaptive_average_backward, plan, 8 * dx.nbytes, check.native(dout, working), None, dx, key=key)
+    small = None if plan.alone else _listed(plan, working)
+    _run(pool_winners.average_backward_lists if small else kernels.adaptive_average_backward, small or plan, 8 * dx.nbytes,
+         check.native(dout, working), None, dx, key=key)
     return check.deliver(dx, None, dtype)
 
 
@@ -166,7 +174,9 @@ def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -
                           x, None, None, out)
     given, given_indices, indices = outputs_of(out, return_indices, plan.y_shape, dtype, x)
     y = check.target(given, plan.y_shape, working)
-    _run(kernels.adaptive_maximum, plan, 8 * x.size * working.itemsize, check.native(x, working), None, y, indices, key=key)
+    small = _listed(plan, working)
+    _run(pool_winners.maximum_winners if small else kernels.adaptive_maximum, small or plan, 8 * x.size * working.itemsize,
+         check.native(x, working), None, y, indices, key=key)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
 
@@ -174,16 +184,18 @@ def _maximum(x: Any, output_size: Any, return_indices: Any, nd: int, out: Any) -
 def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, indices: Any, nd: int) -> np.ndarray:
     key = _key("maximum gradient" if indices is None else "maximum gradient at", x, output_size, nd) if type(return_indices) is bool else None
     call = CALLS.get(key)
-    if call is not None and (dx := call(x, dout, indices, None)) is not None:
+    if call is not None and (dx := call(dout, x, indices, None)) is not None:
         return dx
     dtype, working, plan = _checked(x, output_size, nd, "maximum")
     check.flag("return_indices", return_indices)
     if indices is None and plan.window <= FEW:
-        return _delegated(key, lambda src, weight, indices, out: MAX_POOL_BACKWARD[nd](weight, src, plan.windows), x, dout, None, None)
+        return _delegated(key, lambda src, weight, indices, out: MAX_POOL_BACKWARD[nd](src, weight, plan.windows), dout, x, None, None)
     checked_dout(dout, x, plan.y_shape)
     places = NO_TABLE if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
     dx = recycling.empty(x.shape, working)
-    bad = _run(kernels.adaptive_maximum_backward, plan, 16 * dx.nbytes, check.native(x, working), check.native(dout, working), dx, places, key)
+    small = None if places.size else _listed(plan, working)
+    bad = _run(pool_winners.max_backward_winners if small else kernels.adaptive_maximum_backward, small or plan, 16 * dx.nbytes,
+               check.native(dout, working), check.native(x, working), dx, places, key)
     if bad:
         raise ValueError(f"indices hold {bad}; wanted: places in a plane of {math.prod(x.shape[x.ndim - nd:])} elements")
     return check.deliver(dx, None, dtype)
@@ -201,16 +213,16 @@ REPORT = 11                                  # where in job the gradient of the 
 
 def _run(kernel: Any, plan: _Plan, work: float, src: np.ndarray, weight: np.ndarray | None, dst: np.ndarray, table: np.ndarray = NO_TABLE,
          key: Any = None) -> int:
-    """An index that is none, or 0. key: to remember the call by. table: of a gradient, where weight is dout, of its shape."""
-    job, nothing = plan.job, NOTHING[dst.dtype]
+    """An index that is none, or 0. key: to remember the call by. table: of a gradient, where weight is x, of the shape of src."""
+    job, nothing, lowest = plan.job, NOTHING[dst.dtype], maximum.lowest_of(dst.dtype)
     reports = weight is not None and table.size > 0
     if reports:
         job = job.copy()
-    run_tasks(kernel, plan.tasks, work, src.reshape(-1), nothing if weight is None else weight.reshape(-1), dst.reshape(-1), nothing, nothing,
+    run_tasks(kernel, plan.tasks, work, src.reshape(-1), nothing if weight is None else weight.reshape(-1), dst.reshape(-1), lowest, nothing,
               job, table.reshape(-1))
     if key is not None and dst.size:
-        shapes = src.shape, None if weight is None else weight.shape, dst.shape, weight.shape if reports else None
-        CALLS.keep(key, known.short((kernel, plan.tasks, plan.job, NO_TABLE), work, shapes, nothing, nothing, REPORT if reports else -1), job.nbytes)
+        shapes = src.shape, None if weight is None else weight.shape, dst.shape, src.shape if reports else None
+        CALLS.keep(key, known.short((kernel, plan.tasks, plan.job, NO_TABLE), work, shapes, nothing, lowest, REPORT if reports else -1), job.nbytes)
     return int(job[REPORT]) if reports else 0
 
 
@@ -220,6 +232,26 @@ class _Plan(NamedTuple):
     job: np.ndarray
     windows: tuple[int, ...]                 # the size of all windows, where they are equal and do not overlap
     window: float                            # the largest of these numbers, infinite where windows differ
+    alone: bool                              # one window a plane
+    leading: int                             # axes of x before those that are pooled
+    lists: dict[np.dtype, Planes | None]     # by dtype: how small planes are done, if they are small
+
+
+def _listed(plan: _Plan, dtype: np.dtype) -> _Plan | None:
+    """The same for the kernels of `pool_winners`, or None where planes are large or few."""
+    if dtype not in plan.lists:
+        ends = plan.job[kernels.HEAD:]
+        axes, elements = [], 1
+        for length, outputs in zip(plan.job[2:5].tolist(), plan.job[5:8].tolist()):
+            (starts, stops), ends = ends[:2 * outputs].reshape(2, outputs), ends[2 * outputs:]
+            at = starts[:, None] + np.arange(int(np.max(stops - starts)))
+            axes.append((length, at, at < stops[:, None]))
+            elements *= at.size
+        most = math.prod(at.shape[1] for _, at, _ in axes)
+        fits = elements <= MOST_LISTED and most <= MOST_SUMMED
+        plan.lists[dtype] = lists(axes, math.prod(plan.y_shape[:plan.leading]), dtype) if fits else None
+    small = plan.lists[dtype]
+    return None if small is None else plan._replace(tasks=small.tasks, job=small.job)
 
 
 def _checked(x: Any, output_size: Any, nd: int, gradient_of: str = "") -> tuple[np.dtype, np.dtype, _Plan]:
@@ -277,4 +309,4 @@ def _plan(shape: tuple[int, ...], outputs: tuple[int, ...], gradient_of: str) ->
     job = np.concatenate([job, *(end for axis in axes for end in axis[2:])]).astype(np.int64)
     windows = tuple(size // n for size, n in zip(sizes, outputs))
     equal = planes > 0 and all(size % n == 0 for size, n in zip(sizes, outputs))
-    return _Plan(y_shape, -(-units // count), job, windows, max(windows) if equal else math.inf)
+    return _Plan(y_shape, -(-units // count), job, windows, max(windows) if equal else math.inf, math.prod(outputs) == 1, len(shape) - nd, {})

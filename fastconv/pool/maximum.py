@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
-from ..kernels import pool_geometry, pool_places, pool_planes, pool_winners
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
+from ..kernels import pool_places, pool_planes, pool_winners
+from ..kernels.pool_geometry import BUFFER
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
 from .planes import INDEX, integers, outputs_of
@@ -89,7 +90,7 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
     y = check.target(given, shape, working)
     _forward(window, check.native(x, working), y, indices)
     if y.size and not return_indices:
-        lowest = _lowest(working)
+        lowest = lowest_of(working)
         window.calls["forward"] = known.short(_plan(window, False), window.work, (x.shape, None, shape, None), lowest[:0], lowest)
     y = check.deliver(y, given, dtype)
     return (y, check.deliver(indices, given_indices, INDEX)) if return_indices else y
@@ -99,7 +100,7 @@ def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) 
     """Fill y and, unless empty, the indices."""
     if y.size:
         kernel, tasks, job, table = _plan(window, bool(indices.size))
-        lowest = _lowest(window.working)
+        lowest = lowest_of(window.working)
         none = lowest[:0]
         run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1) if indices.size else table)
 
@@ -107,27 +108,29 @@ def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
-    if found is None and (small := listed(window) if indices else side_by_side(window)) is not None:
+    if found is None and (small := listed(window, _variant_of_places(window) != BUFFER) if indices else side_by_side(window)) is not None:
         found = window.plans[indices] = (pool_winners.maximum_winners if indices else pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
         variant = _variant_of_places(window) if indices else window.variant
         kernel = kernels.maximum_exact
         if window.working.kind == "f" and D * (K - 1) < MOST_BUFFER:
-            kernel = kernels.maximum if not indices else pool_places.maximum_places if variant == pool_geometry.BUFFER else kernels.maximum_indices
+            kernel = kernels.maximum if not indices else pool_places.maximum_places if variant == BUFFER else kernels.maximum_indices
         found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found
 
 
 def _variant_of_places(window: Window) -> int:
     """The kernel of a row with its places: those with vectors count places in integers as wide as the elements."""
-    return window.variant if window.variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31 else pool_geometry.BUFFER
+    return window.variant if window.variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31 else BUFFER
 
 
 def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job."""
     found = window.plans.get(("backward", known))
-    if found is None and not known and (small := listed(window)) is not None:
+    near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
+            and max(window.kernel) <= gradient.NEAR)
+    if found is None and not known and (small := listed(window, near)) is not None:
         found = window.plans["backward", known] = (pool_winners.max_backward_winners, *small[:2])
     if found is None:
         bands, units = window.bands
@@ -137,10 +140,8 @@ def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         variant = _variant_of_places(window)
-        near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
-                and max(window.kernel) <= gradient.NEAR)
         threes = window.kernel == (3, 3) and window.stride == (2, 2)
-        columns = variant == pool_geometry.BUFFER and window.x_shape[-1] < MOST_COLUMNS
+        columns = variant == BUFFER and window.x_shape[-1] < MOST_COLUMNS
         if known:
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
         else:
@@ -174,7 +175,7 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
         if indices is None and window.dtype.kind != "f":
             places = recycling.empty(shape, INDEX)
             _forward(window, xs, recycling.empty(shape, window.working), places)
-        lowest = _lowest(working)
+        lowest = lowest_of(working)
         kernel, tasks, job = plan = _backward_plan(window, places.size > 0)
         bad = np.zeros(1, working)
         run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if places.size else xs.reshape(-1),
@@ -191,6 +192,6 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
 
 
 @functools.cache
-def _lowest(dtype: np.dtype) -> np.ndarray:
+def lowest_of(dtype: np.dtype) -> np.ndarray:
     """One element below all others of its dtype: what the maximum over nothing is."""
     return np.array([-np.inf if dtype.kind == "f" else np.iinfo(dtype).min], dtype)

@@ -12,7 +12,7 @@ from ..kernels.tiles import VECTOR_BYTES
 from .window import TASKS, Window
 
 MOST_BYTES, MOST_BYTES_GRADIENT = 10 * 1024, 32 * 1024       # of a group of padded planes: rows of larger ones fill vectors (measured)
-
+MOST_BYTES_LISTS = 256 * 1024                # of the planes alone, of windows that are lists: they stay in L2
 
 
 class Planes(NamedTuple):
@@ -49,18 +49,29 @@ def side_by_side(window: Window, gradient: bool = False) -> Planes | None:
     return Planes(sizes["tasks"], np.array([sizes[name] for name in pool_planes.NAMES], np.int64), table)
 
 
-def listed(window: Window) -> Planes | None:
-    """The plan of the kernels in `pool_winners`, or None where planes are large or few."""
-    lanes, planes, size = VECTOR_BYTES // window.working.itemsize, window.x_shape[0] * window.x_shape[1], math.prod(window.x_shape[2:])
-    if window.working.kind != "f" or 2 * planes <= lanes or size * VECTOR_BYTES > MOST_BYTES_GRADIENT or not window.listed:
+def listed(window: Window, near: bool) -> Planes | None:
+    """The plan of the kernels in `pool_winners`, or None where planes are large or few. near: there are kernels for rows of such windows."""
+    if not window.listed:
         return None
-    elements, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)         # of each window, each tap: its element, if it has one
+    axes = []
     for length, outputs, k, s, (before, _), d in zip(window.x_shape[2:], window.y_shape[2:], window.kernel, window.stride, window.pads,
                                                      window.dilation):
-        at = (np.arange(outputs)[:, None] * s - before + np.arange(k) * d)[None, :, None, :]
-        shape = len(elements) * outputs, elements.shape[1] * k
-        elements = (elements[:, None, :, None] * length + at).reshape(shape)
-        inside = (inside[:, None, :, None] & (0 <= at) & (at < length)).reshape(shape)
+        at = np.arange(outputs)[:, None] * s - before + np.arange(k) * d
+        axes.append((length, at, (0 <= at) & (at < length)))
+    return lists(axes, math.prod(window.x_shape[:2]), window.working, MOST_BYTES_GRADIENT if near else MOST_BYTES_LISTS)
+
+
+def lists(axes: list[tuple[int, np.ndarray, np.ndarray]], planes: int, dtype: np.dtype,
+          most_bytes: int = MOST_BYTES_LISTS) -> Planes | None:
+    """The same for any windows. Of each axis its length, the elements of each window, (windows, taps), and which of them are any."""
+    lanes, size = VECTOR_BYTES // dtype.itemsize, math.prod(length for length, _, _ in axes)
+    if dtype.kind != "f" or 2 * planes <= lanes or size * VECTOR_BYTES > most_bytes:
+        return None
+    elements, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)         # of each window, each tap: its element, if it has one
+    for length, at, there in axes:
+        shape = len(elements) * len(at), elements.shape[1] * at.shape[1]
+        elements = (elements[:, None, :, None] * length + at[None, :, None, :]).reshape(shape)
+        inside = (inside[:, None, :, None] & there[None, :, None, :]).reshape(shape)
     units = -(-planes // lanes)
     tasks = min(TASKS, units)
     begins = np.concatenate([[0], np.cumsum(inside.sum(1))])

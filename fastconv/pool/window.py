@@ -19,7 +19,7 @@ BAND_BYTES = 32 * 1024                       # of the gradient, for a band of it
 TASKS = 64                                   # of one call, at most: enough for any number of cores to share
 LONG = 16384                                 # outputs along all axes, from which on the numbers of the windows are not kept
 MOST_COUNTS = 4                              # kinds of numbers kept of one Window
-MOST_LISTED = 8192                           # elements of all windows of a plane, up to which they are listed (small.py)
+MOST_LISTED = 32768                          # elements of all windows of a plane, up to which they are listed (small.py)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 
 
