@@ -1,14 +1,18 @@
 """Max and average pooling and their gradients against the naive loops and float64 truth."""
 import gc
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 from cases import broadcasts, inject, layouts, pool_cases
+from numba import njit
 
 import fastconv
 import naive
 from fastconv import remembered
+from fastconv.kernels import simd_shares
+from fastconv.kernels.simd_shares import repeat_rows
 from fastconv.pool import average, window
 from fastconv.testing import assert_same
 
@@ -257,6 +261,22 @@ def test_shares_of_rows_of_any_length(where):
             dout = 36 * rng.integers(-9, 10, naive.avg_pool2d(x, *where).shape).astype(dtype)
             dout.flat[rng.integers(dout.size)] = np.nan
             assert_same(fastconv.avg_pool2d_backward, naive.avg_pool2d_backward, (dout, x, *where))
+
+
+@njit
+def repeat_fours(douts, at, n, count, dst, to, width, rows, windows):
+    repeat_rows(4, douts, at, n, count, dst, to, width, rows, windows)
+
+
+@pytest.mark.parametrize("n", [1, 7, 17, 32])
+def test_every_column_behind_the_windows_is_written(n):
+    width, douts = 4 * n + 3, np.arange(-1, 2 * n).astype(np.float32)
+    for function in (repeat_fours, partial(simd_shares._repeat_rows, 4)):
+        dx = np.full((2 * 3 + 2, width), np.nan, np.float32)             # a row before and one behind: not to be touched
+        function(douts, 1, n, np.float32(2), dx.reshape(-1), width, width, 3, 2)
+        wanted = np.zeros((2, 3, width), np.float32)
+        wanted[..., :4 * n] = np.repeat(douts[1:].reshape(2, 1, n) / 2, 4, axis=-1)
+        assert np.array_equal(dx[1:-1].reshape(2, 3, width), wanted) and np.isnan(dx[[0, -1]]).all()
 
 
 @pytest.mark.parametrize("columns", [average.MOST_COLUMNS[0], 3])
