@@ -2,7 +2,8 @@
 
 A kernel has no closures, no `with`, no lists of several types, nothing that Numba would unroll, and so on; each pass costs
 time even so, and the bookkeeping after it as much again. LLVM's passes over single functions are left out too: what they do is done again once
-the functions that a kernel calls are linked to it. Those functions themselves are neither optimised nor made machine code of before.
+the functions that a kernel calls are linked to it. Those functions themselves are not made machine code of before, nor optimised, but for
+some loops (`early` of jit.py).
 """
 from __future__ import annotations
 
@@ -41,6 +42,13 @@ class Part(Library):
         self._finalized = True
 
 
+class EarlyPart(Part):
+    """Optimised before it is linked, too."""
+
+    def _optimize_final_module(self) -> None:
+        JITCodeLibrary._optimize_final_module(self)
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class Lowering(typed_passes.NativeLowering):
     """Numba's, into a `Library`."""
@@ -57,13 +65,20 @@ class PartLowering(Lowering):
     """Into a `Part`, which stands for the machine code that there is not."""
 
     _name = "fastconv_part_lowering"
+    kind = Part
 
     def run_pass(self, state: Any) -> bool:
-        state.library, state.flags.no_compile = Part(state.targetctx.codegen(), state.func_id.func_qualname), True
+        state.library, state.flags.no_compile = self.kind(state.targetctx.codegen(), state.func_id.func_qualname), True
         done = super().run_pass(state)
         state.targetctx.insert_user_function(state.library, state.cr.fndesc, [state.library])
         state.cr = state.cr._replace(cfunc=state.library)
         return done
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class EarlyPartLowering(PartLowering):
+    _name = "fastconv_early_part_lowering"
+    kind = EarlyPart
 
 
 class Compiler(compiler.CompilerBase):
@@ -88,11 +103,15 @@ class PartCompiler(Compiler):
     lowering = PartLowering
 
 
-def as_part(dispatcher: Any, make: Callable[[type], Any]) -> None:
-    """Have what calls this kernel link a part, which is never called from Python and kept nowhere. make: a dispatcher for such a compiler."""
+class EarlyPartCompiler(PartCompiler):
+    lowering = EarlyPartLowering
+
+
+def as_part(dispatcher: Any, make: Callable[[], Any]) -> None:
+    """Have what calls this kernel link a part, which is never called from Python and kept nowhere. make: makes its dispatcher."""
     @functools.cache
     def part() -> Any:
-        made = make(PartCompiler)
+        made = make()
         compiled, known = made.compile, made.overloads
         made.compile = lambda signature: compiled(tuple(map(types.unliteral, signature)))      # one version for all numbers that stand in calls of it
         made.add_overload = lambda result: known.update({tuple(result.signature.args): result})

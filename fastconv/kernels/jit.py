@@ -27,7 +27,7 @@ from numba.core.serialize import dumps
 
 from ..compiling import watch
 from ..instruction_set import isa
-from .compiler import Compiler, as_part
+from .compiler import Compiler, EarlyPartCompiler, PartCompiler, as_part
 
 HERE = Path(__file__).resolve().parent
 ISA = isa()                                  # settled before the first kernel is decorated: from then on Numba's processor stays
@@ -147,13 +147,14 @@ class KernelCache(_Cache):
 
 
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, exact: bool = False, inline: bool = False,
-        merged: bool = False) -> Any:
+        merged: bool = False, early: bool = False) -> Any:
     """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison).
 
     inline: Numba copies the function into its callers, which then decide whether sums are reordered. merged: LLVM does, however long it is.
+    early: it is optimised before it becomes a part of its callers, too: a loop that LLVM makes better vectors of alone (it takes longer to compile).
     """
     if function is None:
-        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged)
+        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged, early=early)
     make = functools.partial(numba.njit, nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
                              inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)
     dispatcher = make(pipeline_class=numba.core.compiler.Compiler if parallel else Compiler)(function)
@@ -163,7 +164,7 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
             dispatcher._cache = KernelCache(function, folder)
         watch(dispatcher, name_of(function), getattr(dispatcher._cache, "kept", lambda: None))
         if not inline and not parallel:
-            as_part(dispatcher, lambda compiler: make(pipeline_class=compiler, no_cpython_wrapper=True)(function))
+            as_part(dispatcher, lambda: make(pipeline_class=EarlyPartCompiler if early else PartCompiler, no_cpython_wrapper=True)(function))
     return dispatcher
 
 
