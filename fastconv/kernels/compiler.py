@@ -2,8 +2,7 @@
 
 A kernel has no closures, no `with`, no lists of several types, nothing that Numba would unroll, and so on; each pass costs
 time even so, and the bookkeeping after it as much again. LLVM's passes over single functions are left out too: what they do is done again once
-the functions that a kernel calls are linked to it. Those functions themselves are not made machine code of before, nor optimised, but for
-some loops (`early` of jit.py).
+the functions that a kernel calls are linked to it. Those functions themselves are not made machine code of before, nor, in some files, optimised.
 """
 from __future__ import annotations
 

@@ -35,6 +35,10 @@ ISA = isa()                                  # settled before the first kernel i
 # Sums may be reordered into vectors and multiply-adds fused; NaN and inf keep their meaning.
 SUMS = frozenset({"contract", "reassoc", "nsz"})
 
+# Files of kernels whose vectors are explicit. What kernels of other files call is optimised before it is linked to them, too: LLVM makes better
+# vectors of its loops there (double-precision softmax and gradient of layer_norm: 20 %), but it takes longer to compile.
+WITHOUT_LOOPS = {"direct", "direct_dots", "direct_phases", "direct_weight", "winograd", "winograd_weight", "conv_im2col", "gemm", "geometry", "window"}
+
 KEPT = 4                                     # folders of other states of the sources, of some 10 MB each
 
 
@@ -147,14 +151,13 @@ class KernelCache(_Cache):
 
 
 def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, exact: bool = False, inline: bool = False,
-        merged: bool = False, early: bool = False) -> Any:
+        merged: bool = False) -> Any:
     """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison).
 
     inline: Numba copies the function into its callers, which then decide whether sums are reordered. merged: LLVM does, however long it is.
-    early: it is optimised before it becomes a part of its callers, too: a loop that LLVM makes better vectors of alone (it takes longer to compile).
     """
     if function is None:
-        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged, early=early)
+        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged)
     make = functools.partial(numba.njit, nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
                              inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)
     dispatcher = make(pipeline_class=numba.core.compiler.Compiler if parallel else Compiler)(function)
@@ -164,7 +167,8 @@ def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, e
             dispatcher._cache = KernelCache(function, folder)
         watch(dispatcher, name_of(function), getattr(dispatcher._cache, "kept", lambda: None))
         if not inline and not parallel:
-            as_part(dispatcher, lambda: make(pipeline_class=EarlyPartCompiler if early else PartCompiler, no_cpython_wrapper=True)(function))
+            part = PartCompiler if function.__module__.rsplit(".", 1)[-1] in WITHOUT_LOOPS else EarlyPartCompiler
+            as_part(dispatcher, lambda: make(pipeline_class=part, no_cpython_wrapper=True)(function))
     return dispatcher
 
 

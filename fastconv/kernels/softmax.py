@@ -17,13 +17,13 @@ CHUNK = 4096                                 # elements that exp runs over at a 
 LANES = 64                                   # chains of a maximum
 
 
-@jit(exact=True, early=True)
+@jit(exact=True)
 def exp_all(source, target):
     for i in range(target.size):
         target[i] = exp_negative(source[i])
 
 
-@jit(exact=True, early=True)
+@jit(exact=True)
 def largest(x, chains):
     """The largest element of x that is no NaN. chains: LANES elements to work in."""
     best, done = x.dtype.type(-np.inf), 0
@@ -42,32 +42,32 @@ def largest(x, chains):
     return best
 
 
-@jit(exact=True, early=True)
+@jit(exact=True)
 def exp_in_place(x):
     """A loop of its own: where source and target are one array, LLVM's test whether they overlap sends it to scalar code."""
     for i in range(x.size):
         x[i] = exp_negative(x[i])
 
 
-@jit(early=True)
+@jit
 def less(x, m, y):
     for i in range(y.size):
         y[i] = x[i] - m
 
 
-@jit(early=True)
+@jit
 def reduce_by(x, m):
     for i in range(x.size):
         x[i] -= m
 
 
-@jit(early=True)
+@jit
 def scale(x, factor):
     for i in range(x.size):
         x[i] *= factor
 
 
-@jit(early=True)
+@jit
 def sum_of(x):
     """In float64, of parts of CHUNK elements in the dtype of x."""
     total = np.float64(0)
@@ -79,7 +79,7 @@ def sum_of(x):
     return total
 
 
-@jit(early=True)
+@jit
 def product_sum(x, y):
     """The sum of x * y, like sum_of."""
     total = np.float64(0)
@@ -152,7 +152,7 @@ def softmax_rows_backward(first, last, src, weight, dst, bias, residual, job, ta
                     dx[i] = y[i] * (dout[i] - share)
 
 
-@jit(exact=True, early=True)
+@jit(exact=True)
 def larger_of(x, m):
     for j in range(m.size):
         m[j] = x[j] if x[j] > m[j] else m[j]
