@@ -81,7 +81,7 @@ class EarlyPartLowering(PartLowering):
 
 
 class Compiler(compiler.CompilerBase):
-    """Of serial kernels."""
+    """Of kernels."""
 
     lowering = Lowering
 

@@ -150,23 +150,22 @@ class KernelCache(_Cache):
                 new.unlink(missing_ok=True)
 
 
-def jit(function: Callable[..., Any] | None = None, *, parallel: bool = False, exact: bool = False, inline: bool = False,
-        merged: bool = False) -> Any:
+def jit(function: Callable[..., Any] | None = None, *, exact: bool = False, inline: bool = False, merged: bool = False) -> Any:
     """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison).
 
     inline: Numba copies the function into its callers, which then decide whether sums are reordered. merged: LLVM does, however long it is.
     """
     if function is None:
-        return functools.partial(jit, parallel=parallel, exact=exact, inline=inline, merged=merged)
-    make = functools.partial(numba.njit, nogil=True, parallel=parallel, error_model="numpy", fastmath=False if exact else set(SUMS),
+        return functools.partial(jit, exact=exact, inline=inline, merged=merged)
+    make = functools.partial(numba.njit, nogil=True, error_model="numpy", fastmath=False if exact else set(SUMS),
                              inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)
-    dispatcher = make(pipeline_class=numba.core.compiler.Compiler if parallel else Compiler)(function)
+    dispatcher = make(pipeline_class=Compiler)(function)
     if not numba.config.DISABLE_JIT:
         folder = cache_folder()
         if folder is not None and not inline:
             dispatcher._cache = KernelCache(function, folder)
         watch(dispatcher, name_of(function), getattr(dispatcher._cache, "kept", lambda: None))
-        if not inline and not parallel:
+        if not inline:
             part = PartCompiler if function.__module__.rsplit(".", 1)[-1] in WITHOUT_LOOPS else EarlyPartCompiler
             as_part(dispatcher, lambda: make(pipeline_class=part, no_cpython_wrapper=True)(function))
     return dispatcher
@@ -183,4 +182,10 @@ def at_hand(kernel: Any, kinds: Any, signature: Callable[[Any], tuple[Any, ...]]
     if numba.config.DISABLE_JIT or (kernel, kinds) in _asked:
         return True
     _asked.add((kernel, kinds))
-    return isinstance(kernel._cache, KernelCache) and kernel._cache.has(signature(kinds), kernel.targetctx.codegen())
+    return loadable(kernel, signature(kinds))
+
+
+def loadable(kernel: Any, signature: tuple[Any, ...]) -> bool:
+    """Whether the kernel's code for these types is here or on disk."""
+    return signature in kernel.overloads or (isinstance(kernel._cache, KernelCache)
+                                             and kernel._cache.has(signature, kernel.targetctx.codegen()))

@@ -18,11 +18,13 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .. import runtime
+from .. import compiling, runtime
 from . import team
+from .jit import loadable
 
 NOTHING = {np.dtype(dtype): np.empty(0, dtype) for dtype in (np.float32, np.float64)}      # for an argument that a kernel has no use for
 NO_TABLE = np.empty(0, np.int64)
+LONG_WORK = 5e10                             # half a second of one thread: as long as it takes to compile what starts others
 
 
 def signature(dtype: np.dtype) -> tuple[Any, ...]:
@@ -50,8 +52,12 @@ def address(kernel: Any, dtype: np.dtype) -> Any:
 
 def compile_threads(dtype: np.dtype) -> None:
     """All that runs kernels for this dtype on several threads, compiled or loaded; no thread is started."""
-    team.lead.compile((*[types.int64] * 5, *signature(dtype)[2:]))
+    team.lead.compile(_lead_signature(dtype))
     team.compile_helpers()
+
+
+def _lead_signature(dtype: np.dtype) -> tuple[Any, ...]:
+    return (*[types.int64] * 5, *signature(dtype)[2:])
 
 
 def _call(kernel, first, last, src, weight, dst, bias, residual, job, table):
@@ -82,13 +88,21 @@ def crew(tasks: int, work: float) -> tuple[int, int, int]:
     return *team.helpers(threads), threads
 
 
+def _has_waited(kernel: Any, dtype: np.dtype, work: float) -> bool:
+    """Whether this call compiled its kernel, and would wait again for what runs it on threads: one thread does it, with the same bits."""
+    before = len(compiling.compiled)
+    address(kernel, dtype)
+    return len(compiling.compiled) > before and work < LONG_WORK and not loadable(team.lead, _lead_signature(dtype))
+
+
 def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray,
               residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> None:
     """Do all tasks of a kernel, on as many threads as `work` floating-point operations are worth. MemoryError without room to work in."""
-    room, helpers, threads = crew(tasks, work)
     failed = team.BUSY
-    if threads > 1:
-        failed = team.lead(room, helpers, address(kernel, src.dtype), tasks, threads, src, weight, dst, bias, residual, job, table)
+    if work >= runtime.SMALL_WORK and not _has_waited(kernel, src.dtype, work):
+        room, helpers, threads = crew(tasks, work)
+        if threads > 1:
+            failed = team.lead(room, helpers, address(kernel, src.dtype), tasks, threads, src, weight, dst, bias, residual, job, table)
     if failed == team.BUSY:
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
     elif failed:
