@@ -1,4 +1,5 @@
 """Threads that do tasks together: each task once, by so many threads at most, whoever calls and whatever goes wrong."""
+import os
 import threading
 from pathlib import Path
 
@@ -118,6 +119,20 @@ time.sleep(0.3)
 print(time.process_time() - before < 0.1, together(8, 2, 2))
 """
     assert alone(program) == "2 True 2"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_another_thread_starts_the_first_has_its_own():
+    program = """
+import os, signal
+with team._starting:                         # as that thread holds it
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(int(together(8, 2, 2) != 2))
+print(os.waitpid(child, 0)[1])
+"""
+    assert alone(program) == "0"
 
 
 def test_a_task_that_fails_is_told():

@@ -220,8 +220,6 @@ def _start(count: int) -> None:
         _write(room + PATIENCE, _patience(room))
         _room, _most = room, most
         atexit.register(_rest, room)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_forget)
     while _helpers < min(count, _most):
         _write(_room + FIRST_HELPER + _helpers * LINE + LOCK, held_lock())
         try:
@@ -260,3 +258,7 @@ def _forget() -> None:
     """In a forked child, which has none of the threads."""
     global _room, _helpers, _most, _starting
     _room, _helpers, _most, _starting = 0, 0, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
