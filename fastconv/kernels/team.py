@@ -50,7 +50,7 @@ ASLEEP, LOCK = 0, BYTES
 OPEN = 1 << 32                               # in a gate, above the number of helpers inside
 BUSY = -1
 EARLY, OF = 3, 4                             # of the tasks: shared out evenly, the rest one by one
-PATIENT = 200e-6                             # seconds: longer than what lies between the layers of a network
+PATIENT = 400                                # times to give way, some 200 microseconds: longer than what lies between the layers of a network
 NAP_MICROSECONDS = 50                        # a caller that waits for a helper that waits for its processor
 
 
@@ -183,13 +183,6 @@ def lead(room, helpers, kernel, tasks, threads, src, weight, dst, bias, residual
     return failed
 
 
-@jit
-def ways(room, count):
-    """Give way so many times."""
-    for _ in range(count):
-        give_way(load(room + YIELD))
-
-
 # ---------------------------------------------------------------- from Python
 _room, _helpers, _most = 0, 0, 0             # the address of all that is shared; how many helpers there are, and may be
 _starting = threading.Lock()
@@ -205,7 +198,6 @@ def helpers(threads: int) -> tuple[int, int]:
 
 def compile_helpers() -> None:
     serve.compile((types.int64, types.int64))
-    ways.compile((types.int64, types.int64))
 
 
 def _start(count: int) -> None:
@@ -217,7 +209,7 @@ def _start(count: int) -> None:
         room += -room % LINE
         _write(room + ACQUIRE, *functions())
         _write(room + NAP, held_lock())
-        _write(room + PATIENCE, _patience(room))
+        _write(room + PATIENCE, PATIENT)
         _room, _most = room, most
         atexit.register(_rest, room)
     while _helpers < min(count, _most):
@@ -232,17 +224,6 @@ def _start(count: int) -> None:
 
 def _write(place: int, *words: int) -> None:
     (ctypes.c_int64 * len(words)).from_address(place)[:] = words
-
-
-def _patience(room: int) -> int:
-    """How often to give way in so much time."""
-    count, seconds = 100, []
-    ways(room, count)
-    for _ in range(5):
-        begin = time.perf_counter()
-        ways(room, count)
-        seconds.append(time.perf_counter() - begin)
-    return int(PATIENT / max(min(seconds), 1e-9) * count)
 
 
 def _rest(room: int) -> None:
