@@ -144,14 +144,21 @@ def test_a_task_that_fails_is_told():
 
 def test_without_another_thread_the_caller_does_all():
     program = """
-import _thread
-def start_new_thread(*args):
-    raise RuntimeError("can't start new thread")
-_thread.start_new_thread = start_new_thread
+team.new_thread = lambda number: False
 dst = np.zeros(50, np.float32)
 print(lead(count, 50, 2, dst), (dst == 1).all(), team._helpers)
 """
     assert alone(program) == "0 True 0"
+
+
+def test_threads_are_real_where_a_library_puts_its_own_in_place_of_pythons():
+    """As gevent does: a helper in one of its threads, which are none, would never let another one run."""
+    program = """
+import _thread
+_thread.start_new_thread = threading._start_new_thread = lambda function, args, kwargs={}: 0
+print(together(8, 2, 2))
+"""
+    assert alone(program) == "2"
 
 
 def test_a_process_ends_after_a_call():

@@ -15,7 +15,6 @@ Memory, in integers of 8 bytes; lines that different threads write lie apart:
 """
 from __future__ import annotations
 
-import _thread
 import atexit
 import ctypes
 import os
@@ -214,12 +213,24 @@ def _start(count: int) -> None:
         atexit.register(_rest, room)
     while _helpers < min(count, _most):
         _write(_room + FIRST_HELPER + _helpers * LINE + LOCK, held_lock())
-        try:
-            _thread.start_new_thread(serve, (_room, _helpers))
-        except RuntimeError:                 # the system's limit, or the interpreter is about to end
-            _most = _helpers
-        else:
+        if new_thread(_helpers):
             _helpers += 1
+        else:                                # the system's limit
+            _most = _helpers
+
+
+ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_ssize_t)
+
+
+@ENTRY
+def _enter(number: int) -> None:
+    serve(_room, number)
+
+
+def new_thread(number: int) -> bool:
+    """Start a thread that is this helper; whether the system has one. Not by _thread, in which gevent puts threads of its own that are none."""
+    start = ctypes.PYFUNCTYPE(ctypes.c_ulong, ENTRY, ctypes.c_ssize_t)(("PyThread_start_new_thread", ctypes.pythonapi))
+    return bool(start(_enter, number) != ctypes.c_ulong(-1).value)
 
 
 def _write(place: int, *words: int) -> None:
