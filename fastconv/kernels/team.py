@@ -15,11 +15,9 @@ Memory, in integers of 8 bytes; lines that different threads write lie apart:
 """
 from __future__ import annotations
 
-import atexit
 import ctypes
 import os
 import threading
-import time
 
 import numba
 from llvmlite import ir
@@ -33,14 +31,13 @@ from .jit import jit
 
 LINE = 128                                   # bytes: processors fetch neighbouring lines of 64 in pairs
 DESKS = 4                                    # calls at once that others help with; a further caller works alone
-ARRAYS = 7                                   # src, weight, dst, bias, residual, job, table
 
 # What all share, in bytes from the start.
-PATIENCE, ACQUIRE, RELEASE, YIELD, NAP = (BYTES * k for k in range(5))
+ACQUIRE, RELEASE, YIELD, NAP = (BYTES * k for k in range(4))
 FIRST_DESK = LINE
 # In a desk.
 GATE, NEXT, OWNER = 0, LINE, 2 * LINE
-FAILED, KERNEL, TASKS, THREADS, ITEM, GIVEN = (OWNER + BYTES * k for k in range(1, 7))      # GIVEN: address and size of each array
+FAILED, KERNEL, TASKS, THREADS, ITEM, GIVEN = (OWNER + BYTES * k for k in range(1, 7))      # GIVEN: address and size of each of 7 arrays
 DESK = 5 * LINE
 FIRST_HELPER = FIRST_DESK + DESKS * DESK
 # In a helper's line.
@@ -49,7 +46,7 @@ ASLEEP, LOCK = 0, BYTES
 OPEN = 1 << 32                               # in a gate, above the number of helpers inside
 BUSY = -1
 EARLY, OF = 3, 4                             # of the tasks: shared out evenly, the rest one by one
-PATIENT = 400                                # times to give way, some 200 microseconds: longer than what lies between the layers of a network
+PATIENCE = 400                                # times to give way, some 200 microseconds: longer than what lies between the layers of a network
 NAP_MICROSECONDS = 50                        # a caller that waits for a helper that waits for its processor
 
 
@@ -121,7 +118,7 @@ def serve(room, number):
             helped |= help_at(room + FIRST_DESK + d * DESK)
         if helped:
             waited = 0
-        elif waited < load(room + PATIENCE):
+        elif waited < PATIENCE:
             give_way(load(room + YIELD))
             waited += 1
         else:
@@ -172,7 +169,7 @@ def lead(room, helpers, kernel, tasks, threads, src, weight, dst, bias, residual
     add(desk + GATE, -OPEN)
     waited = 0
     while load(desk + GATE):
-        if waited < load(room + PATIENCE):
+        if waited < PATIENCE:
             give_way(load(room + YIELD))
             waited += 1
         else:
@@ -208,9 +205,7 @@ def _start(count: int) -> None:
         room += -room % LINE
         _write(room + ACQUIRE, *functions())
         _write(room + NAP, held_lock())
-        _write(room + PATIENCE, PATIENT)
         _room, _most = room, most
-        atexit.register(_rest, room)
     while _helpers < min(count, _most):
         _write(_room + FIRST_HELPER + _helpers * LINE + LOCK, held_lock())
         if new_thread(_helpers):
@@ -235,15 +230,6 @@ def new_thread(number: int) -> bool:
 
 def _write(place: int, *words: int) -> None:
     (ctypes.c_int64 * len(words)).from_address(place)[:] = words
-
-
-def _rest(room: int) -> None:
-    """Before the interpreter ends: let helpers sleep, which does not disturb it."""
-    _write(room + PATIENCE, 0)
-    end = time.perf_counter() + 0.1
-    for number in range(_helpers if room == _room else 0):
-        while not ctypes.c_int64.from_address(room + FIRST_HELPER + number * LINE + ASLEEP).value and time.perf_counter() < end:
-            time.sleep(20e-6)
 
 
 def _forget() -> None:
