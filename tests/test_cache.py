@@ -58,14 +58,14 @@ import io, json, sys
 sys.stderr = io.StringIO()
 import numpy as np, fastconv
 from fastconv import compiling, runtime, warmup
-from fastconv.kernels import team
+from fastconv.kernels import handed, team
 compiling.LONG, runtime.SMALL_WORK = LIMIT, 0
 x, weight = np.ones((2, 3, 9, 9), np.float32), np.ones((4, 3, 3, 3), np.float32)
 for _ in range(2):
     y = fastconv.conv2d(x, weight, padding=1)
     fastconv.conv2d_backward(y, x, weight, padding=1)
     assert (fastconv.Conv2d(weight, padding=1)(x) == y).all()
-used = [kernel for kernel in (*warmup.engine(), team.lead, team.serve) if kernel.overloads]
+used = [kernel for kernel in (*warmup.engine(), team.lead, team.serve, handed.layer_at_once) if kernel.overloads]
 stats = [kernel.stats for kernel in used]
 assert len(used) > 4 and all(len(kernel.overloads) == 1 for kernel in used)
 misses = sum(sum(s.cache_misses.values()) for s in stats)
@@ -290,7 +290,7 @@ def test_processes_that_start_cold_at_the_same_time(tmp_path):
 
 # ---------------------------------------------------------------- memory
 def test_every_cache_in_memory_is_bounded():
-    named = {"source_stamp", "cache_folder", "_remove_outdated", "_lowest"}     # of one value, or of one for each dtype
+    named = {"source_stamp", "cache_folder", "_remove_outdated", "lowest_of"}     # of one value, or of one for each dtype
     found = set()
     for module in pkgutil.walk_packages(fastconv.__path__, "fastconv."):
         if not module.name.startswith(("fastconv.report", "fastconv.cs231n", "fastconv.cli", "fastconv.shapes", "fastconv.__main__")):

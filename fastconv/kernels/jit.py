@@ -182,10 +182,13 @@ def at_hand(kernel: Any, kinds: Any, signature: Callable[[Any], tuple[Any, ...]]
     if numba.config.DISABLE_JIT or (kernel, kinds) in _asked:
         return True
     _asked.add((kernel, kinds))
-    return loadable(kernel, signature(kinds))
+    return _on_disk(kernel, signature(kinds))
 
 
 def loadable(kernel: Any, signature: tuple[Any, ...]) -> bool:
-    """Whether the kernel's code for these types is here or on disk."""
-    return signature in kernel.overloads or (isinstance(kernel._cache, KernelCache)
-                                             and kernel._cache.has(signature, kernel.targetctx.codegen()))
+    """Whether nobody has to wait until the kernel is compiled for these types."""
+    return signature in kernel.overloads or _on_disk(kernel, signature)
+
+
+def _on_disk(kernel: Any, signature: tuple[Any, ...]) -> bool:
+    return isinstance(kernel._cache, KernelCache) and kernel._cache.has(signature, kernel.targetctx.codegen())
