@@ -49,7 +49,7 @@ def _facts(config: pytest.Config) -> dict[str, str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    facts, shown = _facts(config), ("CPU", "instruction set", "threads", "threading layer", "BLAS", "freed memory")
+    facts, shown = _facts(config), ("CPU", "instruction set", "threads", "BLAS", "freed memory")
     terminalreporter.write_line(", ".join(f"{name}: {facts[name]}" for name in shown))
 
 

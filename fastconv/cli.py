@@ -230,7 +230,7 @@ COMMANDS = (
     Command(
         "info",
         "what fastconv uses on this machine: processor, threads, cache folder, versions",
-        "Prints what fastconv uses on this machine: processor, instruction set, threads, threading layer, folder of compiled kernels,"
+        "Prints what fastconv uses on this machine: processor, instruction set, threads, folder of compiled kernels,"
         " versions.",
         _no_options,
         _info,

@@ -88,7 +88,7 @@ def cpu_name() -> str:
 
 
 def info() -> dict[str, str]:
-    """What `fastconv info` prints: CPU, instruction set, threads, threading layer, cache folder, versions."""
+    """What `fastconv info` prints: CPU, instruction set, threads, cache folder, versions."""
     import llvmlite
     import numpy
 
