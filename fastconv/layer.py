@@ -62,7 +62,7 @@ class Conv2d:
     def _forget(self) -> None:
         self._packed: dict[tuple[str, str], np.ndarray] = {}       # by algorithm and order
         self._known: dict[tuple[tuple[int, ...], str], _Known] = {}          # by the shape of x and the precision
-        self._quick: dict[tuple[tuple[int, ...], str], _Quick] = {}
+        self._quick: dict[tuple[tuple[int, ...], str], tuple[Any, _Known]] = {}      # compiled code that looks at its arrays itself
 
     @property
     def weight(self) -> np.ndarray:
@@ -81,9 +81,9 @@ class Conv2d:
         if type(x) is np.ndarray:
             quick = self._quick.get((x.shape, planning.get_precision()))
             if quick is not None:
-                run, tasks, work, y_shape, empty = quick
-                y = empty(y_shape, self.dtype) if out is None else out
-                if run(*crew(tasks, work), x, residual, y):
+                run, known = quick
+                y = known.empty(known.y_shape, self.dtype) if out is None else out
+                if run(*crew(known.tasks, known.work), x, residual, y):
                     return y
         return self._checked(x, residual, out)
 
@@ -116,7 +116,7 @@ class Conv2d:
         if run is not None:
             if len(self._quick) >= MOST_SHAPES:
                 self._quick.clear()
-            self._quick[shape, planning.get_precision()] = _Quick(run, known.tasks, known.work, known.y_shape, known.empty)
+            self._quick[shape, planning.get_precision()] = run, known
 
     def _prepare(self, shape: tuple[int, ...]) -> _Known:
         """What calls with x of this shape run; kept, but for empty results, which nothing runs for."""
@@ -156,16 +156,6 @@ class Conv2d:
             ("stride", self.stride, (1, 1)), ("padding", self.padding, ((0, 0), (0, 0))), ("dilation", self.dilation, (1, 1)),
             ("groups", self.groups, 1), ("activation", self.activation, None)) if value != default]
         return f"Conv2d({', '.join([f'weight {self._weight.shape} {self.dtype}', *(['bias'] if self._bias.size else []), *said])})"
-
-
-class _Quick(NamedTuple):
-    """The call of a known shape in compiled code."""
-
-    run: Any                                 # of room, helpers, threads, x, residual, y: False if nothing was done
-    tasks: int
-    work: float
-    y_shape: tuple[int, ...]
-    empty: Any                               # what makes a new y
 
 
 class _Known(NamedTuple):

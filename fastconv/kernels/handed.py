@@ -203,13 +203,15 @@ def signature(kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(Handed(from_dtype(kind)) if isinstance(kind, np.dtype) else kind for kind in kinds)
 
 
-def planned(specs: Sequence[Any], head: Sequence[int] = ()) -> np.ndarray | None:
-    """The numbers of a plan: KERNEL and so on, `head`, and what the arrays are. None where no object can be handed over."""
+def planned(specs: Sequence[Any], head: Sequence[Any], parts: dict[Any, np.ndarray]) -> np.ndarray | None:
+    """The numbers of a plan: KERNEL and so on are `head`, its known arrays `parts`, by name. None where no object can be handed over."""
     if not readable() or any(spec is not None and (len(spec[0]) > MOST_AXES or 0 in spec[0]) for spec in specs):
         return None
     plan = np.zeros(SPECS + len(specs) * SPEC, np.int64)
     plan[[ARRAY, NONE]] = id(np.ndarray), id(None)
     plan[KERNEL:KERNEL + len(head)] = head
+    for name, part in parts.items():
+        plan[name:name + 2] = part.ctypes.data, part.size
     for number, spec in enumerate(specs):
         at = SPECS + number * SPEC
         plan[at] = NOTHING
@@ -219,37 +221,42 @@ def planned(specs: Sequence[Any], head: Sequence[int] = ()) -> np.ndarray | None
     return plan
 
 
+def handing(function: Any, kinds: Sequence[Any], specs: Sequence[Any], head: Sequence[Any], parts: dict[Any, np.ndarray],
+            *others: Any) -> Callable[..., bool] | None:
+    """A function of objects: the compiled one, with a plan and `others` in front. None where objects cannot be handed over, or not yet.
+
+    kinds: what the function takes after the plan. specs: shape and dtype of each array of the plan, or None for None.
+    """
+    kinds, plan = (types.int64, *kinds), planned(specs, head, parts)
+    if plan is None or not at_hand(function, kinds, signature):
+        return None
+    found = functools.partial(entry(function, kinds), plan.ctypes.data, *others)
+    found.kept = plan, specs, parts          # they live as long as their addresses are known
+    return found
+
+
+def known_parts(weight: np.ndarray, bias: np.ndarray, job: np.ndarray, table: np.ndarray) -> dict[Any, np.ndarray]:
+    return {WEIGHT: weight, BIAS: bias, RESIDUAL: bias[:0], JOB: job, TABLE: table}
+
+
 def at_once(kernel: Any, tasks: int, specs: Sequence[Any], weight: np.ndarray, bias: np.ndarray, job: np.ndarray, table: np.ndarray,
             report: int = -1) -> Callable[..., bool] | None:
     """A function of (src, weight, dst, table) that does all tasks of the kernel in one thread, or nothing, and says which.
 
-    specs: shape and dtype of each of the four, or None for None; weight and table are then those given here. report: where the kernel
-    leaves a number in job, or it does in residual, for arguments that want a message. None where objects cannot be handed over, or not yet.
+    specs: of the four; weight and table are those given here where theirs is None. report: where the kernel leaves a number in job, or it
+    does in residual, for arguments that want a message. None as for `handing`.
     """
-    arrays, dtype = (weight, bias, bias[:0], job, table), bias.dtype
-    kinds = types.int64, dtype, dtype, dtype, job.dtype
-    places = [number for array in arrays for number in (array.ctypes.data, array.size)]
-    plan = planned(specs, [address(kernel, dtype), tasks, report, *places] if readable() else ())
-    if plan is None or not at_hand(run_at_once, kinds, signature):
-        return None
-    found = functools.partial(entry(run_at_once, kinds), plan.ctypes.data)
-    found.kept = plan, arrays, specs         # they live as long as their addresses are known
-    return found
+    dtype = bias.dtype
+    return handing(run_at_once, (dtype, dtype, dtype, job.dtype), specs, (address(kernel, dtype), tasks, report),
+                   known_parts(weight, bias, job, table))
 
 
 def layer(kernel: Any, tasks: int, over: bool, x_shape: tuple[int, ...], y_shape: tuple[int, ...], weight: np.ndarray, bias: np.ndarray,
           job: np.ndarray, table: np.ndarray) -> Callable[..., bool] | None:
     """A function of (room, helpers, threads, x, residual, y) that does all tasks of the kernel, or nothing, and says which.
 
-    over: whether y may be the residual. None where objects cannot be handed over, or not yet.
+    over: whether y may be the residual. None as for `handing`.
     """
-    arrays, dtype = (weight, bias, bias[:0], job, table), bias.dtype
-    kinds = *[types.int64] * 4, dtype, dtype, dtype
-    places = [number for array in arrays for number in (array.ctypes.data, array.size)]
-    specs = (x_shape, dtype), (y_shape, dtype), (y_shape, dtype)
-    plan = planned(specs, [address(kernel, dtype), tasks, int(over), *places] if readable() else ())
-    if plan is None or not at_hand(layer_at_once, kinds, signature):
-        return None
-    found = functools.partial(entry(layer_at_once, kinds), plan.ctypes.data)
-    found.kept = plan, arrays, specs         # they live as long as their addresses are known
-    return found
+    dtype = bias.dtype
+    return handing(layer_at_once, (*[types.int64] * 3, dtype, dtype, dtype), ((x_shape, dtype), (y_shape, dtype), (y_shape, dtype)),
+                   (address(kernel, dtype), tasks, over), known_parts(weight, bias, job, table))

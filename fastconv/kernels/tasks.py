@@ -15,7 +15,6 @@ from typing import Any
 import numba
 import numpy as np
 from numba import config, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .. import compiling, runtime
@@ -70,10 +69,7 @@ def _call_intrinsic(typingctx, kernel, first, last, src, weight, dst, bias, resi
     arguments = (first, last, src, weight, dst, bias, residual, job, table)
 
     def codegen(context, builder, sig, args):
-        convention, kinds = context.call_conv, sig.args[1:]
-        place = builder.inttoptr(args[0], convention.get_function_type(types.none, kinds).as_pointer())
-        status, _ = convention.call_function(builder, place, types.none, kinds, args[1:])
-        return cgutils.as_bool_bit(builder, status.is_error)
+        return team.emit_call(context, builder, args[0], sig.args[1:], args[1:])
 
     return types.boolean(types.int64, *arguments), codegen
 
@@ -88,21 +84,19 @@ def crew(tasks: int, work: float) -> tuple[int, int, int]:
     return *team.helpers(threads), threads
 
 
-def _has_waited(kernel: Any, dtype: np.dtype, work: float) -> bool:
-    """Whether this call compiled its kernel, and would wait again for what runs it on threads: one thread does it, with the same bits."""
-    before = len(compiling.compiled)
-    address(kernel, dtype)
-    return len(compiling.compiled) > before and work < LONG_WORK and not loadable(team.lead, _lead_signature(dtype))
-
-
 def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray,
               residual: np.ndarray, job: np.ndarray, table: np.ndarray) -> None:
     """Do all tasks of a kernel, on as many threads as `work` floating-point operations are worth. MemoryError without room to work in."""
     failed = team.BUSY
-    if work >= runtime.SMALL_WORK and not _has_waited(kernel, src.dtype, work):
-        room, helpers, threads = crew(tasks, work)
-        if threads > 1:
-            failed = team.lead(room, helpers, address(kernel, src.dtype), tasks, threads, src, weight, dst, bias, residual, job, table)
+    if work >= runtime.SMALL_WORK:
+        before = len(compiling.compiled)
+        place = address(kernel, src.dtype)
+        has_waited = len(compiling.compiled) > before and work < LONG_WORK
+        # A call that compiled its kernel does not wait again for what runs it on threads: one thread does it, with the same bits.
+        if not has_waited or loadable(team.lead, _lead_signature(src.dtype)):
+            room, helpers, threads = crew(tasks, work)
+            if threads > 1:
+                failed = team.lead(room, helpers, place, tasks, threads, src, weight, dst, bias, residual, job, table)
     if failed == team.BUSY:
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
     elif failed:

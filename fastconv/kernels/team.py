@@ -38,7 +38,7 @@ FIRST_DESK = LINE
 # In a desk.
 GATE, NEXT, OWNER = 0, LINE, 2 * LINE
 FAILED, KERNEL, TASKS, THREADS, ITEM, GIVEN = (OWNER + BYTES * k for k in range(1, 7))      # GIVEN: address and size of each of 7 arrays
-DESK = 5 * LINE
+DESK = 4 * LINE
 FIRST_HELPER = FIRST_DESK + DESKS * DESK
 # In a helper's line.
 ASLEEP, LOCK = 0, BYTES
@@ -46,8 +46,15 @@ ASLEEP, LOCK = 0, BYTES
 OPEN = 1 << 32                               # in a gate, above the number of helpers inside
 BUSY = -1
 EARLY, OF = 3, 4                             # of the tasks: shared out evenly, the rest one by one
-PATIENCE = 400                                # times to give way, some 200 microseconds: longer than what lies between the layers of a network
+PATIENCE = 400                               # times to give way, some 200 microseconds: longer than what lies between the layers of a network
 NAP_MICROSECONDS = 50                        # a caller that waits for a helper that waits for its processor
+
+
+def emit_call(context, builder, address, kinds, args):
+    """Code that calls the kernel at this address; whether it failed (only memory can run out)."""
+    place = builder.inttoptr(address, context.call_conv.get_function_type(types.none, kinds).as_pointer())
+    status, _ = context.call_conv.call_function(builder, place, types.none, kinds, args)
+    return cgutils.as_bool_bit(builder, status.is_error)
 
 
 def _call_given(typingctx, desk, first, last):
@@ -66,10 +73,7 @@ def _call_given(typingctx, desk, first, last):
             data = builder.inttoptr(given(GIVEN + 2 * BYTES * number), context.get_data_type(kind.dtype).as_pointer())
             populate_array(array, data=data, shape=[given(GIVEN + 2 * BYTES * number + BYTES)], strides=[item], itemsize=item, meminfo=None)
             arrays.append(array._getvalue())
-        convention = context.call_conv
-        place = builder.inttoptr(given(KERNEL), convention.get_function_type(types.none, kinds).as_pointer())
-        status, _ = convention.call_function(builder, place, types.none, kinds, [args[1], args[2], *arrays])
-        return cgutils.as_bool_bit(builder, status.is_error)
+        return emit_call(context, builder, given(KERNEL), kinds, [args[1], args[2], *arrays])
 
     return types.boolean(types.int64, types.int64, types.int64), codegen
 
@@ -229,7 +233,7 @@ def new_thread(number: int) -> bool:
 
 
 def _write(place: int, *words: int) -> None:
-    (ctypes.c_int64 * len(words)).from_address(place)[:] = words
+    (ctypes.c_int64 * len(words)).from_address(place)[:] = list(words)
 
 
 def _forget() -> None:

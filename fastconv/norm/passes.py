@@ -2,7 +2,6 @@
 several."""
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -105,14 +104,12 @@ def forward(kind: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[A
 def _remember(key: Any, function: Any, others: tuple[Any, ...], plan: Layout, shape: tuple[int, ...], arrays: tuple[Any, ...]) -> None:
     """Keep a call of arrays like these. others: its other arguments; shape: of the arrays that it makes beside the first."""
     dtype = arrays[0].dtype
-    specs = handed.planned([None if array is None else (array.shape, dtype) for array in arrays])
-    kinds = types.int64, *[from_dtype(np.dtype(type(other))) for other in others], *[dtype] * len(arrays)
-    if key is not None and specs is not None and at_hand(function, kinds, handed.signature):
+    if key is not None:
+        kinds = *[from_dtype(np.dtype(type(other))) for other in others], *[dtype] * len(arrays)
         steps = _program(plan, dtype)
-        specs[handed.JOB:handed.JOB + 2] = steps.ctypes.data, steps.size
-        run = functools.partial(handed.entry(function, kinds), specs.ctypes.data, *others)
-        run.kept = specs, steps              # they live as long as their addresses are known
-        known.SHORT.keep(key, (run, shape), steps.nbytes)
+        run = handed.handing(function, kinds, [None if array is None else (array.shape, dtype) for array in arrays], (), {handed.JOB: steps}, *others)
+        if run is not None:
+            known.SHORT.keep(key, (run, shape), steps.nbytes)
 
 
 def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any) -> None:
