@@ -1,4 +1,5 @@
 """Threads that do tasks together: each task once, by so many threads at most, whoever calls and whatever goes wrong."""
+import heapq
 import os
 import threading
 from pathlib import Path
@@ -57,6 +58,12 @@ def fail(first, last, src, weight, dst, bias, residual, job, table):
         raise MemoryError("no room")
 
 
+@jit
+def cut(first, last, src, weight, dst, bias, residual, job, table):
+    """How many tasks the share that begins here has."""
+    dst[first] = np.float32(last - first)
+
+
 def lead(kernel, tasks, threads, dst, job=NO_TABLE, table=NO_TABLE):
     return team.lead(*team.helpers(threads), address(kernel, np.dtype(np.float32)), tasks, threads, np.ones(max(1, tasks), np.float32), NONE, dst, NONE,
                      NONE, job, table)
@@ -76,6 +83,16 @@ def test_every_task_is_done_once(threads):
             dst = np.zeros(tasks, np.float32)
             assert lead(count, tasks, threads, dst) == 0
             assert (dst == 1).all(), (tasks, dst)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8, 64])
+def test_tasks_of_equal_length_keep_no_thread_longer_than_the_even_share(threads):
+    for tasks in range(1, 200):
+        dst, busy = np.zeros(tasks, np.float32), [0.0] * threads
+        assert lead(cut, tasks, threads, dst) == 0 and dst.sum() == tasks
+        for share in dst[dst > 0]:           # taken in this order, each by whoever is done first
+            heapq.heapreplace(busy, busy[0] + share)
+        assert max(busy) == -(-tasks // threads), (tasks, dst)
 
 
 def test_callers_at_once_do_not_mix_up_their_tasks():

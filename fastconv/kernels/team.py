@@ -45,7 +45,7 @@ ASLEEP, LOCK = 0, BYTES
 
 OPEN = 1 << 32                               # in a gate, above the number of helpers inside
 BUSY = -1
-EARLY, OF = 3, 4                             # of the tasks: shared out evenly, the rest one by one
+EARLY, OF = 3, 4                             # of the tasks: one even share for each thread, the rest in small ones
 PATIENCE = 400                               # times to give way, some 200 microseconds: longer than what lies between the layers of a network
 NAP_MICROSECONDS = 50                        # a caller that waits for a helper that waits for its processor
 
@@ -85,9 +85,9 @@ call_given = intrinsic(_call_given)
 def take_tasks(desk):
     """Do tasks until all are taken: first a large share, so that what one task leaves at hand serves the next, then small ones."""
     tasks, threads, first = load(desk + TASKS), load(desk + THREADS), load(desk + NEXT)
-    early = tasks * EARLY // OF
+    early = tasks * EARLY // (OF * threads)  # for each thread
     while first < tasks:
-        last = min(tasks, first + max(1, early // threads if first < early else (tasks - first) // (2 * threads)))
+        last = min(tasks, first + max(1, early if first < early * threads else (tasks - first) // (2 * threads)))
         if swap(desk + NEXT, first, last) and call_given(desk, first, last):
             add(desk + FAILED, 1)
         first = load(desk + NEXT)
