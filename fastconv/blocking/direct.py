@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import direct, direct_phases, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
-from .parts import MOST_WORKSPACE, even, parts_of, round_up, split
+from .parts import MOST_WORKSPACE, TASK_FLOPS, TASKS, even, parts_of, round_up, split
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
@@ -20,6 +20,7 @@ NEAR_BYTES = 384 * 1024                      # of an image read as one row, copi
 WHOLE_BYTES = 512 * 1024                     # a window of all channels, where several blocks of filters read it one after the other
 FEW_USES = 2                                 # blocks of pixels up to which each task packs its weights by itself: they stay in L2
 MOST_PIXELS = 256                            # of a task, where there are more weights than pixels
+JOINED_PIXELS = 512                          # of a batch whose images are done together: a weight is fetched once for all of them
 LEAST_PIXELS = 7 * ROWS                      # a task of fewer pixels spends its time fetching weights
 
 Plane = tuple[int, int]
@@ -201,11 +202,15 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         H, W, OH, OW = H * W, 1, OH * OW, 1  # one column of pixels: blocks of any size
         h, w = h._replace(grid=OH), w._replace(grid=1)
     chunk = even(C, max(1, CHAIN // most_taps))
-    padded = padded_filters(F, width, lanes)
     flops = 2.0 * N * G * C * F * h.grid * w.grid * all_taps
+    padded, images = padded_filters(F, width, lanes), 1
+    if in_place and h.step == w.step == 1 and N * h.grid * w.grid <= JOINED_PIXELS:
+        shares = -(-F // width) if flops >= TASKS * TASK_FLOPS else 1        # of the filters, at most, where that leaves tasks for all threads
+        images = even(N, max(1, N * G * shares // TASKS))
+    groups = -(-N // images)                 # of images
 
     def blocks(rows: int, filters: int) -> int:
-        return N * G * -(-h.grid // rows) * -(-F // filters)
+        return groups * G * -(-h.grid // rows) * -(-F // filters)
 
     def fewer_filters(rows: int, filters: int) -> int:
         return round_up(-(-F // parts_of(F, filters, width, blocks(rows, F), flops)), width)
@@ -213,7 +218,10 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     most_rows = h.grid
     if not in_place:
         most_rows = max(1, min(most_rows, (WINDOW_BYTES // (chunk * w.reach(w.grid) * size) - h.extent) // h.step + 1))
-    if padded * all_taps > h.grid * w.grid:  # more weights than pixels: each is fetched for as many pixels as there are
+    if images > 1:
+        rows = h.grid
+        filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (reached * size * images * rows * w.grid)), width))
+    elif padded * all_taps > h.grid * w.grid:            # more weights than pixels: each is fetched for as many pixels as there are
         rows = max(1, min(most_rows, MOST_PIXELS // w.grid))
         loadable = (WHOLE_BYTES // (C * w.reach(w.grid) * size) - h.extent) // h.step + 1
         if not in_place and loadable * w.grid >= LEAST_PIXELS:
@@ -232,7 +240,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     pitch = W if in_place else w.reach(w.grid)
     whole = not in_place and f_blocks > 1 and C * h.reach(rows) * pitch * size <= WHOLE_BYTES
     raw = 0
-    if not prepared and N * row_blocks <= FEW_USES:
+    if not prepared and groups * row_blocks <= FEW_USES:
         raw = 0 if all_taps > CHAIN else direct.TRANSPOSED if forward else direct.COPIED if all_taps == 1 else direct.TURNED
     header, offsets, numbers, at, begin = [], [], [], 0, direct.PHASE * phases
     for a, b in taps:
@@ -240,20 +248,20 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         offsets += [(i - h.low) * pitch + j - w.low for i, _ in a for j, _ in b]
         numbers += [i * w.kernel + j for _, i in a for _, j in b]
         at += len(a) * len(b) * C * padded
-    grid = np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
+    grid = np.arange(images)[:, None, None] * (G * C * H * W) + np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
     table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel(), np.array(numbers, np.int64)])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
-               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw, row_blocks, 1)
+               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw, row_blocks, 1, images)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else h.reach(rows) * pitch
-    cost = (all_taps * C * (h.grid // rows * tile_rows(pixels) + tile_rows(h.grid % rows * w.grid)) * padded / lanes
+    cost = (all_taps * C * (h.grid // rows * tile_rows(images * pixels) / images + tile_rows(h.grid % rows * w.grid)) * padded / lanes
             + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * reached * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
     cost *= IN_PLACE if in_place else GATHERED               # in place every channel is a stream of its own, and no prefetcher follows so many
-    room = (reached * (pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
+    room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
-    return Stage(direct.filters, job, table, N * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),
+    return Stage(direct.filters, job, table, groups * G * row_blocks * f_blocks, packing, *_packing(C, F, h.kernel * w.kernel, at, forward, header, numbers),
                  G * -(-F // width), G * at, room * size,
                  0.0 if room * size > MOST_WORKSPACE else all_taps * C * h.grid * w.grid * F / lanes / cost)
 
@@ -304,7 +312,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks)
+               CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks, 1)
     vectors = OW // width * VECTORS + (0 if OW % width == 0 else ALONE if OW % width <= lanes else VECTORS)
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))

@@ -30,7 +30,7 @@ from .window import load_window
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
        "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw",
-       "row_blocks", "column_blocks")
+       "row_blocks", "column_blocks", "images")
 TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
 TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
 AHEAD = 4                                    # rows of raw weights fetched before they are packed
@@ -41,10 +41,10 @@ PHASE = 3                                    # integers of the table for each ph
 
 @jit
 def unpack_job(job):
-    """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps: the sizes of a block."""
+    """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps, images: the sizes of a block."""
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
             job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30],
-            job[31])
+            job[31], job[32])
 
 
 @jit
@@ -183,14 +183,15 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
 
 @jit
 def filters(first, last, src, weight, dst, bias, residual, job, table):
-    """Tasks: a block of filters of a block of grid rows of one group of one image; the block of filters goes fastest.
+    """Tasks: a block of filters of a block of grid rows of one group of some images; the block of filters goes fastest. Several images only in
+    place and with all their rows: then the pixels of all stand in tiles one behind the other, and a weight that is fetched serves them all.
 
     weight: packed by `pack_filters` or `pack_channels`, or as it is, and each task packs what it needs (raw: where each packed element
     would be read but once or twice). whole: the window holds all channels, for one block of filters after the other. table: PHASE integers
-    for each phase, the taps' offsets in the window of one channel, and from pixel_table on the offsets of the grid's pixels.
+    for each phase, the taps' offsets in the window of one channel, and from pixel_table on the offsets of the grid's pixels, image by image.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
     lanes = lanes_of(src)
     width = VECTORS * lanes
     phases = phases_h * phases_w
@@ -202,11 +203,12 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     for q in range(phases):
         all_taps += table[PHASE * q + 1]
         reached += table[PHASE * q + 1] > 0
-    numbers = pixel_table + rows * grid_w
+    most_pixels = images * rows * grid_w
+    numbers = pixel_table + most_pixels
     packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
     places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
     ahead_step = (F if raw else width) * all_taps * src.itemsize          # from one channel of the weights to the next
-    room = (rows * grid_w + ROWS + lanes) * ((block + width - 1) // width * width)
+    room = (most_pixels + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(reached * room, src)
     phase = rows * grid_w * lanes if phases > 1 else 0
     turned = aligned(phases * phase, src)
@@ -216,8 +218,8 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         i0, t = t % row_blocks * rows, t // row_blocks
-        g, n = t % G, t // G
-        f1, ni = min(F, f0 + block), min(rows, grid_h - i0)
+        g, n = t % G, t // G * images
+        f1, nn, ni = min(F, f0 + block), min(images, N - n), min(rows, grid_h - i0)
         pixels, loaded = ni * grid_w, (ni - 1) * step_h + extent_h
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
@@ -249,14 +251,14 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                     for t0 in range(0, taps, most_taps):
                         nt = min(most_taps, taps - t0)
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
-                        gather_pixels(pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
+                        gather_pixels(nn * pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
                                       pixel_table, tap_at + t0, packed if raw else weight, at, total, of_phase, panel, False, rest, packed,
                                       ahead, ahead_step)
                         if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel
                     of_phase += room if taps else 0
-                to += (rows * grid_w + ROWS + lanes) * panel
+                to += (most_pixels + ROWS + lanes) * panel
         to, at_hand = 0, task // f_blocks
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)
@@ -264,20 +266,21 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                 valid = min(lanes, F - f - v)
                 if valid <= 0:
                     continue
-                channel, of_phase = g * F + f + v, to + v
-                for q in range(phases):
-                    place = ((n * G * F + channel) * OH + i0) * OW if phases == 1 else q * phase
-                    if table[PHASE * q + 1] == 0:            # no tap reaches this phase
-                        continue
-                    for p in range(0, pixels, lanes):
-                        turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, of_phase + p * panel, panel, bias,
-                                   channel if bias.size else -1, residual, place + p if residual.size else -1, result, place + p,
-                                   OH * OW if phases == 1 else pixels)
-                    of_phase += room
-                for k in range(valid if phases > 1 else 0):
-                    place = (n * G * F + channel + k) * OH * OW
-                    merge_phases(turned, k * pixels, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, place, OH, OW)
-            to += (rows * grid_w + ROWS + lanes) * panel
+                channel = g * F + f + v
+                for image in range(nn):
+                    of_phase, plane = to + v + image * pixels * panel, ((n + image) * G * F + channel) * OH * OW
+                    for q in range(phases):
+                        place = plane + i0 * OW if phases == 1 else q * phase
+                        if table[PHASE * q + 1] == 0:        # no tap reaches this phase
+                            continue
+                        for p in range(0, pixels, lanes):
+                            turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, of_phase + p * panel, panel, bias,
+                                       channel if bias.size else -1, residual, place + p if residual.size else -1, result, place + p,
+                                       OH * OW if phases == 1 else pixels)
+                        of_phase += room
+                    for k in range(valid if phases > 1 else 0):
+                        merge_phases(turned, k * pixels, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, plane + k * OH * OW, OH, OW)
+            to += (most_pixels + ROWS + lanes) * panel
 
 
 @jit
@@ -319,7 +322,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     into panels of a tile's width, one channel after the other: a tile that read every plane where it lies would follow too many streams.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks) = unpack_job(job)
+     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
     lanes = lanes_of(src)
     width = VECTORS * lanes
     taps = table[1]
