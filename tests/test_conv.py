@@ -280,6 +280,24 @@ def test_small_images_together(monkeypatch, forget, stride, dtype):
     _shown_where_the_loops_show_it(x, weight, dout, options)
 
 
+@EACH_DTYPE
+@pytest.mark.parametrize("kernel, stride, padding", [(1, 2, 0), (1, 3, 1), ((1, 3), 2, (0, 1)), ((3, 1), (2, 3), 1)])
+@pytest.mark.parametrize("way", ["_filters", "_pixels"])
+def test_what_one_tap_does_not_read_is_left_out(monkeypatch, forget, way, kernel, stride, padding, dtype):
+    """Strided kernels of one row or column, in both ways and several blocks."""
+    one = getattr(direct, way)
+    monkeypatch.setattr(direct, "_filters", lambda *arguments: one(*arguments[:11]))
+    monkeypatch.setattr(direct, "_pixels", direct._filters)
+    monkeypatch.setattr(direct, "WINDOW_BYTES", 2000)
+    monkeypatch.setattr(direct, "WHOLE_BYTES", 4000)
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (2, 12, 13, 75)).astype(dtype), rng.integers(-4, 5, (80, 6, *np.broadcast_to(kernel, 2))).astype(dtype)
+    options = dict(stride=stride, padding=padding, groups=2, algorithm="direct")
+    assert fastconv.plan_conv2d(x.shape, weight.shape, dtype, **options).forward.across == way[1:]
+    x[1, 3, 6, 30] = np.nan
+    assert_same(fastconv.conv2d, naive.conv2d, (x, weight), options, exact=True)
+
+
 def test_a_call_like_an_earlier_one_is_known_whatever_dtype_object_its_arrays_have():
     x, weight = (pickle.loads(pickle.dumps(np.ones(shape, np.float32))) for shape in ((1, 2, 4, 4), (3, 2, 3, 3)))
     assert x.dtype is not np.dtype(np.float32)

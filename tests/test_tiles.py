@@ -346,15 +346,16 @@ def test_copy_rows(call, step, n, first, behind, dtype):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("phases", [1, 2, 3])
-@pytest.mark.parametrize("row0, rows", [(-2, 5), (0, 6), (3, 9), (-9, 4), (7, 3), (-3, 14)])
+@pytest.mark.parametrize("phases, kept", [(1, 1), (2, 2), (3, 3), (2, 1), (3, 1)])
+@pytest.mark.parametrize("row0, row_step, rows", [(-2, 1, 5), (0, 1, 6), (3, 1, 9), (-9, 1, 4), (7, 1, 3), (-3, 1, 14), (-3, 2, 7), (1, 3, 4), (-9, 4, 6)])
 @pytest.mark.parametrize("col0", [-4, 0, 2, 30])
-def test_load_window(phases, row0, rows, col0, dtype):
+def test_load_window(phases, kept, row0, row_step, rows, col0, dtype):
     C, H, W, segment = 2, 6, 11, 5
     src = np.arange(1, 1 + 3 * C * H * W).astype(dtype)
     image = np.zeros((C, 60, 100), dtype)                    # the planes in the middle of zeros
     image[:, 20:20 + H, 40:40 + W] = src[7:7 + C * H * W].reshape(C, H, W)
-    wanted = image[:, 20 + row0:20 + row0 + rows, 40 + col0:40 + col0 + segment * phases].reshape(C, rows, segment, phases).transpose(0, 1, 3, 2)
+    wanted = image[:, 20 + row0:20 + row0 + rows * row_step:row_step, 40 + col0:40 + col0 + segment * phases]
+    wanted = wanted.reshape(C, rows, segment, phases).transpose(0, 1, 3, 2)[:, :, :kept]
     window = np.full(wanted.size + 3, -1, dtype)
-    load_window(src, 7, C, H, W, row0, rows, col0, segment, phases, window)
+    load_window(src, 7, C, H, W, row0, row_step, rows, col0, segment, phases, kept, window)
     assert np.array_equal(window[:wanted.size].reshape(wanted.shape), wanted) and (window[wanted.size:] == -1).all()

@@ -75,6 +75,10 @@ class Axis(NamedTuple):
         """Does every tap of every grid pixel lie inside a source of this size?"""
         return self.low >= 0 and (self.grid - 1) * self.step + self.low + self.extent <= source
 
+    def near(self) -> Axis:
+        """The axis in a window that holds what taps read: one tap alone reads no element between its pixels."""
+        return self._replace(step=1) if self.extent == 1 else self
+
     def reach(self, pixels: int) -> int:
         """The source's elements that so many neighbouring grid pixels read."""
         return (pixels - 1) * self.step + self.extent
@@ -196,11 +200,13 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     taps = [(a, b) for a in h.phases for b in w.phases]
     phases, all_taps, most_taps = len(taps), sum(len(a) * len(b) for a, b in taps), max(len(a) * len(b) for a, b in taps)
     reached = sum(1 for a, b in taps if a and b)             # phases that have sums
-    in_place = h.inside(source[0]) and w.inside(source[1])
+    thin = w.near().step < w.step            # few pixels are read of each line of memory: they are brought together in a window
+    in_place = h.inside(source[0]) and w.inside(source[1]) and not thin
     (H, W), (OH, OW) = source, target
     if in_place and most_taps == phases == h.step == w.step == 1 and source == target:
         H, W, OH, OW = H * W, 1, OH * OW, 1  # one column of pixels: blocks of any size
         h, w = h._replace(grid=OH), w._replace(grid=1)
+    near_h, near_w = (h, w) if in_place else (h.near(), w.near())
     chunk = even(C, max(1, CHAIN // most_taps))
     flops = 2.0 * N * G * C * F * h.grid * w.grid * all_taps
     padded, images = padded_filters(F, width, lanes), 1
@@ -217,13 +223,13 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
 
     most_rows = h.grid
     if not in_place:
-        most_rows = max(1, min(most_rows, (WINDOW_BYTES // (chunk * w.reach(w.grid) * size) - h.extent) // h.step + 1))
+        most_rows = max(1, min(most_rows, ((WHOLE_BYTES if thin else WINDOW_BYTES) // (chunk * near_w.reach(w.grid) * size) - h.extent) // near_h.step + 1))
     if images > 1:
         rows = h.grid
         filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (reached * size * images * rows * w.grid)), width))
-    elif padded * all_taps > h.grid * w.grid:            # more weights than pixels: each is fetched for as many pixels as there are
+    elif thin or padded * all_taps > h.grid * w.grid:        # more weights than pixels: each is fetched for as many pixels as there are
         rows = max(1, min(most_rows, MOST_PIXELS // w.grid))
-        loadable = (WHOLE_BYTES // (C * w.reach(w.grid) * size) - h.extent) // h.step + 1
+        loadable = (WHOLE_BYTES // (C * near_w.reach(w.grid) * size) - h.extent) // near_h.step + 1
         if not in_place and loadable * w.grid >= LEAST_PIXELS:
             rows = min(rows, loadable)       # so that one window serves every block of filters
         filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (reached * size * rows * w.grid)), width))
@@ -237,8 +243,8 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         rows = _fit(rows, w.grid, h.grid)
         filters = fewer_filters(rows, filters)
     row_blocks, f_blocks, pixels = -(-h.grid // rows), -(-F // filters), rows * w.grid
-    pitch = W if in_place else w.reach(w.grid)
-    whole = not in_place and f_blocks > 1 and C * h.reach(rows) * pitch * size <= WHOLE_BYTES
+    pitch = W if in_place else near_w.reach(w.grid)
+    whole = not in_place and f_blocks > 1 and C * near_h.reach(rows) * pitch * size <= WHOLE_BYTES
     raw = 0
     if not prepared and groups * row_blocks <= FEW_USES:
         raw = 0 if all_taps > CHAIN else direct.TRANSPOSED if forward else direct.COPIED if all_taps == 1 else direct.TURNED
@@ -248,15 +254,15 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         offsets += [(i - h.low) * pitch + j - w.low for i, _ in a for j, _ in b]
         numbers += [i * w.kernel + j for _, i in a for _, j in b]
         at += len(a) * len(b) * C * padded
-    grid = np.arange(images)[:, None, None] * (G * C * H * W) + np.arange(rows)[:, None] * (h.step * pitch) + np.arange(w.grid) * w.step
+    grid = np.arange(images)[:, None, None] * (G * C * H * W) + np.arange(rows)[:, None] * (near_h.step * pitch) + np.arange(w.grid) * near_w.step
     table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel(), np.array(numbers, np.int64)])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
                rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw, row_blocks, 1, images)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
-    window = 0 if in_place else h.reach(rows) * pitch
+    window = 0 if in_place else near_h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(images * pixels) / images + tile_rows(h.grid % rows * w.grid)) * padded / lanes
             + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * reached * row_blocks * -(-pixels // lanes) * padded / lanes
-            + (0 if in_place else row_blocks * f_blocks * C * h.reach(rows) * (ROW_COST + pitch / lanes)))
+            + (0 if in_place else row_blocks * f_blocks * C * near_h.reach(rows) * (ROW_COST + pitch / lanes)))
     cost *= IN_PLACE if in_place else GATHERED               # in place every channel is a stream of its own, and no prefetcher follows so many
     room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
@@ -287,11 +293,13 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, panel)
     flops = 2.0 * N * G * C * F * OH * OW * taps
 
+    near_h, kept = h.near(), w.near().step
+
     def segment_of(columns: int) -> int:
         return round_up(columns, width) + (w.extent - 1) // w.step
 
     def room(rows: int, columns: int) -> int:
-        return (-(-columns // width) * (chunk * width + lanes) if in_place else chunk * h.reach(rows) * segment_of(columns) * w.step) * size
+        return (-(-columns // width) * (chunk * width + lanes) if in_place else chunk * near_h.reach(rows) * segment_of(columns) * kept) * size
 
     rows, columns = 1, round_up(OW, width)
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
@@ -308,14 +316,14 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     filters = round_up(-(-F // parts_of(F, F, panel, N * G * column_blocks * row_blocks, flops)), panel)
     f_blocks = -(-F // filters)
     segment = segment_of(columns)
-    offsets = [0] if in_place else [(i - h.low) * segment * w.step + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
+    offsets = [0] if in_place else [(i - h.low) * segment * kept + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
                CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks, 1)
     vectors = OW // width * VECTORS + (0 if OW % width == 0 else ALONE if OW % width <= lanes else VECTORS)
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) if in_place
-              else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
+              else row_blocks * column_blocks * f_blocks * C * near_h.reach(rows) * kept * (ROW_COST + segment / lanes))
     cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),

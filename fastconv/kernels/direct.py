@@ -196,9 +196,9 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     width = VECTORS * lanes
     phases = phases_h * phases_w
     f_blocks = (F + block - 1) // block
-    segment = (grid_w - 1) * step_w + extent_w
-    window_rows = (rows - 1) * step_h + extent_h
-    window = aligned(0 if in_place else (C if whole else chunk) * window_rows * segment, src)
+    skip_h, skip_w = 1 if extent_h > 1 else step_h, 1 if extent_w > 1 else step_w           # one tap: what lies between is left out
+    segment, step = (grid_w - 1) * (step_w // skip_w) + extent_w, step_h // skip_h
+    window = aligned(0 if in_place else (C if whole else chunk) * ((rows - 1) * step + extent_h) * segment, src)
     all_taps = reached = 0
     for q in range(phases):
         all_taps += table[PHASE * q + 1]
@@ -220,12 +220,12 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
         i0, t = t % row_blocks * rows, t // row_blocks
         g, n = t % G, t // G * images
         f1, nn, ni = min(F, f0 + block), min(images, N - n), min(rows, grid_h - i0)
-        pixels, loaded = ni * grid_w, (ni - 1) * step_h + extent_h
+        pixels, loaded = ni * grid_w, (ni - 1) * step + extent_h
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
             base, plane = ((n * G + g) * C + c0) * H * W, loaded * segment
             if not in_place and (not whole or c0 == 0 and task // f_blocks != at_hand):       # whole: all channels, for all blocks of filters
-                load_window(src, base, C if whole else nc, H, W, i0 * step_h + row0, loaded, column0, segment, 1, window)
+                load_window(src, base, C if whole else nc, H, W, i0 * step_h + row0, skip_h, loaded, column0, segment, skip_w, 1, window)
             if in_place:
                 base += (i0 * step_h + row0) * W + column0
                 plane = H * W
@@ -329,10 +329,12 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     tap_at = table[0]
     f_blocks = (F + block - 1) // block
     segment = (columns + width - 1) // width * width + (extent_w - 1) // step_w
-    window_rows = (rows - 1) * step_h + extent_h
+    skip, kept = 1 if extent_h > 1 else step_h, step_w if extent_w > 1 else 1                # one tap: what lies between is left out
+    step = step_h // skip
+    window_rows = (rows - 1) * step + extent_h
     panels, tiles = (columns + width - 1) // width, (OW + width - 1) // width
     near = chunk * width + lanes             # of one panel of pixels: no two panels begin at the same place of a page
-    window = aligned(panels * near if in_place else chunk * window_rows * segment * step_w, src)
+    window = aligned(panels * near if in_place else chunk * window_rows * segment * kept, src)
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         j0, j1, t = t % column_blocks * tiles // column_blocks * width, (t % column_blocks + 1) * tiles // column_blocks * width, t // column_blocks
@@ -346,9 +348,9 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
             base = ((n * G + g) * C + c0) * H * W
             # The pixels that are copied next: of the next channels, or of the next task.
             next_pixels = src.ctypes.data + (base + nc * W + j0 if c0 + nc < C else t * C * W + j_next) * src.itemsize
-            loaded = (ni - 1) * step_h + extent_h
+            loaded = (ni - 1) * step + extent_h
             if not in_place:
-                load_window(src, base, nc, H, W, i0 * step_h + row0, loaded, j0 * step_w + column0, segment, step_w, window)
+                load_window(src, base, nc, H, W, i0 * step_h + row0, skip, loaded, j0 * step_w + column0, segment, step_w, kept, window)
             else:
                 for c in range(nc):
                     start = base + c * W + j0
@@ -373,7 +375,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                         bias_at = channel if bias.size and begin else -1
                         for j in range(0, nj, width):
                             left, place = min(width, nj - j), row + j
-                            at, plane = i * step_h * step_w * segment + j, loaded * step_w * segment
+                            at, plane = i * step * kept * segment + j, loaded * kept * segment
                             if in_place:
                                 at, plane = j // width * near, width
                             residual_at = place if residual.size and end else -1

@@ -60,7 +60,7 @@ def phases(first, last, src, weight, dst, bias, residual, job, table):
         plane = (ni + extent_h - 1) * segment
         if place != at_hand:                 # one window for all channels that follow
             at_hand = place
-            load_window(src, (n * G + g) * F * OH * OW, F, OH, OW, i0 + low_h, ni + extent_h - 1, j0 + low_w, segment, 1, window)
+            load_window(src, (n * G + g) * F * OH * OW, F, OH, OW, i0 + low_h, 1, ni + extent_h - 1, j0 + low_w, segment, 1, 1, window)
         for panel in range(block * panels, min(all_panels, (block + 1) * panels)):
             c0 = panel * CHANNELS
             for i in range(ni):

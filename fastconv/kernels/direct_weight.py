@@ -106,8 +106,8 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
         for u in range(begin, end):
             n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
             for image in range(nn):
-                load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, window_rows, j0 * step_w + column0,
-                            segment, 1, window[image * channels * plane:])
+                load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, 1, window_rows, j0 * step_w + column0,
+                            segment, 1, 1, window[image * channels * plane:])
             if local:
                 turn_unit(weight, ((n0 * G + g) * F + f0) * P + i0 * OW + j0, P, f1 - f0, nn, G * F * P, ni * OW if nj == OW else nj, turned, 0, room)
             to = 0
