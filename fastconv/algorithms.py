@@ -163,7 +163,9 @@ class Winograd(Plain):
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
-        """The transformed filters; behind them, where the stage keeps room for it, the weights as they are."""
+        """The transformed filters; behind them, where the stage keeps room for it, the weights as they are. Those alone where its tasks transform."""
+        if stage.pack is None:
+            return weight.ravel()
         none, packed = NOTHING[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
         packed = packed[-packed.ctypes.data // packed.itemsize % (ALIGNMENT // packed.itemsize):][:stage.packed]      # vectors that cross no cache line
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.table)

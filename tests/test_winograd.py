@@ -476,8 +476,12 @@ def test_layers_add_residuals_and_relu(activation, dtype):
 
 @EACH_DTYPE
 def test_a_layer_gives_the_bits_of_the_function(dtype):
-    x, weight, bias = normal((3, 40, 15, 13), (70, 40, 3, 3), (70,), dtype=dtype)
-    assert np.array_equal(forced(Conv2d(weight, bias, padding=1), x), fastconv.conv2d(x, weight, bias, padding=1, algorithm="winograd"))
+    """Also where each task of the function transforms the filters it needs: of few tiles."""
+    for N, C, F, fresh in [(20, 40, 70, False), (1, 40, 70, True), (1, 530, 34, True)]:
+        x, weight, bias = normal((N, C, 15, 13), (F, C, 3, 3), (F,), dtype=dtype)
+        made = fastconv.plan_conv2d(x.shape, weight.shape, dtype, padding=1, algorithm="winograd")
+        assert (made.forward.pack is None) == fresh and ("each transforms its filters" in str(made)) == fresh
+        assert np.array_equal(forced(Conv2d(weight, bias, padding=1), x), fastconv.conv2d(x, weight, bias, padding=1, algorithm="winograd"))
 
 
 THREADS = """
@@ -521,11 +525,11 @@ def test_auto_takes_it_where_it_pays():
         made = fastconv.plan_conv2d(x, weight, padding=1, **options)
         return made.algorithm, made.input_algorithm, made.weight_algorithm
 
-    for shape, F in [((1, 64, 56, 56), 64), ((16, 512, 7, 7), 512), ((1, 64, 224, 224), 64), ((1, 256, 28, 28), 256)]:
+    for shape, F in [((1, 64, 56, 56), 64), ((16, 512, 7, 7), 512), ((1, 512, 7, 7), 512), ((1, 64, 224, 224), 64), ((1, 256, 28, 28), 256)]:
         assert chosen(shape, (F, shape[1], 3, 3)) == ("winograd",) * 3
         assert chosen(shape, (F, shape[1], 3, 3), algorithm="direct") == ("direct",) * 3
         assert chosen(shape, (F, shape[1], 3, 3), stride=2) == ("direct",) * 3
-    assert chosen((1, 512, 7, 7), (512, 512, 3, 3)) == ("direct", "direct", "winograd")      # the filters cost more than they spare
+    assert chosen((1, 512, 4, 4), (512, 512, 3, 3)) == ("direct",) * 3             # the filters cost more than they spare
     assert chosen((1, 3, 224, 224), (64, 3, 3, 3)) == ("direct",) * 3
     assert chosen((16, 3, 200, 200), (2, 3, 3, 3)) == ("direct",) * 3              # few channels, few filters
     assert chosen((1, 64, 56, 56), (64, 64, 1, 1)) == ("direct",) * 3
@@ -538,7 +542,7 @@ def test_auto_takes_it_where_it_pays():
 
 
 def test_a_prepared_layer_takes_it_where_a_function_does_not():
-    assert plan.conv_plan((1, 512, 7, 7), (512, 512, 3, 3), np.dtype("f4"), (1, 1), ((1, 1), (1, 1)), (1, 1), 1, "auto", "high", True).algorithm == "winograd"
+    assert plan.conv_plan((1, 512, 4, 4), (512, 512, 3, 3), np.dtype("f4"), (1, 1), ((1, 1), (1, 1)), (1, 1), 1, "auto", "high", True).algorithm == "winograd"
 
 
 def test_the_highest_precision_excludes_it():

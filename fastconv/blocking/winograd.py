@@ -14,7 +14,7 @@ from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
 from . import direct
 from .direct import CHAIN, tile_rows
-from .parts import even, has_room, parts_of, round_up
+from .parts import even, has_room, parts_of, round_up, split
 from .shape import Shape
 
 
@@ -32,19 +32,21 @@ class Form(NamedTuple):
 
 
 FORMS = {                                    # by the size of the filters
-    (3, 3): Form(SQUARE, 4, 4, 36, 280.0, 250.0, 0.28),
-    (5, 5): Form(SQUARE_5, 2, 2, 36, 220.0, 150.0, 0.5),
-    (1, 3): Form(ROW, 1, 4, 6, 65.0, 65.0, 0.5),
-    (3, 1): Form(COLUMN, 4, 1, 6, 65.0, 65.0, 0.5),
+    (3, 3): Form(SQUARE, 4, 4, 36, 280.0, 250.0, 0.09),
+    (5, 5): Form(SQUARE_5, 2, 2, 36, 220.0, 150.0, 0.23),
+    (1, 3): Form(ROW, 1, 4, 6, 65.0, 65.0, 0.14),
+    (3, 1): Form(COLUMN, 4, 1, 6, 65.0, 65.0, 0.14),
 }
-SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 110.0, 80.0, 0.4)}          # where products wait for filters
+SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 110.0, 80.0, 0.16)}          # where products wait for filters
 FEW_TILES = 16                               # large ones, up to which small ones are looked at,
 LEAST_U_BYTES = 1024 * 1024                  # and the transformed filters of large ones: in L2 they keep nobody waiting
 
 PRODUCT_COST = 1.06 if TILES.registers >= 32 else 1.25        # a multiply-add in the register tiles
 TILE_COST = 4                                # channels' worth, to start and to store a register tile
 FETCH_COST = {True: 0.13, False: 0.06}       # a byte of transformed filters, from memory or out of the cache of all cores
-START_COST = 20_000.0                        # to start making them
+STORE_COST = {True: 0.26, False: 0.06}       # a byte of those made for all tasks, to bring it to memory or to that cache
+NEAR_BYTES = 4 * 1024 * 1024                 # of them that go no further
+START_COST = 20_000.0                        # to start making those
 SHARED_CACHE = 16 * 1024 * 1024              # what may be left of that cache
 GAIN = 0.95                                  # of the direct convolution's cost that a choice must stay below
 
@@ -52,6 +54,7 @@ V_BYTES = 640 * 1024                         # transformed pixels of a block of 
 MOST_V_BYTES = 16 * 1024 * 1024              # of ever so many channels
 M_BYTES = 256 * 1024                         # products of a block of filters: they stay there too
 LEAST_TILES = 32                             # transformed filters are fetched once for so many tiles
+GRAIN = 3                                    # times as many tasks as direct sums would make of the multiplications: transforms are work, too
 PAGE = 4096
 
 
@@ -62,10 +65,10 @@ class Stage(NamedTuple):
     job: np.ndarray
     table: np.ndarray
     tasks: int
-    pack: Any
+    pack: Any                                # None: each task transforms the filters it needs
     pack_job: np.ndarray
     pack_tasks: int
-    packed: int                              # elements of the transformed filters
+    packed: int                              # elements of the transformed filters, and of the weights behind them
     workspace: int                           # bytes one thread keeps
     raw_at: int                              # where among them the weights stand as they are; -1: nowhere
     cost: float                              # of a call, in vector multiply-adds
@@ -103,35 +106,34 @@ def describe(stage: Stage) -> str:
     """The blocks of a forward pass, in words."""
     job = dict(zip(winograd.JOB, stage.job.tolist()))
     return (f"{job['images']} images x {job['rows']} x {job['columns']} tiles x {job['filters']} filters; {stage.tasks} tasks; "
-            f"{stage.packed:,} numbers of transformed filters")
+            + (f"{stage.packed:,} numbers of transformed filters" if stage.pack else "each transforms its filters"))
 
 
 def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass. prepared: the filters are transformed beforehand, and the weights stand behind them."""
     C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
-    return _best(s, C, F, (s.H, s.W), (s.OH, s.OW), -s.PT, -s.PL, relu, prepared, (F * C * T, C * T, T), False)
+    return _best(s, C, F, (s.H, s.W), (s.OH, s.OW), prepared, -s.PT, -s.PL, relu, (F * C * T, C * T, T), False)
 
 
 def to_input(s: Shape) -> Stage:
     """The stage of the gradient to the input: the same with turned filters."""
     C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
-    return _best(s, F, C, (s.OH, s.OW), (s.H, s.W), s.PT - s.KH + 1, s.PL - s.KW + 1, False, False, (F * C * T, T, C * T), True)
+    return _best(s, F, C, (s.OH, s.OW), (s.H, s.W), False, s.PT - s.KH + 1, s.PL - s.KW + 1, False, (F * C * T, T, C * T), True)
 
 
-def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], *rest: Any) -> Stage:
-    """The stage with large tiles, or with small ones where those are few and small ones cost less."""
+def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], prepared: bool, *rest: Any) -> Stage:
+    """The cheapest stage: with large tiles, or with small ones where those are few; in a call also with filters that each task transforms."""
     large, small = FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))
-    made = _stage(large, s, C, F, source, target, *rest)
     few = s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) <= FEW_TILES
-    if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES:
-        return made
-    return min(made, _stage(small, s, C, F, source, target, *rest), key=lambda stage: stage.cost)
+    forms = [large] if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES else [large, small]
+    stages = [_stage(form, s, C, F, source, target, *rest, prepared, fresh) for form in forms for fresh in (False, True)[:1 if prepared else 2]]
+    return min(stages, key=lambda stage: stage.cost)
 
 
-def _stage(made: Form, s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool, prepared: bool,
-           raw: tuple[int, int, int], turned: bool) -> Stage:
+def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool,
+           raw: tuple[int, int, int], turned: bool, prepared: bool, fresh: bool) -> Stage:
     N, G, size, KH, KW, T = s.N, s.G, s.size, s.KH, s.KW, s.KH * s.KW
-    form, high, wide, elements, input_cost, result_cost, filter_cost = made
+    form, high, wide, elements, input_cost, result_cost, filter_cost = kind
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
@@ -141,18 +143,23 @@ def _stage(made: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     room = elements * v_row * size           # of one tile
     most = max(min(LEAST_TILES, max(1, MOST_V_BYTES // room)), V_BYTES // room)
     images, rows, columns = 1, tiles_h, tiles_w
+    halves = G * F <= width and split(1, GRAIN * flops) > 1          # nothing but tiles to cut, and for two threads
     if tiles_h * tiles_w <= most:
         images = even(N, max(1, most // (tiles_h * tiles_w)))
+        if halves and images == N:
+            images, rows = (-(-N // 2), tiles_h) if N > 1 else (1, -(-tiles_h // 2))
     elif tiles_w <= most:
         blocks = -(-tiles_h // (most // tiles_w))
         if N * G == tiles_h % 2 == 1 and blocks % 2 == 0 and F >= 2 * width and elements * C * F * size <= SHARED_CACHE:
             blocks += 1                      # so that two threads do half of the middle one each
+        elif halves and N == blocks % 2 == 1:
+            blocks += 1
         rows = -(-tiles_h // blocks)
     else:
         rows, columns = 1, even(tiles_w, most)
     blocks = G * -(-N // images) * -(-tiles_h // rows) * -(-tiles_w // columns)
     tiles = images * rows * columns
-    parts = parts_of(F, F, width, blocks, flops)
+    parts = parts_of(F, F, width, blocks, GRAIN * flops)
     share = F if parts == 1 else even(F, -(-F // parts), width)
     filters = even(share, max(width, M_BYTES // (elements * tiles * size)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
@@ -168,19 +175,22 @@ def _stage(made: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     table = np.concatenate([begins, taps, backwards, places_of(*window, W, lanes)]).astype(np.int64)
     pad = lanes
     group = elements * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
-    raw_at = G * group if prepared else -1
+    raw_at, kept = (G * group if prepared else -1), 0 if fresh else G * group + (G * C * F * T if prepared else 0)
     job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
-                    height, chunk, relu, v_row, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T], np.int64)
+                    height, chunk, relu, v_row, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
     all_tiles, size_u = N * tiles_h * tiles_w, elements * C * round_up(F, lanes) * size
     product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
-    fetched = -(-all_tiles // tiles) * size_u * FETCH_COST[G * size_u > SHARED_CACHE]
-    cost = G * (max(PRODUCT_COST * product, fetched) + all_tiles * (input_cost * -(-C // lanes) + result_cost * -(-F // lanes))
-                + (0 if prepared else filter_cost * size_u + START_COST / G))
+    times = -(-all_tiles // tiles)           # that the filters are fetched, or made
+    fetched = 0 if fresh else times * size_u * FETCH_COST[G * size_u > SHARED_CACHE]
+    made = times * filter_cost if fresh else 0 if prepared else filter_cost + STORE_COST[G * size_u > NEAR_BYTES]
+    cost = G * (max(PRODUCT_COST * product, fetched) + all_tiles * (input_cost * -(-C // lanes) + result_cost * -(-F // lanes)) + made * size_u)
+    cost += 0 if fresh or prepared else START_COST
     scratch = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
     room = window[0] * window[1] * lanes + elements * (v_step + m_step) + ROWS * v_row + (high * wide * columns + lanes) * lanes + scratch
-    return Stage(winograd.tiles, job, table, blocks * -(-F // share), winograd.transform,
+    room += elements * (chunk * width + pad) if fresh else 0
+    return Stage(winograd.tiles, job, table, blocks * -(-F // share), None if fresh else winograd.transform,
                  np.array([C, F, form, T, elements, pad, group, *raw, turned, len(begins) + T], np.int64), G * -(-F // width),
-                 G * group + (G * C * F * T if prepared else 0), room * size, raw_at, cost)
+                 kept, room * size, raw_at, cost)
 
 
 def places_of(high: int, pitch: int, W: int, lanes: int) -> np.ndarray:

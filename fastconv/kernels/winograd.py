@@ -12,7 +12,8 @@
 The 5x5 filters have the same six points and the same V. Lines of six pixels are transformed along their axis alone, to 6 numbers. One
 description serves the forward pass and the gradient to the input, which is the same with turned filters; the gradient to the weights is
 in `winograd_weight`. A task is a block of tiles and a share of the filters. Channels lie along the vectors of V, filters along those of U and
-M; V and M stay in L2.
+M; V and M stay in L2. U is made before for all tasks, or, where few blocks of tiles share it, by each task for itself, a panel of filters at a time:
+four times as large as the filters, it would go to memory and come back.
 
 A NaN or inf in one pixel reaches all results of its tile, and large numbers may overflow in between. So a tile with a result that is
 not finite is summed again directly: every NaN and inf stands where the loops have it.
@@ -56,7 +57,7 @@ SQUARE, SQUARE_5, SQUARE_2, ROW, COLUMN, GRADIENT = range(6)     # forms of tile
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
        "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
-       "raw_group", "raw_filter", "raw_channel", "turned", "places")
+       "raw_group", "raw_filter", "raw_channel", "turned", "places", "fresh")
 PACK_JOB = ("C", "F", "form", "taps", "elements", "panel_pad", "group", "raw_group", "raw_filter", "raw_channel", "turned", "places")
 
 
@@ -68,7 +69,7 @@ def unpack_job(job):
     """
     return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
             job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30],
-            job[31], job[32], job[33], job[34], job[35], job[36], job[37])
+            job[31], job[32], job[33], job[34], job[35], job[36], job[37], job[38])
 
 
 # ---------------------------------------------------------------- filters
@@ -88,6 +89,30 @@ def load_taps(weight, at, raw_filter, raw_channel, channels, taps, valid, turned
 
 
 @jit
+def transform_panel(form, weight, at, raw_filter, raw_channel, channels, taps, filters, panel, turned, table, places, room, dst, to, step):
+    """U of `filters` filters from weight[at:] on: dst[to + e * step + c * panel + f]; the last filter stands for those that a panel lacks.
+
+    room: for FILTER_CHANNELS * taps + lanes vectors.
+    """
+    lanes = VECTOR_BYTES // weight.itemsize
+    for c0 in range(0, channels, FILTER_CHANNELS):
+        nc = min(FILTER_CHANNELS, channels - c0)
+        for v in range(0, panel, lanes):
+            load_taps(weight, at + v * raw_filter + c0 * raw_channel, raw_filter, raw_channel, nc, taps, min(lanes, filters - v), turned, table, places,
+                      room)
+            for c in range(nc):
+                begin, end = c * taps * lanes, to + (c0 + c) * panel + v
+                if form == SQUARE:
+                    spread(FILTER, room, begin, 3, dst, end, step)
+                elif form == SQUARE_2:
+                    spread(FILTER_2, room, begin, 3, dst, end, step)
+                elif form == SQUARE_5:
+                    spread(FILTER_5, room, begin, 5, dst, end, step)
+                else:
+                    spread(FILTER_LINE, room, begin, 3, dst, end, step)
+
+
+@jit
 def transform(first, last, src, weight, dst, bias, residual, job, table):
     """U. Tasks: panels of filters of one group, as `panel_width` cuts them.
 
@@ -103,24 +128,11 @@ def transform(first, last, src, weight, dst, bias, residual, job, table):
     for task in range(first, last):
         g, f0 = task // panels, task % panels * width
         panel = panel_width(F - f0, lanes)
-        base = g * group + f0 // width * elements * (C * width + pad)
+        base, step = g * group + f0 // width * elements * (C * width + pad), C * panel + pad
         for e in range(elements):
-            dst[base + e * (C * panel + pad) + C * panel:base + (e + 1) * (C * panel + pad)] = 0
-        for c0 in range(0, C, FILTER_CHANNELS):
-            nc = min(FILTER_CHANNELS, C - c0)
-            for v in range(0, panel, lanes):
-                load_taps(weight, g * raw_group + (f0 + v) * raw_filter + c0 * raw_channel, raw_filter, raw_channel, nc, T, min(lanes, F - f0 - v), turned,
-                          table, places, taps)
-                for c in range(nc):
-                    to = base + (c0 + c) * panel + v
-                    if form == SQUARE:
-                        spread(FILTER, taps, c * T * lanes, 3, dst, to, C * panel + pad)
-                    elif form == SQUARE_2:
-                        spread(FILTER_2, taps, c * T * lanes, 3, dst, to, C * panel + pad)
-                    elif form == SQUARE_5:
-                        spread(FILTER_5, taps, c * T * lanes, 5, dst, to, C * panel + pad)
-                    else:
-                        spread(FILTER_LINE, taps, c * T * lanes, 3, dst, to, C * panel + pad)
+            dst[base + e * step + C * panel:base + (e + 1) * step] = 0
+        transform_panel(form, weight, g * raw_group + f0 * raw_filter, raw_filter, raw_channel, C, T, F - f0, panel, turned, table, places, taps, dst, base,
+                        step)
 
 
 # ---------------------------------------------------------------- pixels
@@ -259,24 +271,26 @@ def nearest(part, n, parts):
 def tiles(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a share of the filters of a block of tiles of one group; the share goes fastest.
 
-    weight: U, and from raw_at on the weights as they are; raw_at negative: those are the residual, and no residual is added. raw_group,
-    raw_filter, raw_channel: their strides; turned: their taps are read backwards. table: what `sum_directly` looks up, and from `places`
-    on the places of the pixels in the window of a block of whole rows.
+    weight: U, and from raw_at on the weights as they are; raw_at negative: those are the residual, and no residual is added. fresh: they are
+    `weight` too, and each task makes the U it needs. raw_group, raw_filter, raw_channel: their strides; turned: their taps are read backwards.
+    table: what `sum_directly` looks up, and from `places` on the places of the pixels in the window of a block of whole rows.
     """
     (N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
-     relu, v_row, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places) = unpack_job(job)
+     relu, v_row, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
+    chunks = (C + chunk - 1) // chunk
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
     v_size, m_size, line_size = elements * v_step + ROWS * v_row, elements * m_step, (high * wide * columns + lanes) * lanes
     window_size = (high * rows + KH - 1) * (wide * columns + KW - 1) * lanes
     scratch_size = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
-    V = aligned(v_size + m_size + line_size + window_size + scratch_size, src)
+    V = aligned(v_size + m_size + line_size + window_size + scratch_size + (elements * (chunk * width + panel_pad) if fresh else 0), src)
     M = V[v_size:]
     line = M[m_size:]
     window = line[line_size:]
     scratch = window[window_size:]
+    U = scratch[scratch_size:] if fresh else weight
     at_hand = -1
     for task in range(first, last):
         first_f, b = task % shares * share, task // shares
@@ -292,13 +306,18 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         last_f = min(first_f + share, F)
         for f0 in range(first_f, last_f, block):
             nf = min(block, last_f - f0)
-            for f in range(0, nf, width):    # U in the order in which it stands in memory
-                panel, u_at = panel_width(F - f0 - f, lanes), g * group + (f0 + f) // width * elements * (C * width + panel_pad)
-                for e in range(elements):
-                    for c in range(0, C, chunk):
-                        multiply(count, height, panel // lanes, c, min(chunk, C - c), V, e * v_step + c, v_row, weight, u_at + c * panel,
-                                 M, e * m_step + f, m_row, min(chunk, C - c) * panel + panel_pad)
-                    u_at += C * panel + panel_pad
+            for f in range(0, nf, width):
+                panel, at = panel_width(F - f0 - f, lanes), g * raw_group + (f0 + f) * raw_filter
+                u_at = 0 if fresh else g * group + (f0 + f) // width * elements * (C * width + panel_pad)
+                for k in range(elements * chunks):           # of U that stands in memory, in that order
+                    e, c = (k % elements, k // elements * chunk) if fresh else (k // chunks, k % chunks * chunk)
+                    nc = min(chunk, C - c)
+                    if fresh and e == 0:
+                        u_at = 0
+                        transform_panel(form, weight, at + c * raw_channel, raw_filter, raw_channel, nc, KH * KW, F - f0 - f, panel, turned, table,
+                                        places - KH * KW, scratch, U, 0, nc * panel + panel_pad)
+                    multiply(count, height, panel // lanes, c, nc, V, e * v_step + c, v_row, U, u_at, M, e * m_step + f, m_row, nc * panel + panel_pad)
+                    u_at += nc * panel + (panel_pad if fresh or c + nc == C else 0)
             pixels = min(wide * nj, OW - wide * j0)          # of one row
             for f in range(0, nf, lanes):
                 valid, channel = min(lanes, nf - f), g * F + f0 + f
