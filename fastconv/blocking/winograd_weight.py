@@ -14,7 +14,7 @@ from .direct import tile_rows
 from .direct_weight import PART_UNITS, PARTS_BYTES, Round, WeightStage
 from .parts import even, round_up, split
 from .shape import Shape
-from .winograd import places_of, step_of
+from .winograd import GRAIN, places_of, step_of
 
 BLOCK = 64                                   # channels, and filters, of a task
 LARGE_BLOCK_BYTES = 512                      # of them where there are two blocks at least of this size and a full chain of tiles
@@ -49,6 +49,8 @@ def to_weight(s: Shape) -> WeightStage:
         rows, columns = 1, even(tiles_w, TILES)
     blocks = -(-s.N // images) * -(-tiles_h // rows) * -(-tiles_w // columns)
     tiles = images * rows * columns
+    if s.G * -(-C // channels) * -(-F // filters) * blocks == 1 < split(1, GRAIN * TASK_SHARE * s.flops):
+        filters = even(F, -(-F // 2), width)             # one half for a second thread
     tasks = s.G * -(-C // channels) * -(-F // filters)
     most_parts = max(1, min(blocks, PARTS_BYTES // (s.F * C * TAPS * s.size)))
     parts = min(max(split(tasks, TASK_SHARE * s.flops), -(-blocks // PART_UNITS)), most_parts)

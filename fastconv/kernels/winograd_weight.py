@@ -73,24 +73,29 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     line = aligned((channels * TAPS + lanes) * lanes, src)
     for k in range(V.size):                  # only so that no forgotten denormal slows the products down
         V[k] = 0
+    v_at_hand = y_at_hand = -1
     for task in range(first, last):
         c0, t = task % c_blocks * channels, task // c_blocks
         f0, t = t % f_blocks * filters, t // f_blocks
         g, part = t % G, t // G
         nc, nf = min(channels, C - c0), min(filters, F - f0)
         begin, end = first_block + part * blocks // parts, first_block + (part + 1) * blocks // parts
-        for b in range(begin, end):
-            j0, t = b % column_blocks * columns, b // column_blocks
+        for block in range(begin, end):
+            j0, t = block % column_blocks * columns, block // column_blocks
             i0, n0 = t % row_blocks * rows, t // row_blocks * images
             nn, ni, nj = min(images, N - n0), min(rows, tiles_h - i0), min(columns, tiles_w - j0)
-            load_tiles(SQUARE, src, ((n0 * G + g) * C + c0) * H * W, G * C * H * W, H * W, nc, H, W, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0, nn, ni, nj,
-                       OUTPUTS, OUTPUTS, 2, 2, window, table[places:], V, v_row, v_step)
+            v_here, y_here = (block * G + g) * C + c0, (block * G + g) * F + f0
+            if v_here != v_at_hand:
+                load_tiles(SQUARE, src, ((n0 * G + g) * C + c0) * H * W, G * C * H * W, H * W, nc, H, W, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0, nn, ni,
+                           nj, OUTPUTS, OUTPUTS, 2, 2, window, table[places:], V, v_row, v_step)
             for f in range(0, nf, width):
                 panel, q = panel_width(nf - f, lanes), f // width * ELEMENTS
-                load_tiles(GRADIENT, weight, ((n0 * G + g) * F + f0 + f) * OH * OW, G * F * OH * OW, OH * OW, min(panel, nf - f), OH, OW, OUTPUTS * i0,
-                           OUTPUTS * j0, nn, ni, nj, OUTPUTS, OUTPUTS, 0, 0, window, table[dout_places:], Y[q * y_step:], panel, y_step)
+                if y_here != y_at_hand:
+                    load_tiles(GRADIENT, weight, ((n0 * G + g) * F + f0 + f) * OH * OW, G * F * OH * OW, OH * OW, min(panel, nf - f), OH, OW, OUTPUTS * i0,
+                               OUTPUTS * j0, nn, ni, nj, OUTPUTS, OUTPUTS, 0, 0, window, table[dout_places:], Y[q * y_step:], panel, y_step)
                 for e in range(ELEMENTS):
-                    multiply(nc, panel, KEEP if b > begin else 0, nn * ni * nj, V, e * v_step, v_row, Y, (q + e) * y_step, M, (q + e) * m_step, table)
+                    multiply(nc, panel, KEEP if block > begin else 0, nn * ni * nj, V, e * v_step, v_row, Y, (q + e) * y_step, M, (q + e) * m_step, table)
+            v_at_hand, y_at_hand = v_here, y_here
         for f in range(0, nf, lanes):
             panel, valid = panel_width(nf - f // width * width, lanes), min(lanes, nf - f)
             for c in range(nc):
