@@ -94,6 +94,16 @@ def test_prefetch_changes_nothing_and_never_fails(dtype):
 
 
 @njit
+def first_five(values):
+    return simd.integers(5, values)
+
+
+def test_the_first_integers_as_a_tuple():
+    values = np.array([3, -2**62, 0, 7, -1, 9])
+    assert first_five(values) == simd._integers(5, values) == (3, -2**62, 0, 7, -1)
+
+
+@njit
 def copy_every(source, at, target, to, n):
     simd.copy_row(1, source, at, target, to, n)
 

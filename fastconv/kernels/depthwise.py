@@ -13,11 +13,12 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
-from .simd import lanes_of
+from .simd import integers, lanes_of
 from .simd_depthwise import LOOP, MIDDLE, ONE_TWO, RELU, RESIDUAL, SMALL, TALL, THREE, TWO_ONE, any_tile, drain, row_tile, tap_tile
 
 JOB = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW",
        "variant", "bands", "units", "tasks", "parts", "relu", "entries")
+SIZES = len(JOB)
 # variant: which tiles
 THREE_1, THREE_2, FIVE_1, FIVE_2, SEVEN_1, ANY_1, ANY_2, ANY = range(8)
 CHAIN = 512                                  # terms of one chain of a sum
@@ -28,8 +29,7 @@ STACK_BYTES = 32 * 1024                      # planes of x and dout that one til
 @jit
 def unpack_job(job):
     """The integers of JOB."""
-    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
-            job[15], job[16], job[17], job[18], job[19], job[20], job[21])
+    return integers(SIZES, job)
 
 
 @jit

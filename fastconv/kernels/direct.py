@@ -21,7 +21,7 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import LINE_BYTES, copy_row, copy_vectors, lanes_of, prefetch, transpose_square, turn_column, turn_columns
+from .simd import LINE_BYTES, copy_row, copy_vectors, integers, lanes_of, prefetch, transpose_square, turn_column, turn_columns
 from .simd_phases import merge_row
 from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
@@ -31,6 +31,7 @@ from .window import load_window
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
        "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw",
        "row_blocks", "column_blocks", "images")
+SIZES = len(JOB)
 TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
 TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
 AHEAD = 4                                    # rows of raw weights fetched before they are packed
@@ -42,9 +43,7 @@ PHASE = 3                                    # integers of the table for each ph
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; rows, columns, filters, channels, taps, images: the sizes of a block."""
-    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14],
-            job[15], job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30],
-            job[31], job[32])
+    return integers(SIZES, job)
 
 
 @jit

@@ -15,20 +15,20 @@ from .direct_weight import unit_at
 from .gemm import aligned
 from .geometry import inside
 from .jit import jit
-from .simd import copy_row, copy_rows, lanes_of
+from .simd import copy_row, copy_rows, integers, lanes_of
 from .simd_tiles import KEEP
 from .simd_weight import dot_tile
 from .tiles import DOT_COLUMNS, DOT_COLUMNS_SMALL, DOT_ROWS, DOT_ROWS_SMALL
 
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "images", "rows", "columns", "first_unit", "units", "parts", "channels",
        "filters", "taps", "pitch", "x_in_place", "in_place", "windowed", "window_rows", "segment")
+SIZES = len(JOB)
 
 
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; images, rows, columns of a unit; units of this round; channels and filters of a block."""
-    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24])
+    return integers(SIZES, job)
 
 
 @jit(inline=True)

@@ -13,20 +13,20 @@ import numpy as np
 from .direct import gather_pixels, panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import copy_row, lanes_of, transpose_square
+from .simd import copy_row, integers, lanes_of, transpose_square
 from .simd_tiles import KEEP, turn_block
 from .tiles import ROWS, VECTORS
 from .window import load_window
 
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "row0", "column0", "extent_h", "extent_w", "images", "rows", "columns",
        "first_unit", "units", "parts", "channels", "filters", "taps", "row_table", "packed_filters", "local", "straight")
+SIZES = len(JOB)
 
 
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; images, rows, columns of a unit; units of this round; channels and filters of a block."""
-    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26])
+    return integers(SIZES, job)
 
 
 @jit

@@ -4,8 +4,10 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .simd import integers
 
 NAMES = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW", "G")
+SIZES = len(NAMES)
 
 
 def pack(**sizes: int) -> np.ndarray:
@@ -16,7 +18,7 @@ def pack(**sizes: int) -> np.ndarray:
 @jit
 def unpack(g):
     """N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, G: image, output, kernel, stride, padding before, dilation, groups."""
-    return g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]
+    return integers(SIZES, g)
 
 
 @jit

@@ -450,6 +450,22 @@ def _lanes_of_intrinsic(typingctx, array):
     return types.int64(array), lambda context, builder, sig, args: ir.Constant(I64, VECTOR_BYTES * 8 // array.dtype.bitwidth)
 
 
+def _integers(count, values):
+    """values[0], ..., values[count - 1]: a tuple, and less to compile than so many subscripts. count: an integer literal."""
+    return tuple(values[:count])
+
+
+def _integers_intrinsic(typingctx, count, values):
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, sig, args):
+        start = _pointer(context, builder, sig.args[1], args[1], ir.Constant(I64, 0))
+        return context.make_tuple(builder, sig.return_type, [builder.load(builder.gep(start, [ir.Constant(I64, i)])) for i in range(count.literal_value)])
+
+    return types.UniTuple(values.dtype, count.literal_value)(count, values), codegen
+
+
 def _turn_columns(source, at, source_row, n, target, places, places_at):
     """target[places[places_at + k] + r] = source[at + r * source_row + k] for r < lanes and k < n <= half a vector.
 
@@ -552,6 +568,7 @@ add_even = either(_add_even, _add_even_intrinsic)
 transpose_block = either(_transpose_block, _transpose_block_intrinsic, literal=True)
 transpose_square = either(_transpose_square, _transpose_square_intrinsic)
 lanes_of = either(_lanes_of, _lanes_of_intrinsic)
+integers = either(_integers, _integers_intrinsic, literal=True)
 turn_columns = either(_turn_columns, _turn_columns_intrinsic)
 turn_column = either(_turn_column, _turn_column_intrinsic)
 fma_burst = either(_fma_burst, _fma_burst_intrinsic)
