@@ -237,13 +237,14 @@ def other(name: str, arguments: tuple[Any, ...], backward: bool, shape: tuple[in
 def unpool(backward: bool, shape: tuple[int, ...], dtype: str, seed: int) -> Problem:
     x = filled(shape, dtype, seed)
     y, indices = fastconv.max_pool2d(x, 2, return_indices=True)
-    z = fastconv.max_unpool2d(y, indices, 2)
+    size = shape[2:]                         # that of x: of an odd one no result tells
+    z = fastconv.max_unpool2d(y, indices, 2, output_size=size)
     moved = y.nbytes + indices.nbytes + z.nbytes
     if backward:
-        return Problem(moved, partial(fastconv.max_unpool2d_backward, z, y, indices, 2),
+        return Problem(moved, partial(fastconv.max_unpool2d_backward, z, y, indices, 2, output_size=size),
                        lambda torch: lambda: torch.gather(torch.from_numpy(z).flatten(2), 2, torch.from_numpy(indices).flatten(2)).view(y.shape))
-    return Problem(moved, partial(fastconv.max_unpool2d, y, indices, 2, out=z),
-                   lambda torch: partial(torch.nn.functional.max_unpool2d, torch.from_numpy(y), torch.from_numpy(indices), 2))
+    return Problem(moved, partial(fastconv.max_unpool2d, y, indices, 2, output_size=size, out=z),
+                   lambda torch: partial(torch.nn.functional.max_unpool2d, torch.from_numpy(y), torch.from_numpy(indices), 2, output_size=size))
 
 
 MORE = [

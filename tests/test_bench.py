@@ -1,7 +1,7 @@
 """The scripts beside the benches: the table in the README takes what was measured, losses too, and nothing else of the README."""
 import pytest
 
-from bench import readme_table
+from bench import memory, readme_table
 
 
 def info(contender, seconds, **changes):
@@ -49,3 +49,8 @@ def test_fill_replaces_what_is_between_the_markers():
     for wrong in ("", readme + readme, f"{readme_table.END}\n{readme_table.BEGIN}\n"):
         with pytest.raises(ValueError, match="wanted one line"):
             readme_table.fill(wrong, "new")
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_unpooling_is_measured_at_odd_widths(backward):
+    assert memory.unpool(backward, (1, 2, 7, 7), "float32", 0).ours().shape == ((1, 2, 3, 3) if backward else (1, 2, 7, 7))
