@@ -19,10 +19,18 @@ HEAD = 5                                     # integers of a job before the list
 
 
 @jit
-def unpack(job):
-    """planes, tasks, units, elements of a plane and of its result, beginnings of the lists, and the lists."""
-    outputs = job[4]
-    return job[0], job[1], job[2], job[3], outputs, job[HEAD:HEAD + outputs + 1], job[HEAD + outputs + 1:]
+def unpack(first, last, job, lanes):
+    """Planes, elements of a plane and of its result, beginnings of the lists, the lists, the units of tasks first .. last, and where the
+    elements of planes side by side lie: one vector behind the other."""
+    tasks, units, size, outputs = job[1], job[2], job[3], job[4]
+    begins, elements, places = job[HEAD:HEAD + outputs + 1], job[HEAD + outputs + 1:], np.arange(max(size, outputs)) * lanes
+    return job[0], size, outputs, begins, elements, first * units // tasks, last * units // tasks, places
+
+
+@jit
+def planes_of(unit, planes, lanes):
+    """The first plane of a unit, and how many there are."""
+    return unit * lanes, min(lanes, planes - unit * lanes)
 
 
 @jit(exact=True)
@@ -42,13 +50,11 @@ def all_winners(src, plane, count, size, x, places, outputs, begins, elements, b
 def maximum_winners(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y, bias: -inf. table: the indices, written too, or empty."""
     lanes = VECTOR_BYTES // src.itemsize
-    planes, tasks, units, size, outputs, begins, elements = unpack(job)
-    places = np.arange(max(size, outputs)) * lanes       # one vector behind the other
+    planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
     x, best, where = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), np.empty(outputs * lanes, np.int32)
     line = aligned(outputs * lanes, src)
-    for unit in range(first * units // tasks, last * units // tasks):
-        plane = unit * lanes
-        count = min(lanes, planes - plane)
+    for unit in range(start, stop):
+        plane, count = planes_of(unit, planes, lanes)
         all_winners(src, plane, count, size, x, places, outputs, begins, elements, best, where, bias[0], lanes)
         store(best, outputs, dst, plane, count, lanes, line)
         if table.size:
@@ -62,12 +68,10 @@ def maximum_winners(first, last, src, weight, dst, bias, residual, job, table):
 def max_backward_winners(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, weight: x, dst: dx, bias: -inf."""
     lanes = VECTOR_BYTES // src.itemsize
-    planes, tasks, units, size, outputs, begins, elements = unpack(job)
-    places = np.arange(max(size, outputs)) * lanes
+    planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
     x, best, where = aligned(size * lanes, src), aligned(outputs * lanes, src), np.empty(outputs * lanes, np.int32)
-    for unit in range(first * units // tasks, last * units // tasks):
-        plane = unit * lanes
-        count = min(lanes, planes - plane)
+    for unit in range(start, stop):
+        plane, count = planes_of(unit, planes, lanes)
         all_winners(weight, plane, count, size, x, places, outputs, begins, elements, best, where, bias[0], lanes)
         dx, dout = dst[plane * size:(plane + count) * size], src[plane * outputs:(plane + count) * outputs]
         dx[:] = 0
@@ -82,12 +86,10 @@ def max_backward_winners(first, last, src, weight, dst, bias, residual, job, tab
 def average_lists(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y. No list is empty."""
     lanes = VECTOR_BYTES // src.itemsize
-    planes, tasks, units, size, outputs, begins, elements = unpack(job)
-    places = np.arange(max(size, outputs)) * lanes
+    planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
     x, y, line = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
-    for unit in range(first * units // tasks, last * units // tasks):
-        plane = unit * lanes
-        count = min(lanes, planes - plane)
+    for unit in range(start, stop):
+        plane, count = planes_of(unit, planes, lanes)
         any_nan(src, plane * size, count * size)             # reads all of them in order
         load(src, plane, count, size, x, places, lanes)
         for o in range(outputs):
@@ -99,12 +101,10 @@ def average_lists(first, last, src, weight, dst, bias, residual, job, table):
 def average_backward_lists(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx. No list is empty."""
     lanes = VECTOR_BYTES // src.itemsize
-    planes, tasks, units, size, outputs, begins, elements = unpack(job)
-    places = np.arange(max(size, outputs)) * lanes
+    planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
     dout, dx, line = aligned(outputs * lanes, src), aligned((size + lanes) * lanes, src), aligned(size * lanes, src)
-    for unit in range(first * units // tasks, last * units // tasks):
-        plane = unit * lanes
-        count = min(lanes, planes - plane)
+    for unit in range(start, stop):
+        plane, count = planes_of(unit, planes, lanes)
         load(src, plane, count, outputs, dout, places, lanes)
         dx[:size * lanes] = 0
         for o in range(outputs):
