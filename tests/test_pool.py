@@ -182,6 +182,39 @@ def test_indices_outside_the_plane_are_refused():
             fastconv.max_pool2d_backward(dout, x, 2, indices=np.full((1, 1, 2, 2), bad))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape, arguments", [
+    ((2, 1, 80, 113), (3, 1, 1)), ((1, 16, 96, 97), (3, 1, ((2, 1), (0, 2)))), ((1, 2, 1200, 8), (3, 1, 1)), ((1, 16, 100, 91), (3, 2, 1)),
+    ((1, 2, 1200, 9), (3, 2, 1, 1, True)), ((1, 1, 97, 117), (3, 2, ((1, 0), (2, 1)))), ((1, 16, 90, 101), (3, 2)), ((1, 1, 97, 117), (2, 2, 0, 1, True)),
+    ((1, 16, 92, 99), (2, 2, ((1, 1), (0, 1)))),
+], ids=str)
+def test_gradients_of_wide_planes_from_indices(shape, arguments, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, shape).astype(dtype)
+    y, indices = fastconv.max_pool2d(x, *arguments, return_indices=True)
+    dout = rng.integers(-9, 10, y.shape).astype(dtype)
+    for places in (indices, np.roll(indices, (-40, 1), (-2, -1)), np.where(rng.random(y.shape) < 0.01, -1, indices)):     # of the windows, of others, of none
+        expected = np.zeros((shape[0] * shape[1], shape[2] * shape[3]), dtype)
+        for plane, where, given in zip(expected, places.reshape(len(expected), -1), dout.reshape(len(expected), -1)):
+            np.add.at(plane, where[where >= 0], given[where >= 0])
+        np.testing.assert_array_equal(fastconv.max_pool2d_backward(dout, x, *arguments, indices=places), expected.reshape(shape))
+    for wrong in (-2, shape[2] * shape[3], -2 ** 32, 2 ** 32, 2 ** 62):
+        bad = indices.copy()
+        bad[-1, -1, -1, -1] += wrong if abs(wrong) > 2 ** 31 else wrong - bad[-1, -1, -1, -1]
+        with pytest.raises(ValueError, match="indices go from"):
+            fastconv.max_pool2d_backward(dout, x, *arguments, indices=bad)
+
+
+@pytest.mark.parametrize("nd, shape", [(2, (1, 1, 40, 800)), (3, (1, 1, 8, 40, 100))])
+def test_indices_of_other_windows_count_too(nd, shape):
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    y, indices = getattr(fastconv, f"max_pool{nd}d")(x, 5, 2, return_indices=True)
+    places, dout = np.flip(indices), np.random.default_rng(1).integers(-9, 10, y.shape).astype(np.float32)
+    expected = np.zeros(x.size, np.float32)
+    np.add.at(expected, places.reshape(-1), dout.reshape(-1))
+    np.testing.assert_array_equal(getattr(fastconv, f"max_pool{nd}d_backward")(dout, x, 5, 2, indices=places).reshape(-1), expected)
+
+
 @pytest.mark.parametrize("nd, arguments, words", [
     (1, {"kernel_size": (2, 2)}, "kernel_size is (2, 2)"), (1, {"padding": ((1, 1), (0, 0))}, "((before, after),)"),
     (1, {"padding": 2}, "along the length"), (1, {"kernel_size": 8}, "the length of the kernel"),

@@ -228,14 +228,14 @@ def max_backward_pairs(first, last, src, weight, dst, bias, residual, job, table
 
 
 @jit
-def add_at(dx, lo, dout, places, size):
-    """dx[places[i] - lo] += dout[i] for those inside of dx; whether one is no place of a volume of that size and not -1."""
+def add_at(dx, lo, dout, places, begin, end):
+    """dx[places[i] - lo] += dout[i] for those inside of dx; whether one of the others lies outside of begin .. end - 1 and is not -1."""
     length, wrong = np.uint64(len(dx)), False
     for i in range(len(dout)):
         place = np.uint64(places[i] - lo)    # unsigned: Numba has nothing to wrap around
         if place < length:
             dx[place] += dout[i]
-        elif np.uint64(places[i] + 1) > np.uint64(size):
+        elif (places[i] < begin or places[i] >= end) and places[i] != -1:
             wrong = True
     return wrong
 
@@ -244,7 +244,8 @@ def add_at(dx, lo, dout, places, size):
 def max_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, weight: x; table: the forward's indices, or empty: then the maxima are found again.
 
-    residual: one element, set where an index is no place of a volume and not -1. Units: bands of rows (d, h) of each volume of dx.
+    residual: one element, set where an index lies so far from its window that the windows of other bands only would find it, and is not -1.
+    Units: bands of rows (d, h) of each volume of dx.
     """
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, variant = blocks(job)
@@ -260,10 +261,13 @@ def max_backward(first, last, src, weight, dst, bias, residual, job, table):
         dx[:] = 0
         for od in range(od0, od1):
             for oh in range(oh0, oh1):
-                row = ((plane * OD + od) * OH + oh) * OW
+                row, height = ((plane * OD + od) * OH + oh) * OW, W if D == 1 else H * W
+                begin = oh * SH - PT if D == 1 else od * SD - PD
+                end = begin + ((KH - 1) * DH if D == 1 else (KD - 1) * DD) + 1
                 if not known:
                     find(variant, weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, 0, OW, bias[0])
-                if add_at(dx, lo, src[row:row + OW], table[row:row + OW] if known else where[:OW], D * H * W):
+                begin, end = max(0, begin) * height, min(end * height, D * H * W)
+                if add_at(dx, lo, src[row:row + OW], table[row:row + OW] if known else where[:OW], begin, end):
                     residual[0] = 1
 
 

@@ -14,6 +14,7 @@ from .jit import jit
 from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .simd import copy_row
+from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread
 from .simd_winners import give, winners
@@ -127,3 +128,43 @@ def max_backward_threes(first, last, src, weight, dst, bias, residual, job, tabl
                 copy_row(1, carry, PL, dst, dx + r * W, W)
             else:
                 dst[dx + r * W:dx + (r + 1) * W] = 0
+
+
+@jit(exact=True)
+def max_backward_at(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx, table: the forward's indices, for planes of fewer than 2 ** BITS elements under windows of 3 rows and columns with stride
+    1 or 2 along both, or side by side of 2. Units: bands of rows of each plane of dx. residual: one element, set where an index lies outside its window."""
+    planes, D, H, W, OD, OH, OW, KD, K, KW, SD, S, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, _ = blocks(job)
+    pitch = W // S + 2 * VECTOR_BYTES // src.itemsize
+    carry, line = aligned(2 * pitch, src), np.empty(W, src.dtype)
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, K, S, PT, OH)
+        carry[:] = 0
+        dx, h, missed = plane * H * W, row0, False
+        for oh in range(oh0, oh1 + 1):
+            h = oh * S - PT
+            at, to = (plane * OH + oh) * OW, dx + h * W if row0 <= h < row1 else -1
+            if S == 1:
+                missed |= give_at(1, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+            elif K == 2:
+                missed |= give_at(2, 2, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+            elif PL % 2:
+                missed |= give_at(2, 3, 1, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+            else:
+                missed |= give_at(2, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+            if S == 2 and row0 <= h + 1 < row1:          # not in turns with the row before: that halves the speed of memory at 224 columns
+                copy_row(1, line, 0, dst, dx + (h + 1) * W, W)
+            h += S
+        for r in range(max(row0, h), row1):  # rows that no further windows give to
+            row, kept = dst[dx + r * W:dx + (r + 1) * W], r - h
+            if oh1 >= oh0 and kept < K - S:
+                for q in range(S):
+                    values = carry[(kept * S + q) * pitch:(kept * S + q + 1) * pitch]
+                    for m in range((W - q + S - 1) // S):
+                        row[m * S + q] = values[m]
+            else:
+                row[:] = 0
+        if missed:
+            residual[0] = 1

@@ -93,4 +93,4 @@ def max_backward_places(first, last, src, weight, dst, bias, residual, job, tabl
             for oh in range(oh0, oh1):
                 row = ((plane * OD + od) * OH + oh) * OW
                 argmax_columns(weight, at, offsets, rows_of(offsets, job, od, oh), W, job, best, where, columns, starts, 0, OW, bias[0])
-                add_at(dx, row0 * W, src[row:row + OW], where, D * H * W)
+                add_at(dx, row0 * W, src[row:row + OW], where, 0, D * H * W)

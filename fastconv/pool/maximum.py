@@ -12,6 +12,7 @@ from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels import pool_places, pool_planes, pool_winners
 from ..kernels.pool_geometry import BUFFER
+from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
 from .planes import INDEX, integers, outputs_of
@@ -19,6 +20,8 @@ from .small import listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
 
 WHOLE_BYTES, MANY = 512 * 1024, 16           # of a plane of the gradient done at once where indices are known, if there are many planes
+AT = ((3, 3), (1, 1)), ((3, 3), (2, 2)), ((2, 2), (2, 2))        # windows that there are vectors for where indices are known
+AT_BYTES = 32 * 1024                         # of their planes: smaller ones stay in L1, where nothing is gained (measured)
 MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
@@ -125,29 +128,34 @@ def _variant_of_places(window: Window) -> int:
     return window.variant if window.variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31 else BUFFER
 
 
-def _backward_plan(window: Window, known: bool) -> tuple[Any, int, np.ndarray]:
-    """The kernel of the gradient, its tasks and its job."""
-    found = window.plans.get(("backward", known))
+def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple[Any, int, np.ndarray]:
+    """The kernel of the gradient, its tasks and its job. known: from indices; anywhere: which may be those of other windows."""
+    found = window.plans.get(("backward", known, anywhere))
     near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
             and max(window.kernel) <= gradient.NEAR)
     if found is None and not known and (small := listed(window, near)) is not None:
-        found = window.plans["backward", known] = (pool_winners.max_backward_winners, *small[:2])
+        found = window.plans["backward", known, anywhere] = (pool_winners.max_backward_winners, *small[:2])
     if found is None:
         bands, units = window.bands
         planes = math.prod(window.x_shape[:2])
-        if known and planes >= MANY and math.prod(window.x_shape[2:]) * window.working.itemsize <= WHOLE_BYTES:
+        if anywhere or known and planes >= MANY and math.prod(window.x_shape[2:]) * window.working.itemsize <= WHOLE_BYTES:
             bands, units = 1, planes
         pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
                  and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         variant = _variant_of_places(window)
         threes = window.kernel == (3, 3) and window.stride == (2, 2)
         columns = variant == BUFFER and window.x_shape[-1] < MOST_COLUMNS
-        if known:
+        at = (window.nd == 2 and window.working.kind == "f" and (window.kernel, window.stride) in AT and window.dilation == (1, 1)
+              and (window.kernel[1] == 3 or window.pads[1][0] % 2 == 0) and 8 <= window.x_shape[-1]
+              and AT_BYTES < math.prod(window.x_shape[2:]) * window.working.itemsize < 2 ** BITS)
+        if known and at and not anywhere:
+            kernel = gradient.max_backward_at
+        elif known:
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
         else:
             kernel = (kernels.max_backward_pairs if pairs else gradient.max_backward_threes if near and threes else
                       gradient.max_backward_rows if near else pool_places.max_backward_places if columns else kernels.max_backward)
-        found = window.plans["backward", known] = (kernel, *window.job(bands, 1, units, variant))
+        found = window.plans["backward", known, anywhere] = (kernel, *window.job(bands, 1, units, variant))
     return found
 
 
@@ -178,8 +186,12 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
         lowest = lowest_of(working)
         kernel, tasks, job = plan = _backward_plan(window, places.size > 0)
         bad = np.zeros(1, working)
-        run_tasks(kernel, tasks, window.work, check.native(dout, working).reshape(-1), lowest[:0] if places.size else xs.reshape(-1),
-                  dx.reshape(-1), lowest, bad, job, places.reshape(-1))
+        douts, xs = check.native(dout, working).reshape(-1), lowest[:0] if places.size else xs.reshape(-1)
+        run_tasks(kernel, tasks, window.work, douts, xs, dx.reshape(-1), lowest, bad, job, places.reshape(-1))
+        if bad[0] and kernel is not kernels.max_backward_whole:  # indices of other windows
+            bad[0] = 0
+            kernel, tasks, job = plan = _backward_plan(window, True, True)
+            run_tasks(kernel, tasks, window.work, douts, xs, dx.reshape(-1), lowest, bad, job, places.reshape(-1))
         if bad[0]:
             where = {1: "l below L", 2: "h * W + w below H * W", 3: "(d * H + h) * W + w below D * H * W"}[nd]
             raise ValueError(f"indices go from {places.min()} to {places.max()}; wanted: places {where} = {np.prod(window.x_shape[2:])}, or -1")
