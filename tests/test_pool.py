@@ -205,6 +205,21 @@ def test_gradients_of_wide_planes_from_indices(shape, arguments, dtype):
             fastconv.max_pool2d_backward(dout, x, *arguments, indices=bad)
 
 
+@pytest.mark.parametrize("nd, shape, arguments", [
+    (2, (1, 2, 20, 70), (5, 1, 2)), (2, (1, 1, 150, 75), ((3, 9), (2, 1), ((2, 0), (3, 5)), (2, 1), True)), (2, (1, 1, 12, 40), (5, 2, 2)),
+    (2, (1, 1, 9, 37), ((3, 5), (2, 3), (1, 2))), (3, (1, 2, 5, 8, 19), (3, 1, 1)), (3, (1, 1, 6, 7, 9), ((2, 3, 4), (2, 1, 1), 1, (2, 1, 2))),
+    (1, (1, 2, 300), (7, 1, 3)),
+], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_of_windows_that_overlap(nd, shape, arguments, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, shape).astype(dtype)
+    for value, share in ((-0.0, 0.1), (-np.inf, 0.4), (np.inf, 0.01), (np.nan, 0.03)):
+        x[rng.random(shape) < share] = value
+        dout = rng.integers(-9, 10, getattr(fastconv, f"max_pool{nd}d")(x, *arguments).shape).astype(dtype)
+        assert_same(getattr(fastconv, f"max_pool{nd}d_backward"), getattr(naive, f"max_pool{nd}d_backward"), (dout, x, *arguments), exact=True)
+
+
 @pytest.mark.parametrize("nd, shape", [(2, (1, 1, 40, 800)), (3, (1, 1, 8, 40, 100))])
 def test_indices_of_other_windows_count_too(nd, shape):
     x = np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
+from ..kernels import pool_lines, pool_places, pool_planes, pool_winners
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
-from ..kernels import pool_places, pool_planes, pool_winners
 from ..kernels.pool_geometry import BUFFER
+from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, run_tasks
+from ..kernels.tiles import VECTOR_BYTES
 from . import known
 from .planes import INDEX, integers, outputs_of
 from .small import listed, side_by_side
@@ -21,6 +23,7 @@ from .window import MOST_BUFFER, Window, window_of
 
 WHOLE_BYTES, MANY = 512 * 1024, 16           # of a plane of the gradient done at once where indices are known, if there are many planes
 AT = ((3, 3), (1, 1)), ((3, 3), (2, 2)), ((2, 2), (2, 2))        # windows that there are vectors for where indices are known
+LINES_BYTES = 64 * 2 ** 20                    # of scratch memory of `pool_lines`, at most
 AT_BYTES = 32 * 1024                         # of their planes: smaller ones stay in L1, where nothing is gained (measured)
 MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
 
@@ -152,11 +155,30 @@ def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple
             kernel = gradient.max_backward_at
         elif known:
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
+        elif pairs:
+            kernel = kernels.max_backward_pairs
+        elif near:
+            kernel = gradient.max_backward_threes if threes else gradient.max_backward_rows
+        elif _in_lines(window, variant, bands):
+            kernel = pool_lines.max_backward_lines
         else:
-            kernel = (kernels.max_backward_pairs if pairs else gradient.max_backward_threes if near and threes else
-                      gradient.max_backward_rows if near else pool_places.max_backward_places if columns else kernels.max_backward)
+            kernel = pool_places.max_backward_places if columns else kernels.max_backward
         found = window.plans["backward", known, anywhere] = (kernel, *window.job(bands, 1, units, variant))
     return found
+
+
+def _in_lines(window: Window, variant: int, bands: int) -> bool:
+    """Whether windows overlap so much that `pool_lines` is the fastest (measured), and what it works in is small enough."""
+    kernel, stride, reach = window.kernel, window.stride, [d * (k - 1) for d, k in zip(window.dilation, window.kernel)]
+    if window.working.kind != "f" or max(kernel[-1], math.prod(kernel[:-1])) > MOST_LINES:
+        return False
+    sizes, rows = window.x_shape[2:-1], -(-math.prod(window.x_shape[2:-1]) // bands)
+    if window.nd == 3:
+        rows = (rows // sizes[1] + 2 + 2 * reach[0]) * (sizes[1] + 2 * reach[1])
+    elif window.nd == 2:
+        rows += 2 * reach[0]
+    room = 4 * rows * (window.x_shape[-1] + 2 * reach[-1] + VECTOR_BYTES) * window.working.itemsize
+    return (stride[-1] == 1 or variant == BUFFER and kernel[-1] > stride[-1]) and room < LINES_BYTES
 
 
 def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,
