@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
-from .norm_simd import gradient_segment, scale_segment, segment_gradient_sums, segment_moments, settle
+from .norm_simd import LARGE, SMALL, gradient_segment, scale_segment, segment_gradient_sums, segment_moments, settle, shifts_of_first
 
 # What stands where in `job`: sizes, and where the areas of `table` begin.
 SEGMENTS, LENGTH, DIV, KEYS, CHANNELS, PARTS, SPAN, UNITS, STREAM, FLAGS, COUNT = range(11)
@@ -29,7 +29,7 @@ SHIFTS = 13                                  # of x and of dout: KEYS each
 FOLDED = 14                                  # sums over the parts: KEYS each, 2 or 4; of the forward then the mean and variance of x
 GRADIENTS = 15                               # dweight, dbias: C each
 PLANES = 16                                  # what each segment adds to them: M each
-COEFFICIENTS = 17                            # of the second pass: 6 for each of CYCLE segments, whose turn then comes again
+COEFFICIENTS = 17                            # of the second pass: 6 lines, a number for each of CYCLE segments, whose turn then comes again
 SUMS = 18                                    # of the parts, M * PARTS each, 2 or 4
 ROWS, COLUMNS, PADDED, PERIOD = 19, 20, 21, 22       # of the families with columns
 CYCLE = 23                                   # C, or of groups M
@@ -41,28 +41,21 @@ JOB = 27
 OWN, RUNNING, GIVEN, CENTERED = 1, 2, 4, 8
 
 EPS, MOMENTUM = 0, 1                         # the first numbers of `table`
-PROBE = 8                                    # values whose mean is the shift
 
 
 # ---------------------------------------------------------------- sums
 @jit
-def mean_of_first(x, at, n):
-    """A shift for sums over x[at:at + n], of their dtype and finite: 0, or the mean of the first values where it exceeds their spread.
-
-    A shift that is not needed would round every term, often the same way: of dout a small sum of many terms is wanted.
-    """
-    first = x[at:at + min(n, PROBE)]
-    total, low, high = np.float64(0), np.float64(first[0]), np.float64(first[0])
-    for value in first:
-        total += value
-        low, high = min(low, np.float64(value)), max(high, np.float64(value))
-    return useful_shift(total / len(first), low, high, x)
-
-
-@jit(inline=True)
-def useful_shift(mean, low, high, like):
-    shift = np.float64(like.dtype.type(mean))
-    return shift if np.isfinite(shift) and 2 * abs(shift) > high - low else 0.0
+def within_range(x, n, f, sums, apart, count, products):
+    """Whether nothing left the range of float32 on the way to the sums at f[sums + k * apart + i] of runs i < count of n elements of x: of d, d * d
+    and, if there are `products`, e and e * d. Nothing but zeros is in it."""
+    bad, total, square = 0, f[sums:sums + count], f[sums + apart:sums + apart + count]
+    for i in range(count if x.itemsize == 4 else 0):
+        bad += 0 if ((n * SMALL < square[i]) & (square[i] < LARGE)) | ((total[i] == 0) & (square[i] == 0)) else 1
+    if products:
+        product = f[sums + 3 * apart:sums + 3 * apart + count]
+        for i in range(count if x.itemsize == 4 else 0):
+            bad += 0 if abs(product[i]) < LARGE else 1
+    return bad == 0
 
 
 @jit(merged=True)
@@ -145,11 +138,13 @@ def prepare(first, last, src, weight, dst, bias, residual, job, table):
     S, keys, shifts, known = job[LENGTH], job[KEYS], job[SHIFTS], job[FLAGS] & GIVEN or not job[FLAGS] & OWN
     if not job[FLAGS] & (OWN | GIVEN):
         running_statistics(job, f)
-    for key in range(keys):
-        at = key * job[DIV] * S
-        f[shifts + key] = finite(split(f[job[STATS] + key], src)[0]) if known else mean_of_first(src, at, S)
-        if weight.size:
-            f[shifts + keys + key] = mean_of_first(weight, at, S)
+    if known:
+        for key in range(keys):
+            f[shifts + key] = finite(split(f[job[STATS] + key], src)[0])
+    else:
+        shifts_of_first(src, 0, job[DIV] * S, S, keys, f, shifts)
+    if weight.size:
+        shifts_of_first(weight, 0, job[DIV] * S, S, keys, f, shifts + keys)
 
 
 @jit
@@ -188,11 +183,11 @@ def own_statistics(job, f):
 
 
 @jit(merged=True)
-def forward_coefficients(src, job, f, mean, invstd, c, to):
-    """center, scale and shift of y = (x - center) * scale + shift for channel c, or a column of it."""
+def forward_coefficients(src, job, f, mean, invstd, c, to, apart):
+    """center, scale and shift of y = (x - center) * scale + shift for channel c, or a column of it, to f[to + k * apart]."""
     center, rest = split(mean, src)
     scale = invstd * f[job[PARAMETERS] + c]
-    f[to], f[to + 1], f[to + 2] = center, scale, f[job[PARAMETERS] + job[CHANNELS] + c] - (rest * scale if rest != 0 else 0.0)
+    f[to], f[to + apart], f[to + 2 * apart] = center, scale, f[job[PARAMETERS] + job[CHANNELS] + c] - (rest * scale if rest != 0 else 0.0)
 
 
 @jit
@@ -207,18 +202,19 @@ def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
         running_statistics(job, f)
     for i in range(job[CYCLE]):
         key = i // job[DIV]
-        forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + 6 * i)
+        forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + i, job[CYCLE])
 
 
 @jit(merged=True)
-def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slope, f, to):
+def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slope, f, to, apart):
     """center, dout_center, a, b, d, invstd of dx = (weight * dout - dout_mean - (x - mean) * slope) * invstd
-    = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd."""
+    = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd, to f[to + k * apart]."""
     center, rest = split(mean, src)
     constant = weight * dout_shift - dout_mean
     if rest != 0 and np.isfinite(slope):
         constant += rest * slope
-    f[to], f[to + 1], f[to + 2], f[to + 3], f[to + 4], f[to + 5] = center, dout_shift, weight, -slope, constant, invstd
+    f[to], f[to + apart], f[to + 2 * apart] = center, dout_shift, weight
+    f[to + 3 * apart], f[to + 4 * apart], f[to + 5 * apart] = -slope, constant, invstd
 
 
 @jit(merged=True)
@@ -250,7 +246,7 @@ def finish_batch_backward(first, last, src, weight, dst, bias, residual, job, ta
     for c in range(job[CHANNELS]):
         mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
         if job[FLAGS] & OWN:
-            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[COEFFICIENTS] + 6 * c)
+            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[COEFFICIENTS] + c, job[CYCLE])
 
 
 @jit
@@ -260,42 +256,97 @@ def finish_running_backward(first, last, src, weight, dst, bias, residual, job, 
     if not job[FLAGS] & GIVEN:
         running_statistics(job, f)
     for c in range(job[CHANNELS]):
-        to = job[COEFFICIENTS] + 6 * c
-        f[to], f[to + 1], f[to + 2] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
+        to, apart = job[COEFFICIENTS] + c, job[CYCLE]
+        f[to], f[to + apart], f[to + 2 * apart] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
 
 
 @jit
-def group_gradients(src, job, f, key, sums, step, parts, to):
-    """Of one group: its statistics, what its channels add to dweight and dbias (at PLANES), and their coefficients from f[to] on.
+def each_segment(values, div, line):
+    """line[i * div + j] = values[i] for j < div: what belongs to a group, for each of its segments."""
+    if div == 1:
+        for i in range(line.size):
+            line[i] = values[i]
+    else:
+        for i in range(values.size):
+            part, value = line[i * div:(i + 1) * div], values[i]
+            for j in range(part.size):
+                part[j] = value
 
-    The k-th sum of part p of channel j of the group is f[sums + k * step + j * parts + p].
+
+@jit
+def group_gradients(src, job, f, key, count, sums, lines, known):
+    """Of groups key .. key + count - 1, of DIV segments each: their statistics, what the segments add to dweight and dbias (at PLANES), and what
+    their dx is made of.
+
+    With s one of these run = count * DIV segments, sums[k * run + s] is its k-th sum, and center, dout_center, a, b, d, invstd of
+    `gradient_coefficients` go to known[k * run + s]. lines: run + 4 * count numbers to work in. Each loop writes one array: LLVM makes vectors of it.
     """
-    div, keys, stats, planes, M = job[DIV], job[KEYS], job[STATS], job[PLANES], job[SEGMENTS]
-    shift, dout_shift, count = f[job[SHIFTS] + key], f[job[SHIFTS] + keys + key], job[COUNT]
-    total, square = np.float64(0), np.float64(0)
-    for i in range(div * parts):
-        total += f[sums + i]
-        square += f[sums + step + i]
-    found = statistics(total, square, count, shift, f[EPS])
-    mean, invstd = found[0], f[stats + keys + key] if job[FLAGS] & GIVEN else found[2]
-    f[stats + key], f[stats + keys + key] = mean, invstd
-    first, C = key * div, job[CHANNELS]
-    weights = job[PARAMETERS] + first % C
-    dout_mean, slope = np.float64(0), np.float64(0)
-    for j in range(div):
-        total, gradient, product = np.float64(0), np.float64(0), np.float64(0)
-        for i in range(j * parts, (j + 1) * parts):
-            total += f[sums + i]
-            gradient += f[sums + 2 * step + i]
-            product += f[sums + 3 * step + i]
-        gradient += job[LENGTH] * dout_shift
-        product += dout_shift * total + (shift - mean) * gradient
-        f[planes + first + j], f[planes + M + first + j] = product * invstd, gradient
-        dout_mean += f[weights + j] * gradient
-        slope += f[weights + j] * product
-    dout_mean, slope = dout_mean / count, slope * invstd * invstd / count
-    for j in range(div):
-        gradient_coefficients(src, mean, invstd, f[weights + j], dout_shift, dout_mean, slope, f, to + 6 * j)
+    div, keys, n, M, C, S, run = job[DIV], job[KEYS], job[COUNT], job[SEGMENTS], job[CHANNELS], job[LENGTH], count * job[DIV]
+    stats, shifts, planes, c = job[STATS] + key, job[SHIFTS] + key, job[PLANES] + key * div, key * div % C
+    mean, invstd = f[stats:stats + count], f[stats + keys:stats + keys + count]
+    shift, dout_shift = f[shifts:shifts + count], f[shifts + keys:shifts + keys + count]
+    total, square, gradient, product = sums[:run], sums[run:2 * run], sums[2 * run:3 * run], sums[3 * run:4 * run]
+    line, one, two = lines[:run], lines[run:run + count], lines[run + count:run + 2 * count]
+    add_columns(total, div, one)
+    for i in range(count):
+        mean[i] = shift[i] + one[i] / n
+    if not job[FLAGS] & GIVEN:
+        add_columns(square, div, two)
+        spread_of(one, two, n)
+        for i in range(count):
+            invstd[i] = 1 / np.sqrt(two[i] + f[EPS])
+    each_segment(dout_shift, div, line)
+    for s in range(run):
+        gradient[s] += S * line[s]
+    for s in range(run):
+        product[s] += line[s] * total[s]
+    for i in range(count):
+        one[i] = shift[i] - mean[i]
+    each_segment(one, div, line)
+    for s in range(run):
+        product[s] += line[s] * gradient[s]
+    each_segment(invstd, div, line)
+    to_weight, to_bias = f[planes:planes + run], f[planes + M:planes + M + run]
+    for s in range(run):
+        to_weight[s] = product[s] * line[s]
+    for s in range(run):
+        to_bias[s] = gradient[s]
+
+    center, dout_center, a = known[:run], known[run:2 * run], known[2 * run:3 * run]
+    b, d, factor = known[3 * run:4 * run], known[4 * run:5 * run], known[5 * run:6 * run]
+    for s in range(run):
+        factor[s] = line[s]
+    done = 0
+    while done < run:                        # the weights, channel after channel
+        more = min(run - done, C - c)
+        part, values = a[done:done + more], f[job[PARAMETERS] + c:job[PARAMETERS] + c + more]
+        for s in range(more):
+            part[s] = values[s]
+        done, c = done + more, 0
+    for s in range(run):
+        gradient[s] *= a[s]
+    for s in range(run):
+        product[s] *= a[s]
+    dout_mean, slope = lines[run + 2 * count:run + 3 * count], lines[run + 3 * count:run + 4 * count]
+    add_columns(gradient, div, dout_mean)
+    add_columns(product, div, slope)
+    for i in range(count):
+        slope[i] *= invstd[i] * invstd[i] / n
+    for i in range(count):
+        one[i] = src.dtype.type(mean[i])
+    for i in range(count):
+        rest = (mean[i] - one[i]) * slope[i]
+        two[i] = rest if np.isfinite(one[i]) and one[i] != mean[i] and np.isfinite(slope[i]) else 0.0
+    for i in range(count):
+        two[i] -= dout_mean[i] / n
+    each_segment(one, div, center)
+    each_segment(dout_shift, div, dout_center)
+    each_segment(two, div, line)
+    for s in range(run):
+        d[s] = line[s] + np.float64(a[s]) * dout_center[s]
+    each_segment(slope, div, line)
+    for s in range(run):
+        b[s] = -line[s]
 
 
 @jit
@@ -316,9 +367,10 @@ def fold_planes(first, last, src, weight, dst, bias, residual, job, table):
 def finish_group_backward(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics, dweight and dbias, and coefficients."""
     f = table.view(np.float64)
-    units, run = job[SEGMENTS] * job[PARTS], job[DIV] * job[PARTS]
-    for key in range(job[KEYS]):
-        group_gradients(src, job, f, key, job[SUMS] + key * run, units, job[PARTS], job[COEFFICIENTS] + 6 * key * job[DIV])
+    M, keys, parts, sums, to = job[SEGMENTS], job[KEYS], job[PARTS], job[SUMS], job[COEFFICIENTS]
+    each, lines = np.empty(4 * M, np.float64), np.empty(M + 4 * keys, np.float64)
+    add_columns(f[sums:sums + 4 * M * parts], parts, each)
+    group_gradients(src, job, f, 0, keys, each, lines, f[to:to + 6 * M])
     fold_planes(0, 1, src, weight, dst, bias, residual, job, table)
 
 
@@ -351,10 +403,10 @@ def sum_segments(first, last, src, weight, dst, bias, residual, job, table):
         if parts == 1:
             count = min(end - u, keys - key if div == 1 else div - segment % div)
         if weight.size:
-            well = segment_gradient_sums(src, weight, at, n, S, count, f, shift, shift + keys, div == 1, to, units)
+            segment_gradient_sums(src, weight, at, n, S, count, f, shift, shift + keys, div == 1, to, units)
         else:
-            well = segment_moments(src, at, n, S, count, f, shift, div == 1, to, units)
-        if not well:
+            segment_moments(src, at, n, S, count, f, shift, div == 1, to, units)
+        if not within_range(src, n, f, to, units, count, weight.size > 0):
             sum_again(src, weight, job, f, u, count)
         u += count
 
@@ -368,13 +420,13 @@ def change_segments(first, last, src, weight, dst, bias, residual, job, table):
     while u < end:
         segment, s = u // parts, u % parts * span
         at, n, c = segment * S + s, min(span, S - s), segment % C
-        known, count = job[COEFFICIENTS] + 6 * c, 1
+        known, count = job[COEFFICIENTS] + c, 1
         if parts == 1:
             count = min(end - u, C - c)
         if weight.size:
-            gradient_segment(src, weight, dst, at, n, S, count, f, known, 6, job[STREAM])
+            gradient_segment(src, weight, dst, at, n, S, count, f, known, 1, C, 0, job[STREAM])
         else:
-            scale_segment(src, dst, at, n, S, count, f, known, 6, job[STREAM])
+            scale_segment(src, dst, at, n, S, count, f, known, 1, C, 0, job[STREAM])
         u += count
     settle(job[STREAM])
 

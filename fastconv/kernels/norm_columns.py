@@ -36,14 +36,12 @@ from .norm import (
     finite,
     forward_coefficients,
     gradient_coefficients,
-    mean_of_first,
     own_statistics,
     running_statistics,
     split,
     spread_of,
-    useful_shift,
 )
-from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle
+from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle, shifts_of_first
 
 STRIP = 16                                    # rows whose sums stay in the dtype of x
 CHANGED = 8                                  # rows that the second pass takes at a time
@@ -52,7 +50,7 @@ PROBE = 8                                    # rows whose mean is the shift
 
 @jit
 def shift_columns(x, job, f, shifts):
-    """f[shifts + c] = the shift of each channel, from its first values (see `mean_of_first`)."""
+    """f[shifts + c] = the shift of each channel, from its first values (see `shifts_of_first`)."""
     C, S, n = job[CHANNELS], job[LENGTH], min(job[ROWS], PROBE)
     if S == 1:                               # the rows one after the other, as memory lies
         total, low, high = np.zeros(C, np.float64), x[:C].copy(), x[:C].copy()
@@ -63,10 +61,10 @@ def shift_columns(x, job, f, shifts):
                 low[c], high[c] = min(low[c], row[c]), max(high[c], row[c])
         line = f[shifts:shifts + C]
         for c in range(C):
-            line[c] = useful_shift(total[c] / n, np.float64(low[c]), np.float64(high[c]), x)
+            shift = np.float64(x.dtype.type(total[c] / n))
+            line[c] = shift if np.isfinite(shift) and 2 * abs(shift) > np.float64(high[c]) - np.float64(low[c]) else 0.0
     else:
-        for c in range(C):
-            f[shifts + c] = mean_of_first(x, c * S, S)
+        shifts_of_first(x, 0, S, S, C, f, shifts)
 
 
 @jit
@@ -202,7 +200,7 @@ def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, t
         column_coefficients(job, f, residual)
         return
     for c in range(C):
-        forward_coefficients(src, job, f, f[stats + c], f[stats + C + c], c, job[SUMS])
+        forward_coefficients(src, job, f, f[stats + c], f[stats + C + c], c, job[SUMS], 1)
         spread(job, f, job[SUMS], 3, c, residual)
 
 
@@ -268,7 +266,7 @@ def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, 
     for c in range(job[CHANNELS]):
         mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
         if job[FLAGS] & OWN:
-            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[SUMS])
+            gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[SUMS], 1)
             spread(job, f, job[SUMS], 6, c, residual)
 
 

@@ -18,6 +18,7 @@ from .norm import (
     COLUMNS,
     COUNT,
     DIV,
+    EPS,
     FLAGS,
     FOLDED,
     GIVEN,
@@ -38,17 +39,13 @@ from .norm import (
     SUMS,
     UNITS,
     add_columns,
-    finite,
     group_gradients,
-    mean_of_first,
     move_running,
-    split,
-    statistics,
+    spread_of,
     wide_gradient_moments,
+    within_range,
 )
 from .norm_simd import (
-    LARGE,
-    SMALL,
     gradient_rows,
     gradient_segment,
     row_gradient_sums,
@@ -57,10 +54,12 @@ from .norm_simd import (
     segment_gradient_sums,
     segment_moments,
     settle,
+    shifts_of_first,
 )
 
 LINE_BYTES = 64
 NEAR = 1024                                  # elements that a part is ahead of its own pass
+SOON = 128                                   # columns that a pass over rows far from each other is ahead of itself
 STRIP = 16                                   # rows whose gradients to weight and bias are added in the dtype of x
 
 
@@ -69,15 +68,19 @@ STRIP = 16                                   # rows whose gradients to weight an
 def shift_rows(src, other, job, f, key, count):
     """The shifts of rows key .. key + count - 1: of given statistics the mean, else from the first values; 0 where no mean is subtracted."""
     keys, L, shifts = job[KEYS], job[COUNT], job[SHIFTS]
-    for i in range(key, key + count):
-        if not job[FLAGS] & CENTERED:
-            f[shifts + i] = 0.0
-        elif job[FLAGS] & GIVEN:
-            f[shifts + i] = finite(split(f[job[STATS] + i], src)[0])
-        else:
-            f[shifts + i] = mean_of_first(src, i * L, L)
-        if other.size:
-            f[shifts + keys + i] = mean_of_first(other, i * L, L)
+    line = f[shifts + key:shifts + key + count]
+    if job[FLAGS] & CENTERED and job[FLAGS] & GIVEN:
+        mean = f[job[STATS] + key:job[STATS] + key + count]
+        for i in range(count):
+            line[i] = src.dtype.type(mean[i])
+        for i in range(count):
+            line[i] = line[i] if np.isfinite(line[i]) else 0.0
+    elif job[FLAGS] & CENTERED:
+        shifts_of_first(src, key * L, L, L, count, f, shifts + key)
+    else:
+        line[:] = 0
+    if other.size:
+        shifts_of_first(other, key * L, L, L, count, f, shifts + keys + key)
 
 
 @jit
@@ -102,7 +105,8 @@ def sum_rows(src, job, f, key, count, sums):
     """The sums of `count` rows and their statistics."""
     L, shifts = job[COUNT], job[SHIFTS] + key
     shift_rows(src, src[:0], job, f, key, count)
-    if not segment_moments(src, key * L, L, L, count, f, shifts, 1, sums, count):
+    segment_moments(src, key * L, L, L, count, f, shifts, 1, sums, count)
+    if not within_range(src, L, f, sums, count, count, False):
         for i in range(count):
             found = wide_gradient_moments(src, src, (key + i) * L, L, f[shifts + i], f[shifts + i])
             f[sums + i], f[sums + count + i] = found[0], found[1]
@@ -129,7 +133,7 @@ def group_rows(first, last, src, weight, dst, bias, residual, job, table):
                     scale = invstd * f[job[PARAMETERS] + c]
                     f[to], f[to + 1], f[to + 2] = center, scale, f[job[PARAMETERS] + C + c] - (rest * scale if rest != 0 else 0.0)
                     c = c + 1 if c + 1 < C else 0
-            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, job[STREAM])
+            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, 1, 0, job[STREAM])
     settle(job[STREAM])
 
 
@@ -138,28 +142,26 @@ def group_rows_gradient(first, last, src, weight, dst, bias, residual, job, tabl
     """The backward of groups, but for the sums over the images of what their channels add to dweight and dbias."""
     f = table.view(np.float64)
     S, div, keys, block, shifts = job[LENGTH], job[DIV], job[KEYS], job[ROWS], job[SHIFTS]
+    known, lines = np.empty(6 * block * div, src.dtype), np.empty(block * div + 4 * block, np.float64)
     for t in range(first, last):
-        sums, known = job[SUMS] + t * 4 * block * div, job[COEFFICIENTS] + t * 6 * block * div
+        sums = job[SUMS] + t * 4 * block * div
         for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
             count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
-            apart = count * div
+            run = count * div
             shift_rows(src, weight, job, f, key, count)
             if div == 1:
-                well = segment_gradient_sums(src, weight, key * S, S, S, count, f, shifts + key, shifts + keys + key, 1, sums, apart)
+                segment_gradient_sums(src, weight, key * S, S, S, count, f, shifts + key, shifts + keys + key, 1, sums, run)
             else:
-                well = True
                 for i in range(key, key + count):
-                    well &= segment_gradient_sums(src, weight, i * div * S, S, S, div, f, shifts + i, shifts + keys + i, 0,
-                                                  sums + (i - key) * div, apart)
-            if not well:
-                for i in range(apart):
+                    segment_gradient_sums(src, weight, i * div * S, S, S, div, f, shifts + i, shifts + keys + i, 0, sums + (i - key) * div, run)
+            if not within_range(src, S, f, sums, run, run, True):
+                for i in range(run):
                     owner = key + i // div
                     found = wide_gradient_moments(src, weight, (key * div + i) * S, S, f[shifts + owner], f[shifts + keys + owner])
-                    f[sums + i], f[sums + apart + i], f[sums + 2 * apart + i], f[sums + 3 * apart + i] = found
-            for i in range(count):
-                group_gradients(src, job, f, key + i, sums + i * div, apart, 1, known + 6 * i * div)
+                    f[sums + i], f[sums + run + i], f[sums + 2 * run + i], f[sums + 3 * run + i] = found
+            group_gradients(src, job, f, key, count, f[sums:sums + 4 * run], lines, known)
             if dst.size:
-                gradient_segment(src, weight, dst, key * div * S, S, S, apart, f, known, 6, job[STREAM])
+                gradient_segment(src, weight, dst, key * div * S, S, S, run, known, 0, 1, run, run * S, job[STREAM])
     settle(job[STREAM])
 
 
@@ -171,13 +173,23 @@ def finish_running(first, last, src, weight, dst, bias, residual, job, table):
 
 # ---------------------------------------------------------------- a weight and a bias for each element
 @jit
-def scale_coefficients(src, job, f, key, count, known):
-    """center, rest and invstd of rows key .. key + count - 1, at f[known + 5 * i]."""
+def scale_coefficients(src, job, f, key, count, known, apart):
+    """center, rest and invstd of rows key .. key + count - 1, at known[k * apart + i]."""
     mean, invstd = f[job[STATS] + key:job[STATS] + key + count], f[job[STATS] + job[KEYS] + key:job[STATS] + job[KEYS] + key + count]
+    split_rows(src, mean, invstd, known[:count], known[apart:apart + count])
+    factor = known[2 * apart:2 * apart + count]
     for i in range(count):
-        center, rest = split(mean[i], src)
-        to = known + 5 * i
-        f[to], f[to + 1], f[to + 2] = center, -rest * invstd[i] if rest != 0 else 0.0, invstd[i]
+        factor[i] = invstd[i]
+
+
+@jit
+def split_rows(src, mean, invstd, center, rest):
+    """The means in two, as `split`: what the dtype of x leaves out counts times -invstd."""
+    for i in range(mean.size):
+        center[i] = src.dtype.type(mean[i])
+    for i in range(mean.size):
+        left = (center[i] - mean[i]) * invstd[i]
+        rest[i] = left if np.isfinite(center[i]) and center[i] != mean[i] else 0.0
 
 
 @jit
@@ -186,15 +198,15 @@ def rows(first, last, src, weight, dst, bias, residual, job, table):
     f = table.view(np.float64)
     L, keys, period, block = job[COUNT], job[KEYS], job[PERIOD], job[ROWS]
     alike = L * src.itemsize % LINE_BYTES == 0 or not job[STREAM]
+    known = np.empty(3 * block, src.dtype)
     for t in range(first, last):
-        known = job[COEFFICIENTS] + t * 5 * block
         for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
             count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
             sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
-            scale_coefficients(src, job, f, key, count, known)
+            scale_coefficients(src, job, f, key, count, known, block)
             together = count if period == 1 and alike else 1
             for i in range(0, count, together):
-                scale_rows(src, dst, (key + i) * L, L, together, L, bias, residual, (key + i) % period * L, f, known + 5 * i, job[STREAM])
+                scale_rows(src, dst, (key + i) * L, L, together, L, bias, residual, (key + i) % period * L, known, i, block, job[STREAM])
     settle(job[STREAM])
 
 
@@ -212,53 +224,68 @@ def wide_row_gradient_sums(x, dout, at, n, weight, to, shift):
 
 
 @jit
-def row_sums(x, dout, at, n, weight, to, shift):
-    """The sums of d, d * d, e and e * d over a part of a row, d = x - shift, e = dout * weight."""
-    total, square, gradient, product = row_gradient_sums(x, dout, at, n, weight, to, shift)
-    fits = (n * SMALL < square < LARGE or total == square == 0) and abs(product) < LARGE
-    if x.itemsize == 4 and not fits:
-        return wide_row_gradient_sums(x, dout, at, n, weight, to, shift)
-    return total, square, gradient, product
+def sum_row_gradients(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
+    """As `row_gradient_sums`, once more in float64 where a row leaves the range of float32."""
+    row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart)
+    if not within_range(x, n, f, sums, apart, count, True):
+        for i in range(count):
+            found = wide_row_gradient_sums(x, dout, at + i * row, n, weight, to + i * step, f[shift + i])
+            f[sums + i], f[sums + apart + i], f[sums + 2 * apart + i], f[sums + 3 * apart + i] = found
 
 
 @jit
-def row_gradients(src, job, f, key, total, square, gradient, product, known):
-    """Of one row: its statistics, and center, rest, invstd, dout_mean, slope of its dx at f[known]."""
-    n, keys, stats = job[COUNT], job[KEYS], job[STATS]
+def row_gradients(src, job, f, key, count, sums, apart, known, step):
+    """Of `count` rows, whose sums stand at f[sums + k * apart + i]: their statistics, and center, rest, invstd, -dout_mean, -slope of their dx,
+    at known[k * step + i]. Loops over one array each, which LLVM makes vectors of."""
+    n, keys, stats, shifts = job[COUNT], job[KEYS], job[STATS] + key, job[SHIFTS] + key
+    total, square, gradient, product = (f[sums:sums + count], f[sums + apart:sums + apart + count], f[sums + 2 * apart:sums + 2 * apart + count],
+                                        f[sums + 3 * apart:sums + 3 * apart + count])
+    mean, invstd, shift = f[stats:stats + count], f[stats + keys:stats + keys + count], f[shifts:shifts + count]
     if job[FLAGS] & CENTERED:
-        mean, _, invstd = statistics(total, square, n, f[job[SHIFTS] + key], f[0])
-        product -= total / n * gradient
+        for i in range(count):
+            product[i] -= total[i] / n * gradient[i]
     else:
-        mean, invstd, gradient = 0.0, 1 / np.sqrt(square / n + f[0]), 0.0
-    if job[FLAGS] & GIVEN:
-        invstd = f[stats + keys + key]
-    f[stats + key], f[stats + keys + key] = mean, invstd
-    center, rest = split(mean, src)
-    f[known], f[known + 1], f[known + 2] = center, -rest * invstd if rest != 0 else 0.0, invstd
-    f[known + 3], f[known + 4] = gradient / n, product * invstd / n
+        total[:] = 0
+        gradient[:] = 0
+    for i in range(count):
+        mean[i] = shift[i] + total[i] / n
+    if not job[FLAGS] & GIVEN:
+        spread_of(total, square, n)
+        for i in range(count):
+            invstd[i] = 1 / np.sqrt(square[i] + f[EPS])
+    scale_coefficients(src, job, f, key, count, known, step)
+    less_mean, less_slope = known[3 * step:3 * step + count], known[4 * step:4 * step + count]
+    for i in range(count):
+        less_mean[i] = gradient[i] / -n
+    for i in range(count):
+        less_slope[i] = product[i] * invstd[i] / -n
 
 
-@jit
+@jit(exact=True)
 def rows_gradient(first, last, src, weight, dst, bias, residual, job, table):
-    """The backward of such rows; each task leaves what it adds to dweight and dbias in an area of its own, 2 lines of PADDED numbers."""
+    """The backward of such rows; each task leaves what it adds to dweight and dbias in an area of its own, 2 lines of PADDED numbers.
+
+    Exact: where dx begins decides which loop a column's sums are made in, and LLVM is not to order them differently in each.
+    """
     f = table.view(np.float64)
     L, keys, period, P, block = job[COUNT], job[KEYS], job[PERIOD], job[PADDED], job[ROWS]
+    known = np.empty(5 * block, src.dtype)
+    strip, step = (STRIP, 0) if period == 1 else (1, L)
     for t in range(first, last):
-        known, area = job[COEFFICIENTS] + t * 5 * block, job[PLANES] + t * 2 * P
+        area, sums = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block
         f[area:area + 2 * P] = 0
         for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
-            count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
+            count, done = min(block, min(keys, (t + 1) * job[UNITS]) - key), 0
             shift_rows(src, src[:0], job, f, key, count)
-            for i in range(count):
-                at, to = (key + i) * L, (key + i) % period * L
-                found = row_sums(src, weight, at, L, bias, to, f[job[SHIFTS] + key + i])
-                row_gradients(src, job, f, key + i, found[0], found[1], found[2], found[3], known + 5 * i)
-            if period == 1:
-                gradient_rows(src, weight, dst, key * L, L, count, L, bias, 0, f, known, f, area, P, job[STREAM])
-            else:
-                for i in range(count):
-                    to = (key + i) % period * L
-                    gradient_rows(src, weight, dst, (key + i) * L, L, 1, L, bias, to, f, known + 5 * i, f, area + to, P, job[STREAM])
+            while done < count:              # rows whose parameters lie one behind the other
+                to = (key + done) % period
+                more = min(count - done, period - to) if period > 1 else count
+                sum_row_gradients(src, weight, (key + done) * L, L, L, more, bias, to * L, step, f, job[SHIFTS] + key + done, sums + done, block)
+                done += more
+            row_gradients(src, job, f, key, count, sums, block, known, block)
+            for i in range(0, count, strip):
+                n, to = min(strip, count - i), (key + i) % period * L
+                gradient_rows(src, weight, dst, (key + i) * L, L, n, L, bias, to, known, i, block, f, area + to, P, n * L, job[STREAM])
     settle(job[STREAM])
 
 
@@ -287,9 +314,10 @@ def sum_parts(first, last, src, weight, dst, bias, residual, job, table):
         key, s = u // parts, u % parts * span
         at, n, shift = key * L + s, min(span, L - s), job[SHIFTS] + key
         if weight.size:
-            found = row_sums(src, weight, at, n, bias, key % job[PERIOD] * L + s, f[shift])
-            f[sums + u], f[sums + units + u], f[sums + 2 * units + u], f[sums + 3 * units + u] = found
-        elif not segment_moments(src, at, n, n, 1, f, shift, 0, sums + u, units):
+            sum_row_gradients(src, weight, at, n, n, 1, bias, key % job[PERIOD] * L + s, 0, f, shift, sums + u, units)
+            continue
+        segment_moments(src, at, n, n, 1, f, shift, 0, sums + u, units)
+        if not within_range(src, n, f, sums + u, units, 1, False):
             wide = wide_gradient_moments(src, src, at, n, f[shift], f[shift])
             f[sums + u], f[sums + units + u] = wide[0], wide[1]
 
@@ -308,36 +336,36 @@ def finish_parts(first, last, src, weight, dst, bias, residual, job, table):
     for key in range(keys):
         for k in range(4 if weight.size else 2):
             f[job[FOLDED] + k * keys + key] = f[sums + k * units + key * parts:sums + k * units + (key + 1) * parts].sum()
+    known = f[job[COEFFICIENTS]:job[COEFFICIENTS] + 5 * keys]
     if weight.size:
-        for key in range(keys):
-            at = job[FOLDED] + key
-            row_gradients(src, job, f, key, f[at], f[at + keys], f[at + 2 * keys], f[at + 3 * keys], job[COEFFICIENTS] + 5 * key)
+        row_gradients(src, job, f, 0, keys, job[FOLDED], keys, known, keys)
         f[job[PLANES]:job[PLANES] + 2 * job[PADDED]] = 0
     else:
         row_statistics(job, f, 0, keys, job[FOLDED])
-        scale_coefficients(src, job, f, 0, keys, job[COEFFICIENTS])
+        scale_coefficients(src, job, f, 0, keys, known, keys)
 
 
 @jit
 def scale_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass of the forward."""
     f = table.view(np.float64)
-    L, parts, span = job[COUNT], job[PARTS], job[SPAN]
+    L, parts, span, keys = job[COUNT], job[PARTS], job[SPAN], job[KEYS]
     for u in range(first, last):
         key, s = u // parts, u % parts * span
-        scale_rows(src, dst, key * L + s, NEAR, 1, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, f, job[COEFFICIENTS] + 5 * key,
+        scale_rows(src, dst, key * L + s, NEAR, 1, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, f, job[COEFFICIENTS] + key, keys,
                    job[STREAM])
     settle(job[STREAM])
 
 
-@jit
+@jit(exact=True)
 def gradient_parts(first, last, src, weight, dst, bias, residual, job, table):
-    """Second pass of the backward: a task is a part of the columns, of all rows. PERIOD is 1."""
+    """Second pass of the backward: a task is a part of the columns, of all rows. PERIOD is 1. Exact as `rows_gradient` is."""
     f = table.view(np.float64)
     L, span, P, keys = job[COUNT], job[SPAN], job[PADDED], job[KEYS]
     for t in range(first, last):
         s = t * span
         n, area = min(span, L - s), job[PLANES] + s
         for key in range(0, keys, STRIP):
-            gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + 5 * key, f, area, P, job[STREAM])
+            gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + key, keys, f, area, P, SOON,
+                          job[STREAM])
     settle(job[STREAM])

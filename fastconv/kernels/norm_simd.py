@@ -24,6 +24,7 @@ ABREAST = 4 if REGISTERS >= 32 else 2        # vectors of a row that a pass down
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
 AHEAD = 8192                                 # bytes that a sum asks for lines ahead
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
+PROBES = (8, 4, 2, 1)                        # values whose mean is a shift: as many of these as a run has
 LARGE, SMALL = 1e37, 1e-30                   # sums of squares of float32 beyond these are to be made again in float64
 
 
@@ -99,10 +100,11 @@ def _whole(builder, n, width):
 
 
 # ---------------------------------------------------------------- elementwise
-def _emit_each(builder, scalar, sources, target, n, formula, stream=None, uniform=()):
+def _emit_each(builder, scalar, sources, target, n, formula, stream, uniform, ahead):
     """target[i] = formula(lanes, sources' values at i, uniform values) for i < n. sources, target: pointers; uniform: scalars to splat.
 
-    stream: whether to store past the caches, a value of the running kernel; None for never.
+    stream: whether to store past the caches, a value of the running kernel. ahead: how many elements behind their own the lines lie that are asked
+    for meanwhile; 0 for none.
     """
     lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
     v, one = Lanes(builder, scalar, lanes), Lanes(builder, scalar, 1)
@@ -126,17 +128,69 @@ def _emit_each(builder, scalar, sources, target, n, formula, stream=None, unifor
     head = builder.select(builder.icmp_signed("<", n, _const(ALIGNED_FROM * lanes)), _const(0), before)
     some(_const(0), head)
     stop = builder.add(head, _whole(builder, builder.sub(n, head), lanes))
-    if stream is None:
-        with _steps(builder, head, stop, lanes) as (i, _):
+    past = builder.and_(stream, builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes)))
+    with builder.if_else(past) as (yes, no):
+        with yes, _steps(builder, head, stop, lanes) as (i, _):
+            at(v, i, past=True)
+        with no, _steps(builder, head, stop, lanes) as (i, _):
             at(v, i)
-    else:
-        past = builder.and_(stream, builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes)))
-        with builder.if_else(past) as (yes, no):
-            with yes, _steps(builder, head, stop, lanes) as (i, _):
-                at(v, i, past=True)
-            with no, _steps(builder, head, stop, lanes) as (i, _):
-                at(v, i)
     some(stop, n)
+    with builder.if_then(builder.icmp_signed("!=", ahead, _const(0))), _steps(builder, ahead, builder.add(ahead, n), LINE_BYTES // v.itemsize) as (i, _):
+        for place in (*sources, target):
+            _emit_prefetch(builder, builder.gep(place, [i]))
+
+
+# ---------------------------------------------------------------- shifts
+def _shifts_of_first(x, at, row, n, count, f, to):
+    """A shift for the sums of each run x[at + i * row:][:n], i < count, at f[to + i]: of the dtype of x and finite.
+
+    It is 0, or the mean of the first values where it exceeds half their spread. A shift that is not needed would round every term, often the
+    same way: of dout a small sum of many terms is wanted.
+    """
+    for i in range(count):
+        first = x[at + i * row:at + i * row + next(probe for probe in PROBES if probe <= n)]
+        mean, spread = first.sum() / x.dtype.type(first.size), first.max() - first.min()
+        f[to + i] = mean if 2 * abs(mean) > spread and abs(mean) < float("inf") else 0.0
+
+
+def _shifts_of_first_intrinsic(typingctx, x, at, row, n, count, f, to):
+    def codegen(context, builder, sig, args):
+        b, scalar = builder, context.get_value_type(sig.args[0].dtype)
+        source, n = _pointer(context, b, sig.args[0], *args[:2]), args[3]
+        target = _pointer(context, b, sig.args[5], *args[5:])
+
+        def probed(count):
+            probe = count
+            with cgutils.for_range(b, args[4]) as loop:
+                total = low = high = Lanes(b, scalar, probe).load(b.gep(source, [b.mul(loop.index, args[2])]))
+                while probe > 1:
+                    probe //= 2
+                    (low, low_), (high, high_), (total, total_) = (
+                        [b.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, probe), list(range(i, i + probe)))) for i in (0, probe)]
+                        for value in (low, high, total))
+                    low, high = b.select(b.fcmp_ordered("<", low_, low), low_, low), b.select(b.fcmp_ordered(">", high_, high), high_, high)
+                    total = b.fadd(total, total_)
+                low, high, total = (b.extract_element(value, ir.Constant(I32, 0)) for value in (low, high, total))
+                mean, zero = b.fmul(total, ir.Constant(scalar, 1 / count)), ir.Constant(scalar, 0.0)
+                size = b.select(b.fcmp_ordered("<", mean, zero), b.fsub(zero, mean), mean)
+                useful = b.and_(b.fcmp_ordered(">", b.fadd(size, size), b.fsub(high, low)), b.fcmp_ordered("<", size, ir.Constant(scalar, float("inf"))))
+                shift = b.select(useful, mean, zero)
+                b.store(shift if scalar == DOUBLE else b.fpext(shift, DOUBLE), b.gep(target, [loop.index]))
+
+        def tried(probes):
+            if len(probes) == 1:
+                return probed(*probes)
+            with b.if_else(b.icmp_signed(">=", n, _const(probes[0]))) as (enough, fewer):
+                with enough:
+                    probed(probes[0])
+                with fewer:
+                    tried(probes[1:])
+
+        tried(PROBES)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(x, i, i, i, i, f, i), codegen
 
 
 # ---------------------------------------------------------------- sums
@@ -152,13 +206,19 @@ def _combined(w, a, b, period):
     return w.b.fadd(low, high)
 
 
-def _reduced(w, vectors):
-    """The sum over the lanes of each vector, as scalars."""
-    period = 1
+def _combined_all(w, vectors, period=1):
+    """As few vectors as hold a sum of each of these, which have `period` each, in its lanes."""
     while len(vectors) > 1 and 2 * period <= w.lanes:
         vectors = [_combined(w, a, b, period) for a, b in zip(vectors[::2], vectors[1::2])]
         period *= 2
-    found = []
+    return vectors
+
+
+def _reduced(w, vectors, period=1):
+    """The sum over the lanes of each vector, as scalars; of vectors that hold `period` sums each of those."""
+    count = period * len(vectors)
+    vectors = _combined_all(w, vectors, period)
+    period, found = count // len(vectors), []
     for total in vectors:
         step = period
         while step < w.lanes:
@@ -168,117 +228,147 @@ def _reduced(w, vectors):
     return found
 
 
-def _emit_sums(builder, scalar, sources, n, formula, uniform, count, early=True):
-    """`count` (2 or 4) sums over i < n, in float64, of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None)
-    each, for the term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
+class _Chains:
+    """`count` (2 or 4) sums over i < n of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None) each, for the
+    term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
-    float32 is summed in chains of CHAIN vectors, and these in float64. early: whether lines are asked for AHEAD of their turn.
+    early: whether lines are asked for AHEAD of their turn.
     """
-    v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
-    wide = Lanes(builder, DOUBLE, WIDE)
-    splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
-    block = _const(2 ** 62 if scalar == DOUBLE else SETS * CHAIN * v.lanes)
-    # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
-    ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * v.lanes)), _const(AHEAD // v.itemsize), _const(0))
-    totals = [cgutils.alloca_once_value(builder, wide.zero) for _ in range(count)]
-    lone = [cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0)) for _ in range(count)]
-    sets = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(count)] for _ in range(SETS)]
-    results = [cgutils.alloca_once_value(builder, ir.Constant(DOUBLE, 0.0)) for _ in range(count)]
 
-    def terms(i, w, mask=None):
-        def valid(a):
-            return a if mask is None else builder.select(mask, a, w.zero)
+    def __init__(self, builder, scalar, n, formula, count, early):
+        self.b, self.scalar, self.n, self.formula, self.early = builder, scalar, n, formula, early
+        self.v, self.one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
+        # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
+        self.ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * self.v.lanes)), _const(AHEAD // self.v.itemsize), _const(0))
+        self.sets = [[cgutils.alloca_once(builder, self.v.type) for _ in range(count)] for _ in range(SETS)]
 
-        return formula(w, [w.load(builder.gep(source, [i]), mask) for source in sources], splat[w.lanes], valid)
+    def vectors(self, sources, uniform, begin, end):
+        """The sums over begin <= i < end, a vector each."""
+        b, v, one = self.b, self.v, self.one
+        splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
 
-    def add(j, i, mask=None):
-        for (a, b), place in zip(terms(i, v, mask), sets[j]):
-            old = builder.load(place)
-            builder.store(builder.fadd(old, a) if b is None else v.fma(a, b, old), place)
+        def terms(i, w, mask=None):
+            def valid(a):
+                return a if mask is None else b.select(mask, a, w.zero)
 
-    def chains(begin, end):
-        """The sums over begin <= i < end, a vector each, and the elements of a part of a vector in `lone`."""
-        for chain in sets:
-            for place in chain:
-                builder.store(v.zero, place)
-        main = builder.add(begin, _whole(builder, builder.sub(end, begin), SETS * v.lanes))
-        with _steps(builder, begin, main, SETS * v.lanes) as (i, _):
+            return self.formula(w, [w.load(b.gep(source, [i]), mask) for source in sources], splat[w.lanes], valid)
+
+        def add(j, i, mask=None):
+            for (x, y), place in zip(terms(i, v, mask), self.sets[j]):
+                old = b.load(place)
+                b.store(b.fadd(old, x) if y is None else v.fma(x, y, old), place)
+
+        for place in (place for chain in self.sets for place in chain):
+            b.store(v.zero, place)
+        main = b.add(begin, _whole(b, b.sub(end, begin), SETS * v.lanes))
+        with _steps(b, begin, main, SETS * v.lanes) as (i, _):
             for j in range(SETS):
-                if early and j * VECTOR_BYTES % LINE_BYTES == 0:
+                if self.early and j * VECTOR_BYTES % LINE_BYTES == 0:
                     for source in sources[:2]:       # a third would be parameters, which stay near
-                        _emit_prefetch(builder, builder.gep(source, [builder.add(i, builder.add(ahead, _const(j * v.lanes)))]))
-                add(j, builder.add(i, _const(j * v.lanes)))
-        stop = builder.add(begin, _whole(builder, builder.sub(end, begin), v.lanes))
-        with _steps(builder, main, stop, v.lanes) as (i, _):
+                        _emit_prefetch(b, b.gep(source, [b.add(i, b.add(self.ahead, _const(j * v.lanes)))]))
+                add(j, b.add(i, _const(j * v.lanes)))
+        stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
+        with _steps(b, main, stop, v.lanes) as (i, _):
             add(0, i)
         if MASKS:
-            with builder.if_then(builder.icmp_signed("<", stop, end)):
-                add(1, stop, v.mask(builder.sub(end, stop)))
+            with b.if_then(b.icmp_signed("<", stop, end)):
+                add(1, stop, v.mask(b.sub(end, stop)))
         else:
-            with _steps(builder, stop, end, 1) as (i, _):
-                for (a, b), place in zip(terms(i, one), lone):
-                    term = builder.extract_element(a if b is None else builder.fmul(a, b), ir.Constant(I32, 0))
-                    builder.store(builder.fadd(builder.load(place), term if scalar == DOUBLE else builder.fpext(term, DOUBLE)), place)
-        found = [[builder.load(place) for place in chain] for chain in sets]
+            with _steps(b, stop, end, 1) as (i, _):
+                for (x, y), place in zip(terms(i, one), self.sets[1]):
+                    term = b.extract_element(x if y is None else b.fmul(x, y), ir.Constant(I32, 0))
+                    old, first = b.load(place), ir.Constant(I32, 0)
+                    b.store(b.insert_element(old, b.fadd(b.extract_element(old, first), term), first), place)
+        found = [[b.load(place) for place in chain] for chain in self.sets]
         while len(found) > 1:
-            found = [[builder.fadd(x, y) for x, y in zip(a, b)] for a, b in zip(found[::2], found[1::2])]
+            found = [[b.fadd(x, y) for x, y in zip(*pair)] for pair in zip(found[::2], found[1::2])]
         return found[0]
 
-    def finish(w, vectors):
-        for total, place, part in zip(_reduced(w, vectors), results, lone):
-            total = total if w.scalar == DOUBLE else builder.fpext(total, DOUBLE)
-            builder.store(total if MASKS else builder.fadd(total, builder.load(part)), place)
 
-    with builder.if_else(builder.icmp_signed("<=", n, block)) as (short, long):
-        with short:
-            finish(v, chains(_const(0), n))
-        with long:
-            if scalar != DOUBLE:
-                with cgutils.for_range_slice(builder, _const(0), n, block, I64) as (begin, _):
-                    end = builder.add(begin, block)
-                    end = builder.select(builder.icmp_signed("<", end, n), end, n)
-                    for vector, place in zip(chains(begin, end), totals):
-                        for half in (0, WIDE):
-                            part = builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, WIDE), list(range(half, half + WIDE))))
-                            builder.store(builder.fadd(builder.load(place), builder.fpext(part, wide.type)), place)
-                finish(wide, [builder.load(place) for place in totals])
-    return [builder.load(place) for place in results]
+def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, formula, sums):
+    """`sums` (2 or 4) sums of `_Chains` over each of `count` runs of n elements, in float64: sum k of run i to target[k * apart + i].
 
+    sources: (pointer, elements from one run to the next). shifts: pointers to float64, `step` apart for each run, rounded first: the uniform
+    values. float32 is summed in chains of CHAIN vectors, and these in float64. The lanes of several short runs are added up together.
+    """
+    b = builder
+    chains = _Chains(b, scalar, n, formula, sums, early=len(sources) == 1)         # two streams do better without
+    v, wide = chains.v, Lanes(b, DOUBLE, WIDE)
+    together = max(1, v.lanes // sums)
+    kept = cgutils.alloca_once(b, ir.ArrayType(v.type, together))
+    totals = [cgutils.alloca_once(b, wide.type) for _ in range(sums)]
+    block = _const(2 ** 62 if scalar == DOUBLE else SETS * CHAIN * v.lanes)
 
-def _floats(count):
-    return types.UniTuple(types.float64, count)
+    def prepared(i):
+        uniform = _rounded(b, scalar, [b.load(b.gep(shift, [b.mul(i, step)])) for shift in shifts])
+        return [b.gep(source, [b.mul(i, row)]) for source, row in sources], uniform
+
+    def slot(r):
+        return b.gep(kept, [_const(0), r])
+
+    def place(k, i):
+        return b.gep(target, [b.add(b.mul(_const(k), apart), i)])
+
+    def store(i, values):
+        for k, value in enumerate(values):
+            b.store(value if value.type == DOUBLE else b.fpext(value, DOUBLE), place(k, i))
+
+    def short():
+        with cgutils.for_range_slice(b, _const(0), count, _const(together), I64) as (first, _):
+            left = b.sub(count, first)
+            full = b.icmp_signed("<=", _const(together), left)
+            with cgutils.for_range(b, b.select(full, _const(together), left)) as loop:
+                run = b.add(first, loop.index)
+                found = chains.vectors(*prepared(run), _const(0), n)
+                if together > 1:
+                    b.store(_combined_all(v, found)[0], slot(loop.index))
+                else:
+                    store(run, _reduced(v, found))
+            if together == 1:
+                return
+            with b.if_else(full, likely=True) as (all_of_them, some):
+                with all_of_them:
+                    every, = _combined_all(v, [b.load(slot(_const(r))) for r in range(together)], sums)
+                    for k in range(sums):
+                        part = b.shuffle_vector(every, every, ir.Constant(ir.VectorType(I32, together), [r * sums + k for r in range(together)]))
+                        Lanes(b, DOUBLE, together).store(part if scalar == DOUBLE else b.fpext(part, ir.VectorType(DOUBLE, together)), place(k, first))
+                with some, cgutils.for_range(b, left) as loop:
+                    store(b.add(first, loop.index), _reduced(v, [b.load(slot(loop.index))], sums))
+
+    def long():
+        with cgutils.for_range(b, count) as run:
+            here, uniform = prepared(run.index)
+            for total in totals:
+                b.store(wide.zero, total)
+            with cgutils.for_range_slice(b, _const(0), n, block, I64) as (begin, _):
+                end = b.add(begin, block)
+                end = b.select(b.icmp_signed("<", end, n), end, n)
+                for vector, total in zip(chains.vectors(here, uniform, begin, end), totals):
+                    for half in range(0, v.lanes, WIDE):
+                        part = b.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, WIDE), list(range(half, half + WIDE))))
+                        b.store(b.fadd(b.load(total), b.fpext(part, wide.type)), total)
+            store(run.index, _reduced(wide, [b.load(total) for total in totals]))
+
+    if scalar == DOUBLE:
+        short()
+        return
+    with b.if_else(b.icmp_signed("<=", n, block)) as (yes, no):
+        with yes:
+            short()
+        with no:
+            long()
 
 
 def _rounded(builder, scalar, values):
     return values if scalar == DOUBLE else [builder.fptrunc(value, scalar) for value in values]
 
 
-def _in_range(n, total, square, product=0.0):
-    """Whether no product left the range of float32 on the way to these sums over n of them; nothing but zeros is in it."""
-    return (n * SMALL < square < LARGE or total == square == 0) and abs(product) < LARGE
-
-
-def _emit_in_range(builder, n, total, square, product=None):
-    def below(a, b):
-        return builder.fcmp_ordered("<", a, b)
-
-    def constant(x):
-        return ir.Constant(DOUBLE, x)
-
-    zero = builder.and_(builder.fcmp_ordered("==", total, constant(0.0)), builder.fcmp_ordered("==", square, constant(0.0)))
-    least = builder.fmul(builder.sitofp(n, DOUBLE), constant(SMALL))
-    fits = builder.or_(zero, builder.and_(below(least, square), below(square, constant(LARGE))))
-    if product is not None:
-        fits = builder.and_(fits, builder.and_(below(constant(-LARGE), product), below(product, constant(LARGE))))
-    return fits
-
-
 def _segment_moments(x, at, n, row, count, f, shift, step, to, apart):
     """Of each segment x[at + i * row:][:n], i < count: the sums of d and d * d, d = x - f[shift + i * step], at f[to + i] and f[to + apart + i].
 
-    The shift is rounded to the dtype of x. Returns whether all is well: in float32 squares may leave its range.
+    The shift is rounded to the dtype of x. In float32 squares may leave its range: see `within_range`.
     """
-    kind, well = x.dtype.type, True
+    kind = x.dtype.type
     for i in range(count):
         total = square = 0.0
         for j in range(at + i * row, at + i * row + n):
@@ -286,8 +376,6 @@ def _segment_moments(x, at, n, row, count, f, shift, step, to, apart):
             total += d
             square += d * d
         f[to + i], f[to + apart + i] = total, square
-        well = well and (x.itemsize == 8 or _in_range(n, total, square))
-    return well
 
 
 def _emit_segment_sums(context, builder, sig, args, arrays, formula, sums):
@@ -295,20 +383,11 @@ def _emit_segment_sums(context, builder, sig, args, arrays, formula, sums):
     scalar = context.get_value_type(sig.args[0].dtype)
     at, n, row, count, f = args[arrays:arrays + 5]
     shifts, (step, to, apart) = args[arrays + 5:2 * arrays + 5], args[2 * arrays + 5:]
-    sources = [_pointer(context, builder, sig.args[i], args[i], at) for i in range(arrays)]
+    sources = [(_pointer(context, builder, sig.args[i], args[i], at), row) for i in range(arrays)]
     shifts = [_pointer(context, builder, sig.args[arrays + 4], f, shift) for shift in shifts]
     target = _pointer(context, builder, sig.args[arrays + 4], f, to)
-    well = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(1), 1))
-    with cgutils.for_range(builder, count) as loop:
-        here = [builder.gep(source, [builder.mul(loop.index, row)]) for source in sources]
-        uniform = _rounded(builder, scalar, [builder.load(builder.gep(shift, [builder.mul(loop.index, step)])) for shift in shifts])
-        found = _emit_sums(builder, scalar, here, n, formula, uniform, sums, early=arrays == 1)     # two streams do better without
-        for k, value in enumerate(found):
-            builder.store(value, builder.gep(target, [builder.add(builder.mul(_const(k), apart), loop.index)]))
-        if scalar != DOUBLE:
-            fits = _emit_in_range(builder, n, found[0], found[1], found[3] if sums == 4 else None)
-            builder.store(builder.and_(builder.load(well), fits), well)
-    return builder.load(well)
+    _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, formula, sums)
+    return context.get_dummy_value()
 
 
 def _segment_moments_intrinsic(typingctx, x, at, n, row, count, f, shift, step, to, apart):
@@ -320,12 +399,12 @@ def _segment_moments_intrinsic(typingctx, x, at, n, row, count, f, shift, step, 
         return _emit_segment_sums(context, builder, sig, args, 1, formula, 2)
 
     i = types.int64
-    return types.boolean(x, i, i, i, i, f, i, i, i, i), codegen
+    return types.void(x, i, i, i, i, f, i, i, i, i), codegen
 
 
 def _segment_gradient_sums(x, dout, at, n, row, count, f, shift, dout_shift, step, to, apart):
     """As `segment_moments`, the sums of d, d * d, e and e * d (at f[to + k * apart + i]), e = dout - f[dout_shift + i * step]."""
-    kind, well = x.dtype.type, True
+    kind = x.dtype.type
     for i in range(count):
         total = square = gradient = product = 0.0
         for j in range(at + i * row, at + i * row + n):
@@ -336,8 +415,6 @@ def _segment_gradient_sums(x, dout, at, n, row, count, f, shift, dout_shift, ste
             product += e * d
         for k, value in enumerate((total, square, gradient, product)):
             f[to + k * apart + i] = value
-        well = well and (x.itemsize == 8 or _in_range(n, total, square, product))
-    return well
 
 
 def _segment_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, f, shift, dout_shift, step, to, apart):
@@ -349,34 +426,40 @@ def _segment_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, f, s
         return _emit_segment_sums(context, builder, sig, args, 2, formula, 4)
 
     i = types.int64
-    return types.boolean(x, dout, i, i, i, i, f, i, i, i, i, i), codegen
+    return types.void(x, dout, i, i, i, i, f, i, i, i, i, i), codegen
 
 
-def _scale_segment(x, y, at, n, row, count, f, known, step, stream):
-    """y = (x - center) * scale + shift of each segment at + i * row .. + n, i < count: center, scale, shift are three numbers from
-    f[known + i * step] on, rounded to the dtype of x first."""
+def _scale_segment(x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
+    """y = (x - center) * scale + shift of each segment at + i * row .. + n, i < count: center, scale, shift are three numbers
+    known[known_at + i * step + k * apart], rounded to the dtype of x first. ahead: how many elements behind a segment the lines lie that are asked
+    for meanwhile, or 0."""
     kind = x.dtype.type
     for i in range(count):
-        center, scale, shift = (kind(f[known + i * step + k]) for k in range(3))
+        center, scale, shift = (kind(known[known_at + i * step + k * apart]) for k in range(3))
         for j in range(at + i * row, at + i * row + n):
             y[j] = (x[j] - center) * scale + shift
+
+
+def _emit_known(builder, scalar, pointer, apart, count):
+    """`count` numbers apart from each other, in the dtype of x."""
+    values = [builder.load(builder.gep(pointer, [builder.mul(_const(k), apart)])) for k in range(count)]
+    return values if values[0].type == scalar else _rounded(builder, scalar, values)
 
 
 def _emit_each_segment(context, builder, sig, args, arrays, formula, count_known):
     """arrays: how many arguments are arrays, the last of them the target. The others as for `_scale_segment`."""
     scalar = context.get_value_type(sig.args[0].dtype)
-    at, n, row, count, f, known, step, stream = args[arrays:]
+    at, n, row, count, known, known_at, step, apart, ahead, stream = args[arrays:]
     places = [_pointer(context, builder, sig.args[i], args[i], at) for i in range(arrays)]
-    known, stream = _pointer(context, builder, sig.args[arrays + 4], f, known), builder.icmp_signed("!=", stream, _const(0))
+    known, stream = _pointer(context, builder, sig.args[arrays + 4], known, known_at), builder.icmp_signed("!=", stream, _const(0))
     with cgutils.for_range(builder, count) as loop:
         here, line = builder.mul(loop.index, row), builder.gep(known, [builder.mul(loop.index, step)])
         *sources, target = [builder.gep(place, [here]) for place in places]
-        uniform = _rounded(builder, scalar, [builder.load(builder.gep(line, [_const(k)])) for k in range(count_known)])
-        _emit_each(builder, scalar, sources, target, n, formula, stream, uniform)
+        _emit_each(builder, scalar, sources, target, n, formula, stream, _emit_known(builder, scalar, line, apart, count_known), ahead)
     return context.get_dummy_value()
 
 
-def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, f, known, step, stream):
+def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
     def formula(w, values, uniform):
         center, scale, shift = uniform
         return w.fma(w.b.fsub(values[0], center), scale, shift)
@@ -385,20 +468,20 @@ def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, f, known, step,
         return _emit_each_segment(context, builder, sig, args, 2, formula, 3)
 
     i = types.int64
-    return types.void(x, y, i, i, i, i, f, i, i, i), codegen
+    return types.void(x, y, i, i, i, i, known, i, i, i, i, i), codegen
 
 
-def _gradient_segment(x, dout, dx, at, n, row, count, f, known, step, stream):
+def _gradient_segment(x, dout, dx, at, n, row, count, known, known_at, step, apart, ahead, stream):
     """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd, as `scale_segment` with the six numbers center, dout_center, a, b, d,
     invstd: apart, for the square of invstd may leave the range of float32."""
     kind = x.dtype.type
     for i in range(count):
-        center, dout_center, a, b, d, invstd = (kind(f[known + i * step + k]) for k in range(6))
+        center, dout_center, a, b, d, invstd = (kind(known[known_at + i * step + k * apart]) for k in range(6))
         for j in range(at + i * row, at + i * row + n):
             dx[j] = (a * (dout[j] - dout_center) + (b * (x[j] - center) + d)) * invstd
 
 
-def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, f, known, step, stream):
+def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known, known_at, step, apart, ahead, stream):
     def formula(w, values, uniform):
         center, dout_center, a, b, d, invstd = uniform
         return w.b.fmul(w.fma(a, w.b.fsub(values[1], dout_center), w.fma(b, w.b.fsub(values[0], center), d)), invstd)
@@ -407,36 +490,42 @@ def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, f, kn
         return _emit_each_segment(context, builder, sig, args, 3, formula, 6)
 
     i = types.int64
-    return types.void(x, dout, dx, i, i, i, i, f, i, i, i), codegen
+    return types.void(x, dout, dx, i, i, i, i, known, i, i, i, i, i), codegen
 
 
 # ---------------------------------------------------------------- rows with parameters of their own for each column
-def _row_gradient_sums(x, dout, at, n, weight, to, shift):
-    """The sums over i < n of d, d * d, e and e * d, d = x[at + i] - shift, e = dout[at + i] * weight[to + i]. shift: float64, rounded first."""
+def _row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
+    """Of each row at + i * row .. + n, i < count, the sums of d, d * d, e and e * d, at f[sums + k * apart + i], k = 0 .. 3.
+
+    d = x - f[shift + i], rounded first, e = dout * weight[to + i * step + j]. The rest as for `segment_moments`.
+    """
     kind = x.dtype.type
-    total = square = gradient = product = 0.0
-    for i in range(n):
-        d, e = float(x[at + i] - kind(shift)), float(dout[at + i] * weight[to + i])
-        total += d
-        square += d * d
-        gradient += e
-        product += e * d
-    return total, square, gradient, product
+    for i in range(count):
+        total = square = gradient = product = 0.0
+        for j in range(n):
+            d, e = float(x[at + i * row + j] - kind(f[shift + i])), float(dout[at + i * row + j] * weight[to + i * step + j])
+            total += d
+            square += d * d
+            gradient += e
+            product += e * d
+        for k, value in enumerate((total, square, gradient, product)):
+            f[sums + k * apart + i] = value
 
 
-def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, weight, to, shift):
+def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
     def formula(w, values, uniform, valid):
         d, e = valid(w.b.fsub(values[0], uniform[0])), w.b.fmul(values[1], values[2])
         return (d, None), (d, d), (e, None), (e, d)
 
     def codegen(context, builder, sig, args):
-        scalar = context.get_value_type(sig.args[0].dtype)
-        sources = [_pointer(context, builder, sig.args[i], args[i], args[j]) for i, j in ((0, 2), (1, 2), (4, 5))]
-        return context.make_tuple(builder, sig.return_type,
-                                  _emit_sums(builder, scalar, sources, args[3], formula, _rounded(builder, scalar, [args[6]]), 4))
+        _, _, at, n, row, count, _, to, step, _, shift, sums, apart = args
+        sources = [(_pointer(context, builder, sig.args[i], args[i], first), further) for i, first, further in ((0, at, row), (1, at, row), (6, to, step))]
+        shifts, target = (_pointer(context, builder, sig.args[9], args[9], place) for place in (shift, sums))
+        _emit_runs(builder, context.get_value_type(sig.args[0].dtype), sources, n, count, [shifts], _const(1), target, apart, formula, 4)
+        return context.get_dummy_value()
 
     i = types.int64
-    return _floats(4)(x, dout, i, i, weight, i, types.float64), codegen
+    return types.void(x, dout, i, i, i, i, weight, i, i, f, i, i, i), codegen
 
 
 # ---------------------------------------------------------------- down the columns of a matrix
@@ -595,15 +684,15 @@ def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
             y[at + r * row + j] = (x[at + r * row + j] - center) * scale + shift
 
 
-def _emit_block(builder, scalar, sources, target, row, rows, n, stream, prepare, uniform, formula, abreast=ABREAST):
+def _emit_block(builder, scalar, sources, target, row, rows, n, stream, prepare, uniform, formula, abreast=ABREAST, ahead=None):
     """target = formula(lanes, prepared, k, uniform, values, mask) at each r * row + j, r < rows, j < n, down a few vectors of columns at a time.
 
     prepare(lanes, columns, mask): what these columns need in registers, of which k is one; its `flush`, if it has one, is called behind the last
-    row. uniform(lanes, r): what a row needs. The next block is asked for meanwhile: it lies right behind. Stores are to whole lines where all
-    rows allow it (one row does), and with `stream` then past the caches.
+    row. uniform(lanes, r): what a row needs. What lies `ahead` elements behind is asked for meanwhile: the next block if nothing is said. Stores
+    are to whole lines where all rows allow it (one row does), and with `stream` then past the caches.
     """
     lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
-    itemsize, ahead = VECTOR_BYTES // lanes, builder.mul(row, rows)
+    itemsize, ahead = VECTOR_BYTES // lanes, builder.mul(row, rows) if ahead is None else ahead
     alike = builder.or_(builder.icmp_signed("==", rows, _const(1)), builder.icmp_signed("==", builder.and_(row, _const(lanes - 1)), _const(0)))
     aligned = builder.and_(alike, builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes)))
     before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
@@ -684,20 +773,20 @@ def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coeffi
     return types.void(x, dout, dx, i, i, i, i, coefficients, i, i), codegen
 
 
-def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, stream):
+def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, stream):
     """y = ((x - center) * invstd + rest) * weight[to + j] + bias[to + j] at each at + r * row + j, r < rows, j < n.
 
-    center, rest, invstd of row r: known[known_at + 5 * r + k], float64, rounded first.
+    center, rest, invstd of row r: known[known_at + k * apart + r], rounded to the dtype of x first.
     """
     kind = x.dtype.type
     for r in range(rows):
-        center, rest, invstd = (kind(known[known_at + 5 * r + k]) for k in range(3))
+        center, rest, invstd = (kind(known[known_at + k * apart + r]) for k in range(3))
         for j in range(n):
             i = at + r * row + j
             y[i] = ((x[i] - center) * invstd + rest) * weight[to + j] + bias[to + j]
 
 
-def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, known, known_at, stream):
+def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, stream):
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         source, target = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
@@ -712,69 +801,68 @@ def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, k
             weight, bias = prepared[k]
             return w.fma(w.fma(builder.fsub(values[0], center), invstd, rest), weight, bias)
 
-        _emit_block(builder, scalar, [source], target, *args[3:6], builder.icmp_signed("!=", args[11], _const(0)), prepare,
-                    _known_rows(builder, scalar, known, 3), formula, 2 * ABREAST)
+        _emit_block(builder, scalar, [source], target, *args[3:6], builder.icmp_signed("!=", args[12], _const(0)), prepare,
+                    _known_rows(builder, scalar, known, args[11], 3), formula, 2 * ABREAST)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, y, i, i, i, i, weight, bias, i, known, i, i), codegen
+    return types.void(x, y, i, i, i, i, weight, bias, i, known, i, i, i), codegen
 
 
-def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, sums, sums_at, step, stream):
+def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, apart, sums, sums_at, step, ahead, stream):
     """The gradient of a few rows to x, and what they add to those of weight and bias: sums[sums_at + j] and sums[sums_at + step + j].
 
         xhat = (x - center) * invstd + rest;  dx = (dout * weight[to + j] - dout_mean - xhat * slope) * invstd
         sums of dout * xhat and of dout
 
-    center, rest, invstd, dout_mean, slope of row r: known[known_at + 5 * r + k], float64, rounded first. sums: as for `column_moments`.
+    center, rest, invstd, -dout_mean, -slope of row r: known[known_at + k * apart + r], rounded to the dtype of x first. sums: as for
+    `column_moments`. ahead: how many elements behind its own place a pass is next.
     """
     kind = x.dtype.type
     for r in range(rows):
-        center, rest, invstd, dout_mean, slope = (kind(known[known_at + 5 * r + k]) for k in range(5))
+        center, rest, invstd, less_mean, less_slope = (kind(known[known_at + k * apart + r]) for k in range(5))
         for j in range(n):
             i = at + r * row + j
             xhat = (x[i] - center) * invstd + rest
-            dx[i] = (dout[i] * weight[to + j] - dout_mean - xhat * slope) * invstd
+            dx[i] = (dout[i] * weight[to + j] + less_mean + xhat * less_slope) * invstd
             sums[sums_at + j] += dout[i] * xhat
             sums[sums_at + step + j] += dout[i]
 
 
-def _known_rows(builder, scalar, pointer, count):
-    """What `uniform` of a block loads of each row: `count` numbers of 5, rounded to the dtype of x."""
+def _known_rows(builder, scalar, pointer, apart, count):
+    """What `uniform` of a block loads of each row: `count` numbers, apart from each other."""
     def uniform(w, r):
-        first = builder.mul(r, _const(5))
-        return [w.splat(u) for u in _rounded(builder, scalar, [builder.load(builder.gep(pointer, [builder.add(first, _const(k))])) for k in range(count)])]
+        return [w.splat(value) for value in _emit_known(builder, scalar, builder.gep(pointer, [r]), apart, count)]
 
     return uniform
 
 
-def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, to, known, known_at, sums, sums_at, step, stream):
+def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, to, known, known_at, apart, sums, sums_at, step, ahead, stream):
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
-        weights, known, sums = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9, 11))
+        weights, known, sums = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9, 12))
 
         def prepare(w, columns, mask):
-            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[13]])])
+            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[14]])])
             found.weights = [w.load(builder.gep(weights, [j]), mask) for j in columns]
             return found
 
         def formula(w, prepared, k, uniform, values, mask):
-            center, rest, invstd, dout_mean, slope = uniform
+            center, rest, invstd, less_mean, less_slope = uniform
             value, e = values
             xhat = w.fma(builder.fsub(value, center), invstd, rest)
             if mask is not None:             # 0 * NaN would reach the sums of the columns behind
                 xhat = builder.select(mask, xhat, w.zero)
             prepared.add(k, [(e, xhat), (e, None)])
-            g = builder.fsub(builder.fmul(e, prepared.weights[k]), dout_mean)
-            return builder.fmul(builder.fsub(g, builder.fmul(xhat, slope)), invstd)
+            return builder.fmul(w.fma(xhat, less_slope, w.fma(e, prepared.weights[k], less_mean)), invstd)
 
-        _emit_block(builder, scalar, [x, dout], dx, *args[4:7], builder.icmp_signed("!=", args[14], _const(0)), prepare,
-                    _known_rows(builder, scalar, known, 5), formula)
+        _emit_block(builder, scalar, [x, dout], dx, *args[4:7], builder.icmp_signed("!=", args[16], _const(0)), prepare,
+                    _known_rows(builder, scalar, known, args[11], 5), formula, ahead=args[15])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, dout, dx, i, i, i, i, weight, i, known, i, sums, i, i, i), codegen
+    return types.void(x, dout, dx, i, i, i, i, weight, i, known, i, i, sums, i, i, i, i), codegen
 
 
 def _settle(stream):
@@ -793,6 +881,7 @@ def _settle_intrinsic(typingctx, stream):
     return types.void(types.int64), codegen
 
 
+shifts_of_first = either(_shifts_of_first, _shifts_of_first_intrinsic)
 segment_moments = either(_segment_moments, _segment_moments_intrinsic)
 segment_gradient_sums = either(_segment_gradient_sums, _segment_gradient_sums_intrinsic)
 scale_segment = either(_scale_segment, _scale_segment_intrinsic)

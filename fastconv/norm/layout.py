@@ -18,8 +18,9 @@ LEAST_TASKS = 16
 ONCE = 0                                     # tasks of a kernel that is one call
 LONG = 256 * 2 ** 10                         # bytes of a row that one core does not hold
 BLOCK = 16384                                # bytes of the rows that are summed and changed together
+BLOCK_GRADIENT, MOST_BLOCK = 128 * 2 ** 10, 64         # the same of a gradient, and most rows of them: enough for loops over rows to be vectors
 MANY = 64                                    # rows enough to give each core some
-SHARED = 16                                  # rows whose gradients to weight and bias share an area
+SHARED, MOST_SHARES = 64, 64                 # rows whose gradients to weight and bias share an area, if that makes so many areas at most
 PAST = 16 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
 HEAD = 2                                     # numbers before everything in `table`
 
@@ -94,14 +95,14 @@ def groups(N: int, C: int, S: int, G: int, itemsize: int, flags: int, backward: 
         plan = segments(N, C, S, div, keys, itemsize, flags, backward, N * C)
         finish = k.finish_group_backward if backward else k.finish_forward
         return plan._replace(steps=((k.prepare, ONCE), (k.sum_segments, plan.tasks), (finish, ONCE), (k.change_segments, plan.tasks)))
-    M, block = N * C, max(1, min(64, BLOCK // max(1, stored)))
+    M, block = N * C, max(1, min(MOST_BLOCK, (BLOCK_GRADIENT if backward else BLOCK) // max(1, stored)))
     units = block * max(1, 4 * BLOCK // (block * max(1, stored)))
     tasks = -(-keys // units)
     nbytes = M * S * itemsize
     sizes = {k.SEGMENTS: M, k.LENGTH: S, k.DIV: div, k.KEYS: keys, k.CHANNELS: C, k.UNITS: units, k.ROWS: block, k.FLAGS: flags,
              k.COUNT: length, k.STREAM: (3 if backward else 2) * nbytes >= PAST}
     areas = [(k.PARAMETERS, 4 * C), (k.STATS, 2 * keys), (k.SHIFTS, 2 * keys), (k.FOLDED, 2 * keys if flags & k.RUNNING else 0),
-             (k.GRADIENTS, 2 * C), (k.PLANES, 2 * M if backward else 0), (k.COEFFICIENTS, tasks * 6 * block * div),
+             (k.GRADIENTS, 2 * C), (k.PLANES, 2 * M if backward else 0), (k.COEFFICIENTS, 0 if backward else tasks * 6 * block * div),
              (k.SUMS, tasks * 4 * block * div)]
     steps = [(norm_rows.group_rows_gradient, tasks), (k.fold_planes, ONCE)] if backward else [(norm_rows.group_rows, tasks)]
     if flags & k.RUNNING:
@@ -128,13 +129,13 @@ def rows(keys: int, length: int, period: int, C: int, S: int, itemsize: int, fla
         steps = [(norm_rows.prepare_parts, ONCE), (norm_rows.sum_parts, units), (norm_rows.finish_parts, ONCE)]
         steps += [(norm_rows.gradient_parts, parts), (norm_rows.fold_rows, ONCE)] if backward else [(norm_rows.scale_parts, units)]
         return _finished({**sizes, k.PARTS: parts, k.SPAN: span, k.COLUMNS: 1}, areas, units, nbytes, steps=steps, elementwise=True)
-    block = max(1, min(SHARED if backward else 64, BLOCK // max(1, stored)))
+    block = max(1, min(MOST_BLOCK, (BLOCK_GRADIENT if backward else BLOCK) // max(1, stored)))
     units = block * max(1, 4 * BLOCK // (block * max(1, stored)))
     if backward:
-        units = max(units, SHARED if period == 1 else SHARED // 4 * period)
+        tasks = min(MOST_SHARES, max(LEAST_TASKS, keys // (SHARED * period)))
+        units = max(16 * period, -(-keys // tasks))
     tasks = -(-keys // units)
-    areas += [(k.FOLDED, 2 * keys if flags & k.RUNNING else 0), (k.PLANES, tasks * 2 * padded if backward else 0),
-              (k.COEFFICIENTS, tasks * 5 * block), (k.SUMS, tasks * 4 * block)]
+    areas += [(k.FOLDED, 2 * keys if flags & k.RUNNING else 0), (k.PLANES, tasks * 2 * padded if backward else 0), (k.SUMS, tasks * 4 * block)]
     steps = [(norm_rows.rows_gradient, tasks), (norm_rows.fold_rows, ONCE)] if backward else [(norm_rows.rows, tasks)]
     if flags & k.RUNNING:
         areas[0] = (k.PARAMETERS, 4 * C)
