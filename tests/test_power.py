@@ -17,8 +17,10 @@ OTHERS = [
     ((1, 2, 400), {"kernel_size": 70, "stride": 30}), ((1, 1, 700), {"kernel_size": 2, "dilation": 3}), ((0, 2, 5), {"kernel_size": 2}),
     ((2, 3, 4, 5, 6), {"kernel_size": 2}), ((2, 4, 5, 6), {"kernel_size": (2, 3, 1), "stride": 1, "padding": ((1, 0), (0, 2), (0, 0))}),
     ((1, 2, 5, 5, 6), {"kernel_size": 2, "stride": 2, "ceil_mode": True, "dilation": (1, 2, 1)}), ((1, 1, 2, 2, 600), {"kernel_size": (1, 2, 5)}),
+    ((3, 7, 3, 4, 5), {"kernel_size": 2, "stride": (1, 2, 2), "ceil_mode": True}),
 ]
-CASES = [(case.x, case.max_kwargs) for case in pool_cases()] + OTHERS
+MANY = [((3, 7, 7, 7), {"kernel_size": 2, "ceil_mode": True}), ((2, 18, 5, 6), {"kernel_size": 3, "stride": 2, "padding": ((1, 0), (0, 1)), "dilation": (1, 2)})]
+CASES = [(case.x, case.max_kwargs) for case in pool_cases()] + MANY + OTHERS
 EACH = pytest.mark.parametrize("shape, kwargs", CASES, ids=str)
 
 
@@ -56,7 +58,7 @@ def test_sums_of_integers_are_exact(shape, kwargs):
 
 
 @pytest.mark.parametrize("p", [1, 2, 1.5], ids=str)
-@pytest.mark.parametrize("shape, kwargs", CASES[::4] + OTHERS, ids=str)
+@pytest.mark.parametrize("shape, kwargs", CASES[::4] + MANY + OTHERS, ids=str)
 def test_nan_and_inf(shape, kwargs, p):
     x = values(shape, p, np.float32)
     y = functions(shape, kwargs)[1](x, p, **kwargs)

@@ -4,6 +4,8 @@
 
 Kernels of the shared signature (kernels/tasks.py). The powers of a window's rows are added over the whole width first, in vectors, then its
 columns. job: the integers that `unpack` names. bias: p, then K / count along D, H and W for the last window there: count is K for all others.
+
+Small planes lie side by side, as in pool_planes.py: rows of a few elements would leave most of them to scalar code.
 """
 from __future__ import annotations
 
@@ -11,11 +13,16 @@ import math
 
 import numpy as np
 
+from . import pool_planes
 from .elementary import raised, sign_of
+from .gemm import aligned
 from .geometry import inside
 from .jit import jit
 from .pool_geometry import units_of
 from .rows import add_spread, add_strided, sum_strided
+from .simd_planes import SUM
+from .simd_pool import any_nan
+from .tiles import VECTOR_BYTES
 
 LONG = 64                                    # columns of a window from which on they are summed in float64
 KEPT_BYTES = 256 * 1024                      # of rows of powers: those of the windows of one row of the result, where they are no more
@@ -203,7 +210,129 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
         if p == 2:
             for i in range(x.size):
                 dx[i] *= x[i]
+        elif p == 3:
+            for i in range(x.size):
+                dx[i] *= x[i] * x[i]
         elif p != 1:
             less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
             for i in range(x.size):
                 dx[i] *= raised(x[i], less, sign)
+
+
+# ---------------------------------------------------------------- small planes side by side
+@jit
+def powers(x, p, result):
+    """result = x^p."""
+    if p == 1:
+        for i in range(x.size):
+            result[i] = x[i]
+    elif p == 2:
+        for i in range(x.size):
+            result[i] = x[i] * x[i]
+    elif p == 3:
+        for i in range(x.size):
+            result[i] = x[i] * x[i] * x[i]
+    else:
+        power, sign = np.float64(p), sign_of(np.float64(p))
+        for i in range(x.size):
+            result[i] = raised(x[i], power, sign)
+
+
+@jit
+def scale_windows(y, OD, OH, OW, lanes, bias):
+    """Every window, a vector, times its K / count."""
+    if bias[1] == 1 and bias[2] == 1 and bias[3] == 1:
+        return
+    for o in range(OD * OH * OW):
+        factor = factor_of(o // (OH * OW), OD, o // OW % OH, OH, bias)
+        factor *= bias[3] if o % OW == OW - 1 else bias.dtype.type(1)
+        part = y[o * lanes:(o + 1) * lanes]
+        for r in range(lanes):
+            part[r] *= factor
+
+
+@jit
+def place(source, table, n, target, lanes):
+    """Vectors one behind the other to where the table says."""
+    for e in range(n):
+        part, to = source[e * lanes:(e + 1) * lanes], target[table[e]:table[e] + lanes]
+        for r in range(lanes):
+            to[r] = part[r]
+
+
+@jit
+def power_planes(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, dst: y. job, table: as of `average_planes`."""
+    planes, tasks, units, V, HP, WP, DP, KD, KH, KW, SD, SH, SW, DD, DH, DW, OD, OH, OW, gradient = pool_planes.unpack(job)
+    lanes, outputs, p = VECTOR_BYTES // src.itemsize, OD * OH * OW, bias[0]
+    x, deep = aligned(DP * HP * WP * lanes, src), aligned(HP * WP * lanes if KD > 1 else 0, src)
+    raised_x, row = aligned(DP * HP * WP * lanes, src), aligned(WP * lanes, src)
+    y, line = aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
+    x[:] = 0
+    for unit in range(first * units // tasks, last * units // tasks):
+        plane = unit * lanes
+        count = min(lanes, planes - plane)
+        any_nan(src, plane * V, count * V)                   # reads all of them in order
+        pool_planes.load(src, plane, count, V, x, table, lanes)
+        powers(x, p, raised_x)
+        pool_planes.all_windows(SUM, raised_x, deep, row, y, job, lanes)
+        scale_windows(y, OD, OH, OW, lanes, bias)
+        result = y[:outputs * lanes]
+        if p == 2:
+            for i in range(result.size):
+                result[i] = math.sqrt(result[i])
+        elif p != 1:
+            root = min(1 / np.float64(p), 1.7e308)           # finite, whatever p is
+            for i in range(result.size):
+                result[i] = raised(result[i], root, np.nan)
+        pool_planes.store(y, outputs, dst, plane, count, lanes, line)
+
+
+@jit
+def power_planes_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, weight: dout, dst: dx. job, table: those of the forward, then those of the gradient of the average."""
+    size = len(pool_planes.NAMES)
+    gradient_job = job[size:]
+    planes, tasks, units, V, HP, WP, DP, KD, KH, KW, SD, SH, SW, DD, DH, DW, OD, OH, OW, gradient = pool_planes.unpack(job)
+    HG, WG, DG = gradient_job[4], gradient_job[5], gradient_job[6]
+    lanes, outputs, p, zero = VECTOR_BYTES // src.itemsize, OD * OH * OW, bias[0], src.dtype.type(0)
+    places, plain, gradient_places = table[:V], table[V + outputs + outputs:], table[V + outputs:]
+    x, raised_x, padded = aligned(V * lanes, src), aligned(V * lanes, src), aligned(DP * HP * WP * lanes, src)
+    deep, row = aligned(max(HP * WP, HG * WG) * lanes if KD > 1 else 0, src), aligned(max(WP, WG) * lanes, src)
+    s, share = aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
+    spread, dx, line = aligned(DG * HG * WG * lanes, src), aligned((V + lanes) * lanes, src), aligned(V * lanes, src)
+    padded[:] = 0
+    spread[:] = 0
+    for unit in range(first * units // tasks, last * units // tasks):
+        plane = unit * lanes
+        count = min(lanes, planes - plane)
+        pool_planes.load(weight, plane, count, outputs, share, table[V:], lanes)
+        scale_windows(share, OD, OH, OW, lanes, bias)
+        if p != 1:
+            any_nan(src, plane * V, count * V)               # reads all of them in order
+            pool_planes.load(src, plane, count, V, x, plain, lanes)
+            powers(x, p, raised_x)
+            place(raised_x, places, V, padded, lanes)
+            pool_planes.all_windows(SUM, padded, deep, row, s, job, lanes)
+            scale_windows(s, OD, OH, OW, lanes, bias)
+            if p == 2:
+                for i in range(share.size):
+                    share[i] = zero if s[i] == 0 else share[i] / math.sqrt(s[i])
+            else:
+                slope = 1 / np.float64(p) - 1
+                for i in range(share.size):
+                    share[i] = zero if s[i] == 0 else src.dtype.type(share[i] * raised(s[i], slope, np.nan))
+        place(share, gradient_places, outputs, spread, lanes)
+        pool_planes.all_windows(SUM, spread, deep, row, dx, gradient_job, lanes)
+        result = dx[:V * lanes]
+        if p == 2:
+            for i in range(result.size):
+                result[i] *= x[i]
+        elif p == 3:
+            for i in range(result.size):
+                result[i] *= x[i] * x[i]
+        elif p != 1:
+            less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
+            for i in range(result.size):
+                result[i] *= raised(x[i], less, sign)
+        pool_planes.store(dx, V, dst, plane, count, lanes, line)

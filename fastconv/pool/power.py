@@ -11,11 +11,13 @@ from .. import check, recycling
 from ..kernels import pool_power as kernels
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from .planes import checked_dout
+from .small import side_by_side
 from .window import TASKS, Window, window_of
 
 __all__ = ["lp_pool1d", "lp_pool1d_backward", "lp_pool2d", "lp_pool2d_backward", "lp_pool3d", "lp_pool3d_backward"]
 
 UNIT, TASK = 256, 16384                      # outputs of a unit of the forward, elements of a unit of the backward
+MOST_BYTES = 64 * 1024                       # of a group of padded planes that lie side by side
 
 
 def lp_pool1d(x: np.ndarray, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False, *, padding: Any = 0,
@@ -74,9 +76,9 @@ def _power(x: Any, norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: Any
     given = check.output(out, shape, window.dtype, (x,))
     y, nothing = check.target(given, shape, working), NOTHING[working]
     if y.size:
-        tasks, job = _plan(window).forward
-        run_tasks(kernels.power, tasks, _cost(numbers[0]) * window.work, check.native(x, working).reshape(-1), nothing, y.reshape(-1), numbers,
-                  nothing, job, NO_TABLE)
+        kernel, tasks, job, table = _plan(window).forward
+        run_tasks(kernel, tasks, _cost(numbers[0]) * window.work, check.native(x, working).reshape(-1), nothing, y.reshape(-1), numbers, nothing,
+                  job, table)
     return check.deliver(y, given, window.dtype)
 
 
@@ -87,9 +89,9 @@ def _power_backward(dout: Any, x: Any, norm_type: Any, kernel_size: Any, stride:
     working = window.working
     dx, nothing = recycling.empty(x.shape, working), NOTHING[working]
     if dx.size:
-        tasks, job = _plan(window).backward
-        run_tasks(kernels.power_backward, tasks, 2 * _cost(numbers[0]) * window.work, check.native(x, working).reshape(-1),
-                  check.native(dout, working).reshape(-1), dx.reshape(-1), numbers, nothing, job, NO_TABLE)
+        kernel, tasks, job, table = _plan(window).backward
+        run_tasks(kernel, tasks, 2 * _cost(numbers[0]) * window.work, check.native(x, working).reshape(-1), check.native(dout, working).reshape(-1),
+                  dx.reshape(-1), numbers, nothing, job, table)
     return check.deliver(dx, None, window.dtype)
 
 
@@ -114,8 +116,8 @@ def _cost(p: float) -> int:
 
 
 class _Plan(NamedTuple):
-    forward: tuple[int, np.ndarray]          # tasks and job
-    backward: tuple[int, np.ndarray]
+    forward: tuple[Any, int, np.ndarray, np.ndarray]     # kernel, tasks, job and table
+    backward: tuple[Any, int, np.ndarray, np.ndarray]
     factors: tuple[float, ...]               # along each axis, taps of the kernel over those of the last window that do not stick out
 
 
@@ -137,8 +139,14 @@ def _planned(window: Window) -> _Plan:
     blocks = -(-OW // max(1, size))
     rows = max(1, TASK // max(1, W), -(-D * H * planes // 4096))
     back_blocks = -(-D * H // rows)
-    jobs = []
-    for units, *cut in ((planes * OD * OH * blocks, size, blocks), (planes * back_blocks, rows, back_blocks)):
+    plans = []
+    for kernel, units, *cut in ((kernels.power, planes * OD * OH * blocks, size, blocks), (kernels.power_backward, planes * back_blocks, rows, back_blocks)):
         tasks = min(units, TASKS)
-        jobs.append((tasks, np.array([units, tasks, *cut, *(number for axis in axes for number in axis)], np.int64)))
-    return _Plan(*jobs, tuple(factors))
+        plans.append((kernel, tasks, np.array([units, tasks, *cut, *(number for axis in axes for number in axis)], np.int64), NO_TABLE))
+    forward, gradient = (side_by_side(window, which, MOST_BYTES) for which in (False, True))
+    if forward is not None:
+        plans[0] = kernels.power_planes, *forward
+        if gradient is not None:
+            both = (np.concatenate(pair) for pair in zip((forward.job, forward.table), (gradient.job, gradient.table)))
+            plans[1] = kernels.power_planes_backward, forward.tasks, *both
+    return _Plan(*plans, tuple(factors))

@@ -23,8 +23,9 @@ class Planes(NamedTuple):
     table: np.ndarray
 
 
-def side_by_side(window: Window, gradient: bool = False) -> Planes | None:
-    """The plan of a window over small planes, or None where they are large or few. gradient: that of the average."""
+def side_by_side(window: Window, gradient: bool = False, most_bytes: int = 0) -> Planes | None:
+    """The plan of a window over small planes, or None where they are large or few. gradient: that of the average. most_bytes: of a group of padded
+    planes, if not as measured for maxima and averages."""
     if window.working.kind != "f":
         return None
     lanes, planes = VECTOR_BYTES // window.working.itemsize, window.x_shape[0] * window.x_shape[1]
@@ -37,7 +38,7 @@ def side_by_side(window: Window, gradient: bool = False) -> Planes | None:
         else:
             axes.append((max(before + size, (outputs - 1) * s + reach + 1), np.arange(size) + before, k, s, d, outputs))
     padded = math.prod(axis[0] for axis in axes)
-    if 2 * planes <= lanes or padded * VECTOR_BYTES > (MOST_BYTES_GRADIENT if gradient else MOST_BYTES):
+    if 2 * planes <= lanes or padded * VECTOR_BYTES > (most_bytes or (MOST_BYTES_GRADIENT if gradient else MOST_BYTES)):
         return None
     axes = [(1, np.arange(1), 1, 1, 1, 1)] * (3 - window.nd) + axes
     (DP, d, KD, SD, DD, OD), (HP, h, KH, SH, DH, OH), (WP, w, KW, SW, DW, OW) = axes
