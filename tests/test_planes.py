@@ -6,9 +6,11 @@ import pytest
 from isolated import run
 from numba import njit
 
+import fastconv
 from fastconv.instruction_set import available
 from fastconv.kernels import simd, simd_planes
 from fastconv.kernels.simd_planes import EXACT, MAX
+from fastconv.testing import assert_same
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
 
@@ -97,6 +99,19 @@ def test_means_and_shares_of_lists(n, dtype):
         wanted = np.ones((9, lanes), dtype)
         wanted[elements[1:]] += given / dtype(n)
         assert np.array_equal(dx, wanted)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("shape", [(7, 10, 7, 7), (1, 3, 2, 2), (3, 3, 65, 90)], ids=str)
+def test_means_of_whole_planes(shape, dtype):
+    """More planes than are done together, and fewer; sums of a few elements, of several vectors, and of several chains."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype) + dtype(3)
+    x[0, 1, 1, 1] = np.nan
+    truth = x.astype(np.float64).mean((2, 3), keepdims=True)
+    for y in (fastconv.avg_pool2d(x, shape[2:]), fastconv.adaptive_avg_pool2d(x, 1)):
+        assert_same(y.astype(np.float64), truth, tolerance={4: 2e-7, 8: 1e-14}[x.itemsize])
+    assert_same(fastconv.avg_pool2d(x, shape[2:], divisor_override=-3).astype(np.float64), truth * (shape[2] * shape[3] / -3),
+                tolerance={4: 2e-7, 8: 1e-14}[x.itemsize])
 
 
 PROGRAM = """

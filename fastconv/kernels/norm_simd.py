@@ -229,7 +229,7 @@ def _reduced(w, vectors, period=1):
 
 
 class _Chains:
-    """`count` (2 or 4) sums over i < n of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None) each, for the
+    """`count` (1, 2 or 4) sums over i < n of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None) each, for the
     term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
     early: whether lines are asked for AHEAD of their turn.
@@ -240,7 +240,7 @@ class _Chains:
         self.v, self.one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
         # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
         self.ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * self.v.lanes)), _const(AHEAD // self.v.itemsize), _const(0))
-        self.sets = [[cgutils.alloca_once(builder, self.v.type) for _ in range(count)] for _ in range(SETS)]
+        self.sets = [[cgutils.alloca_once(builder, self.v.type) for _ in range(count)] for _ in range(2 * SETS if count == 1 else SETS)]
 
     def vectors(self, sources, uniform, begin, end):
         """The sums over begin <= i < end, a vector each."""
@@ -260,9 +260,10 @@ class _Chains:
 
         for place in (place for chain in self.sets for place in chain):
             b.store(v.zero, place)
-        main = b.add(begin, _whole(b, b.sub(end, begin), SETS * v.lanes))
-        with _steps(b, begin, main, SETS * v.lanes) as (i, _):
-            for j in range(SETS):
+        step = len(self.sets) * v.lanes
+        main = b.add(begin, _whole(b, b.sub(end, begin), step))
+        with _steps(b, begin, main, step) as (i, _):
+            for j in range(len(self.sets)):
                 if self.early and j * VECTOR_BYTES % LINE_BYTES == 0:
                     for source in sources[:2]:       # a third would be parameters, which stay near
                         _emit_prefetch(b, b.gep(source, [b.add(i, b.add(self.ahead, _const(j * v.lanes)))]))
@@ -286,18 +287,18 @@ class _Chains:
 
 
 def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, formula, sums):
-    """`sums` (2 or 4) sums of `_Chains` over each of `count` runs of n elements, in float64: sum k of run i to target[k * apart + i].
+    """`sums` (1, 2 or 4) sums of `_Chains` over each of `count` runs of n elements, in float64: sum k of run i to target[k * apart + i].
 
     sources: (pointer, elements from one run to the next). shifts: pointers to float64, `step` apart for each run, rounded first: the uniform
     values. float32 is summed in chains of CHAIN vectors, and these in float64. The lanes of several short runs are added up together.
     """
     b = builder
-    chains = _Chains(b, scalar, n, formula, sums, early=len(sources) == 1)         # two streams do better without
+    chains = _Chains(b, scalar, n, formula, sums, early=len(sources) == 1 and sums > 1)      # two streams and plain sums do better without
     v, wide = chains.v, Lanes(b, DOUBLE, WIDE)
     together = max(1, v.lanes // sums)
     kept = cgutils.alloca_once(b, ir.ArrayType(v.type, together))
     totals = [cgutils.alloca_once(b, wide.type) for _ in range(sums)]
-    block = _const(2 ** 62 if scalar == DOUBLE else SETS * CHAIN * v.lanes)
+    block = _const(2 ** 62 if scalar == DOUBLE else len(chains.sets) * (4 if sums == 1 else 1) * CHAIN * v.lanes)
 
     def prepared(i):
         uniform = _rounded(b, scalar, [b.load(b.gep(shift, [b.mul(i, step)])) for shift in shifts])
@@ -361,6 +362,24 @@ def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, 
 
 def _rounded(builder, scalar, values):
     return values if scalar == DOUBLE else [builder.fptrunc(value, scalar) for value in values]
+
+
+def _segment_sums(x, at, n, row, count, f, to):
+    """f[to + i] = the sum of segment x[at + i * row:][:n], i < count."""
+    for i in range(count):
+        f[to + i] = sum(float(value) for value in x[at + i * row:at + i * row + n])
+
+
+def _segment_sums_intrinsic(typingctx, x, at, n, row, count, f, to):
+    def codegen(context, builder, sig, args):
+        _, at, n, row, count, f, to = args
+        source, target = _pointer(context, builder, sig.args[0], args[0], at), _pointer(context, builder, sig.args[5], f, to)
+        _emit_runs(builder, context.get_value_type(sig.args[0].dtype), [(source, row)], n, count, [], _const(0), target, _const(0),
+                   lambda w, values, uniform, valid: [(values[0], None)], 1)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(x, i, i, i, i, f, i), codegen
 
 
 def _segment_moments(x, at, n, row, count, f, shift, step, to, apart):
@@ -882,6 +901,7 @@ def _settle_intrinsic(typingctx, stream):
 
 
 shifts_of_first = either(_shifts_of_first, _shifts_of_first_intrinsic)
+segment_sums = either(_segment_sums, _segment_sums_intrinsic)
 segment_moments = either(_segment_moments, _segment_moments_intrinsic)
 segment_gradient_sums = either(_segment_gradient_sums, _segment_gradient_sums_intrinsic)
 scale_segment = either(_scale_segment, _scale_segment_intrinsic)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
+from .norm_simd import segment_sums
 from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided
 from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
@@ -16,6 +17,7 @@ from .simd_shares import overlay, repeat_rows, share_row
 from .tiles import VECTOR_BYTES
 
 NEAR = 3                                     # rows that `average_backward_rows` adds at once
+GROUP = 64                                   # planes whose means are taken together
 MOST_BESIDE = 4                              # columns of a window that `average_backward_beside` has vectors for
 
 
@@ -67,6 +69,18 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
                     add_strided(buffer, w_first * SW + offset, SW, dst, to + w_first, w_last - w_first)
                 for ow in range(n):
                     y[ow] /= count * weight[counts_at + ow]
+
+
+@jit
+def mean_planes(first, last, src, weight, dst, bias, residual, job, table):
+    """y: the mean of each plane, one window. job: planes, tasks, elements of a plane."""
+    planes, tasks, S = job[0], job[1], job[2]
+    count, sums, units = weight[0] * weight[1] * weight[2], np.empty(GROUP, np.float64), -(-planes // GROUP)
+    for plane in range(first * units // tasks * GROUP, min(planes, last * units // tasks * GROUP), GROUP):
+        y = dst[plane:min(planes, plane + GROUP)]
+        segment_sums(src, plane * S, S, S, y.size, sums, 0)
+        for i in range(y.size):
+            y[i] = sums[i] / count
 
 
 @jit

@@ -138,11 +138,11 @@ def _average(x: Any, output_size: Any, nd: int, out: Any) -> np.ndarray:
     if call is not None and (y := call(x, None, None, out)) is not None:
         return y
     dtype, working, plan = _checked(x, output_size, nd)
-    if plan.window <= FEW:
+    if plan.window <= FEW or plan.alone:
         return _delegated(key, lambda src, weight, indices, out: AVG_POOL[nd](src, plan.windows, out=out), x, None, None, out)
     given = check.output(out, plan.y_shape, dtype, (x,))
     y = check.target(given, plan.y_shape, working)
-    small = None if plan.alone else _listed(plan, working)
+    small = _listed(plan, working)
     _run(pool_winners.average_lists if small else kernels.adaptive_average, small or plan, 8 * x.size * working.itemsize, check.native(x, working),
          None, y, key=key)
     return check.deliver(y, given, dtype)

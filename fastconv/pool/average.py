@@ -14,7 +14,7 @@ from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from . import known
 from .planes import checked_dout
 from .small import side_by_side
-from .window import MOST_BUFFER, Window, window_of
+from .window import MOST_BUFFER, TASKS, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
 
@@ -95,7 +95,11 @@ def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
         long = K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER
-        if not long and (small := side_by_side(window)) is not None:
+        if window.kernel == window.x_shape[2:] and not any(map(any, window.pads)) and set(window.dilation) == {1}:
+            planes = window.x_shape[0] * window.x_shape[1]
+            tasks = min(TASKS, -(-planes // kernels.GROUP))
+            found = kernels.mean_planes, tasks, np.array([planes, tasks, np.prod(window.kernel)], np.int64), NO_TABLE
+        elif not long and (small := side_by_side(window)) is not None:
             found = pool_planes.average_planes, *small
         else:
             found = (average_long if long else kernels.average), *window.job(*window.blocks, window.variant), MOST_COLUMNS if long else NO_TABLE
