@@ -19,7 +19,10 @@ OTHERS = [
     ((1, 2, 5, 5, 6), {"kernel_size": 2, "stride": 2, "ceil_mode": True, "dilation": (1, 2, 1)}), ((1, 1, 2, 2, 600), {"kernel_size": (1, 2, 5)}),
     ((3, 7, 3, 4, 5), {"kernel_size": 2, "stride": (1, 2, 2), "ceil_mode": True}),
 ]
-MANY = [((3, 7, 7, 7), {"kernel_size": 2, "ceil_mode": True}), ((2, 18, 5, 6), {"kernel_size": 3, "stride": 2, "padding": ((1, 0), (0, 1)), "dilation": (1, 2)})]
+MANY = [
+    ((3, 7, 7, 7), {"kernel_size": 2, "ceil_mode": True}),
+    ((2, 18, 5, 6), {"kernel_size": 3, "stride": 2, "padding": ((1, 0), (0, 1)), "dilation": (1, 2)}),
+]
 CASES = [(case.x, case.max_kwargs) for case in pool_cases()] + MANY + OTHERS
 EACH = pytest.mark.parametrize("shape, kwargs", CASES, ids=str)
 
