@@ -44,6 +44,8 @@ from .norm import (
 from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle, shifts_of_first
 
 STRIP = 16                                    # rows whose sums stay in the dtype of x
+FEW = 4                                      # of them that a gradient takes at a time: memory is read nearly in its order
+LINE = 64                                    # bytes of the longest vector
 CHANGED = 8                                  # rows that the second pass takes at a time
 PROBE = 8                                    # rows whose mean is the shift
 
@@ -99,13 +101,21 @@ def sum_columns(first, last, src, weight, dst, bias, residual, job, table):
     f = table.view(np.float64)
     R, K, P, width = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS]
     lines, strip = 4 if weight.size else 2, STRIP if K * src.itemsize % 4096 else STRIP // 2      # of 8 lines that share a place in L1
+    room = width + LINE // src.itemsize
+    near = np.empty(4 * room if weight.size else 0, src.dtype)       # sums in float64 would be more to load and store than a few rows are
     for t in range(first, last):
         block, j0 = t // job[PARTS], t % job[PARTS] * width
         r1, n, to = min(R, (block + 1) * job[SPAN]), min(width, K - j0), job[SUMS] + block * lines * P + j0
         for r in range(block * job[SPAN], r1, strip):
             at, rows = r * K + j0, min(strip, r1 - r)
             if weight.size:
-                column_gradient_sums(src, weight, at, K, rows, n, residual[j0:], P, f, to, P)
+                near[:] = 0
+                for q in range(0, rows, FEW):
+                    column_gradient_sums(src, weight, at + q * K, K, min(FEW, rows - q), n, residual[j0:], P, near, 0, room)
+                for k in range(4):
+                    line, part = f[to + k * P:to + k * P + n], near[k * room:k * room + n]
+                    for i in range(n):
+                        line[i] += part[i]
             else:
                 column_moments(src, at, K, rows, n, residual[j0:], f, to, P)
 

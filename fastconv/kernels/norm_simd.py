@@ -596,7 +596,7 @@ def _emit_columns(builder, scalar, n, body, head=None, stream=None, abreast=ABRE
 
 
 class _ColumnSums:
-    """Sums of columns in registers, over a few rows, which are then added in float64 to those in memory: places[k] + column."""
+    """Sums of columns in registers, over a few rows, which are then added to those in memory, in the dtype of these: places[k] + column."""
 
     def __init__(self, w, columns, places):
         self.w, self.b, self.columns, self.places = w, w.b, columns, places
@@ -610,15 +610,16 @@ class _ColumnSums:
             self.b.store(self.b.fadd(old, a) if b is None else self.w.fma(a, b, old), place)
 
     def flush(self):
-        lanes = min(self.w.lanes, WIDE)
-        wide = Lanes(self.b, DOUBLE, lanes)
+        kept = self.places[0].type.pointee
+        lanes = self.w.lanes if kept == self.w.scalar else min(self.w.lanes, WIDE)
+        wide = Lanes(self.b, kept, lanes)
         for column, line in zip(self.columns, self.sums):
             for place, memory in zip(line, self.places):
                 value = self.b.load(place)
                 for first in range(0, self.w.lanes, lanes):
                     to = self.b.gep(memory, [self.b.add(column, _const(first))])
                     part = self.b.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes))))
-                    part = part if self.w.scalar == DOUBLE else self.b.fpext(part, wide.type)
+                    part = part if self.w.scalar == kept else self.b.fpext(part, wide.type)
                     wide.store(self.b.fadd(wide.load(to), part), to)
 
 
@@ -659,7 +660,7 @@ def _column_moments_intrinsic(typingctx, x, at, row, rows, n, shifts, sums, to, 
 def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, to, step):
     """Add to sums[to + k * step + j] the sums over r < rows of d, d * d, e and e * d (k = 0 .. 3), for j < n.
 
-    d = x[at + r * row + j] - shifts[j], e = dout[at + r * row + j] - shifts[dout_shift + j]. The rest as for `column_moments`.
+    d = x[at + r * row + j] - shifts[j], e = dout[at + r * row + j] - shifts[dout_shift + j]. sums: of either dtype; the rest as for `column_moments`.
     """
     for j in range(n):
         for r in range(rows):
