@@ -5,6 +5,7 @@ from cases import inject, layouts, norm_cases, row_norm_cases
 
 import fastconv
 import naive
+from fastconv.kernels import norm
 from fastconv.norm import known, layout
 from fastconv.testing import TOLERANCE, assert_gradient, assert_same
 
@@ -325,6 +326,13 @@ def test_results_past_the_caches_are_the_same_bits(shape, dtype, monkeypatch):
         found = results()
     forget()
     assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_the_workspace_of_many_rows_is_bounded():
+    """Beside the statistics of each row: areas for the gradients of weight and bias, of which there are only so many."""
+    for keys, length in ((2 ** 16, 2 ** 12), (2 ** 22, 8), (2 ** 10, 2 ** 15)):
+        plan = layout.rows(keys, length, 1, length, 1, 4, norm.OWN | norm.CENTERED, True)
+        assert 8 * (plan.table - 4 * keys) <= 64 * 2 ** 20, (keys, length)
 
 
 def test_an_equal_argument_of_another_type_is_not_a_known_call():
