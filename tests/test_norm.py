@@ -266,6 +266,29 @@ def test_rows_of_nan_stay_alone():
     assert np.array_equal(np.isnan(gradients[1]), [True, True, False, False]) and not np.isnan(gradients[2]).any()
 
 
+@pytest.mark.parametrize("function, arguments", [("layer_norm", ((37,),)), ("rms_norm", ((37,),)), ("group_norm", (2,)), ("instance_norm", ())])
+@pytest.mark.parametrize("value", [np.nan, 3e30, 1e-30])
+def test_rows_beside_one_that_is_summed_again_keep_their_bits(function, arguments, value):
+    rng = np.random.default_rng(0)
+    x, dout = rng.standard_normal((2, 60, 4, 37)).astype(np.float32)
+    other = x.copy()
+    other[5] = value * x[5]
+    one, two = ([getattr(fastconv, function)(v, *arguments), getattr(fastconv, f"{function}_backward")(dout, v, *arguments)[0]] for v in (x, other))
+    for a, b in zip(one, two):
+        assert np.array_equal(np.delete(a, 5, 0), np.delete(b, 5, 0))
+
+
+@pytest.mark.parametrize("shape, groups", [((12, 6, 512), 3), ((50, 8, 48), 8)])
+def test_gradients_of_groups_far_from_zero_keep_their_digits(shape, groups):
+    """float64: the mean of 1e6 is rounded, and dweight must not see that."""
+    rng = np.random.default_rng(0)
+    x, dout = rng.standard_normal(shape) + 1e6, rng.standard_normal(shape) + 3
+    ones, dweight = np.ones(shape[1]), []
+    for values in (x, x - 1e6):              # exact
+        dweight.append(fastconv.group_norm_backward(dout, values, groups, ones, ones)[1])
+    assert_same(dweight[0], dweight[1], tolerance=2e-11)
+
+
 @pytest.mark.parametrize("function", ["group_norm", "instance_norm", "layer_norm", "rms_norm"])
 def test_rows_any_memory_layout(function):
     x, dout = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 6))

@@ -301,7 +301,7 @@ def group_gradients(src, job, f, key, count, sums, lines, known):
     for s in range(run):
         product[s] += line[s] * total[s]
     for i in range(count):
-        one[i] = shift[i] - mean[i]
+        one[i] /= -n                         # not shift - mean: the mean is rounded
     each_segment(one, div, line)
     for s in range(run):
         product[s] += line[s] * gradient[s]

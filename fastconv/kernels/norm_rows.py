@@ -108,8 +108,9 @@ def sum_rows(src, job, f, key, count, sums):
     segment_moments(src, key * L, L, L, count, f, shifts, 1, sums, count)
     if not within_range(src, L, f, sums, count, count, False):
         for i in range(count):
-            found = wide_gradient_moments(src, src, (key + i) * L, L, f[shifts + i], f[shifts + i])
-            f[sums + i], f[sums + count + i] = found[0], found[1]
+            if not within_range(src, L, f, sums + i, count, 1, False):
+                found = wide_gradient_moments(src, src, (key + i) * L, L, f[shifts + i], f[shifts + i])
+                f[sums + i], f[sums + count + i] = found[0], found[1]
     row_statistics(job, f, key, count, sums)
 
 
@@ -156,9 +157,10 @@ def group_rows_gradient(first, last, src, weight, dst, bias, residual, job, tabl
                     segment_gradient_sums(src, weight, i * div * S, S, S, div, f, shifts + i, shifts + keys + i, 0, sums + (i - key) * div, run)
             if not within_range(src, S, f, sums, run, run, True):
                 for i in range(run):
-                    owner = key + i // div
-                    found = wide_gradient_moments(src, weight, (key * div + i) * S, S, f[shifts + owner], f[shifts + keys + owner])
-                    f[sums + i], f[sums + run + i], f[sums + 2 * run + i], f[sums + 3 * run + i] = found
+                    if not within_range(src, S, f, sums + i, run, 1, True):
+                        owner = key + i // div
+                        found = wide_gradient_moments(src, weight, (key * div + i) * S, S, f[shifts + owner], f[shifts + keys + owner])
+                        f[sums + i], f[sums + run + i], f[sums + 2 * run + i], f[sums + 3 * run + i] = found
             group_gradients(src, job, f, key, count, f[sums:sums + 4 * run], lines, known)
             if dst.size:
                 gradient_segment(src, weight, dst, key * div * S, S, S, run, known, 0, 1, run, run * S, job[STREAM])
@@ -229,8 +231,9 @@ def sum_row_gradients(x, dout, at, n, row, count, weight, to, step, f, shift, su
     row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart)
     if not within_range(x, n, f, sums, apart, count, True):
         for i in range(count):
-            found = wide_row_gradient_sums(x, dout, at + i * row, n, weight, to + i * step, f[shift + i])
-            f[sums + i], f[sums + apart + i], f[sums + 2 * apart + i], f[sums + 3 * apart + i] = found
+            if not within_range(x, n, f, sums + i, apart, 1, True):
+                found = wide_row_gradient_sums(x, dout, at + i * row, n, weight, to + i * step, f[shift + i])
+                f[sums + i], f[sums + apart + i], f[sums + 2 * apart + i], f[sums + 3 * apart + i] = found
 
 
 @jit
