@@ -138,3 +138,12 @@ print("right")
 def test_the_smallest_vectors_and_plain_loops(setting):
     name, value = setting.split("=")
     assert run(PROGRAM, **{name: value}) == "right"
+
+
+@pytest.mark.parametrize("side", [14, 56, 224])
+def test_means_of_planes_all_alike(side):
+    """Short chains: as near as NumPy's own mean, and no sum that leaves the range of float32."""
+    for value in (0.1, 1 / 3, 1e35):
+        x = np.full((2, 3, side, side), value, np.float32)
+        for mean in (fastconv.avg_pool2d(x, side), fastconv.adaptive_avg_pool2d(x, 1)):
+            assert abs(mean / x[0, 0, 0, 0] - 1).max() < 3e-7         # twice what that is wrong by

@@ -298,7 +298,7 @@ def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, 
     together = max(1, v.lanes // sums)
     kept = cgutils.alloca_once(b, ir.ArrayType(v.type, together))
     totals = [cgutils.alloca_once(b, wide.type) for _ in range(sums)]
-    block = _const(2 ** 62 if scalar == DOUBLE else len(chains.sets) * (4 if sums == 1 else 1) * CHAIN * v.lanes)
+    block = _const(2 ** 62 if scalar == DOUBLE else len(chains.sets) * CHAIN * v.lanes)
 
     def prepared(i):
         uniform = _rounded(b, scalar, [b.load(b.gep(shift, [b.mul(i, step)])) for shift in shifts])
@@ -596,10 +596,12 @@ def _emit_columns(builder, scalar, n, body, head=None, stream=None, abreast=ABRE
 
 
 class _ColumnSums:
-    """Sums of columns in registers, over a few rows, which are then added to those in memory, in the dtype of these: places[k] + column."""
+    """Sums of columns in registers, over a few rows, which are then added to those in memory, in the dtype of these: places[k] + column.
 
-    def __init__(self, w, columns, places):
-        self.w, self.b, self.columns, self.places = w, w.b, columns, places
+    mask: of a part of a vector, as `_emit_columns` says; nothing else is written, for behind may be the sums of another thread."""
+
+    def __init__(self, w, columns, places, mask):
+        self.w, self.b, self.columns, self.places, self.mask = w, w.b, columns, places, mask
         self.sums = [[cgutils.alloca_once(w.b, w.type) for _ in places] for _ in columns]
         for place in (place for line in self.sums for place in line):
             w.b.store(w.zero, place)
@@ -618,9 +620,10 @@ class _ColumnSums:
                 value = self.b.load(place)
                 for first in range(0, self.w.lanes, lanes):
                     to = self.b.gep(memory, [self.b.add(column, _const(first))])
-                    part = self.b.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes))))
+                    some = ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes)))
+                    part, mask = self.b.shuffle_vector(value, value, some), self.mask and self.b.shuffle_vector(self.mask, self.mask, some)
                     part = part if self.w.scalar == kept else self.b.fpext(part, wide.type)
-                    wide.store(self.b.fadd(wide.load(to), part), to)
+                    wide.store(self.b.fadd(wide.load(to, mask), part), to, mask)
 
 
 def _column_moments(x, at, row, rows, n, shifts, sums, to, step):
@@ -640,7 +643,7 @@ def _column_moments_intrinsic(typingctx, x, at, row, rows, n, shifts, sums, to, 
         x, shifts, sums = (_pointer(context, builder, sig.args[i], args[i], j) for i, j in ((0, args[1]), (5, _const(0)), (6, args[7])))
 
         def body(w, columns, mask):
-            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[8]])])
+            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[8]])], mask)
             shift, ahead = [w.load(builder.gep(shifts, [j]), mask) for j in columns], builder.mul(args[2], args[3])
             with cgutils.for_range(builder, args[3]) as loop:
                 line = builder.gep(x, [builder.mul(loop.index, args[2])])
@@ -677,7 +680,7 @@ def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts
         sums = _pointer(context, builder, sig.args[8], args[8], args[9])
 
         def body(w, columns, mask):
-            found = _ColumnSums(w, columns, [builder.gep(sums, [builder.mul(_const(k), args[10])]) for k in range(4)])
+            found = _ColumnSums(w, columns, [builder.gep(sums, [builder.mul(_const(k), args[10])]) for k in range(4)], mask)
             shift, ahead = [[w.load(builder.gep(place, [j]), mask) for place in shifts] for j in columns], builder.mul(args[3], args[4])
             with cgutils.for_range(builder, args[4]) as loop:
                 lines = [builder.gep(source, [builder.mul(loop.index, args[3])]) for source in sources]
@@ -864,7 +867,7 @@ def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, t
         weights, known, sums = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9, 12))
 
         def prepare(w, columns, mask):
-            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[14]])])
+            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[14]])], mask)
             found.weights = [w.load(builder.gep(weights, [j]), mask) for j in columns]
             return found
 
