@@ -289,6 +289,7 @@ def test_what_one_tap_does_not_read_is_left_out(monkeypatch, forget, way, kernel
     monkeypatch.setattr(direct, "_filters", lambda *arguments: one(*arguments[:11]))
     monkeypatch.setattr(direct, "_pixels", direct._filters)
     monkeypatch.setattr(direct, "WINDOW_BYTES", 2000)
+    monkeypatch.setattr(direct, "MANY_READS", 1)
     monkeypatch.setattr(direct, "WHOLE_BYTES", 4000)
     rng = np.random.default_rng(3)
     x, weight = rng.integers(-4, 5, (2, 12, 13, 75)).astype(dtype), rng.integers(-4, 5, (80, 6, *np.broadcast_to(kernel, 2))).astype(dtype)

@@ -18,6 +18,7 @@ TOTAL_BYTES = 192 * 1024                     # sums that a task keeps, filters a
 WINDOW_BYTES = 192 * 1024                    # the window of a task
 NEAR_BYTES = 384 * 1024                      # of an image read as one row, copied near: long runs of many planes, and L2
 WHOLE_BYTES = 512 * 1024                     # a window of all channels, where several blocks of filters read it one after the other
+MANY_READS = 16                              # of a pixel, once by each panel of filters (measured)
 FEW_USES = 2                                 # blocks of pixels up to which each task packs its weights by itself: they stay in L2
 MOST_PIXELS = 256                            # of a task, where there are more weights than pixels
 JOINED_PIXELS = 512                          # of a batch whose images are done together: a weight is fetched once for all of them
@@ -97,8 +98,9 @@ def why(s: Shape, stage: Stage) -> str:
 def describe(stage: Stage) -> str:
     """The blocks of a forward pass, in words."""
     job = dict(zip(direct.JOB, stage.job.tolist()))
-    where = "read in place" if job["in_place"] else "from a padded window"
-    return (f"{job['channels']} channels x {job['filters']} filters x {job['rows']} rows of {job['columns']}, {where}; {stage.tasks} tasks; "
+    where = "read in place" if job["in_place"] else "from a window"
+    images = f"{job['images']} images x " if job["images"] > 1 else ""
+    return (f"{images}{job['channels']} channels x {job['filters']} filters x {job['rows']} rows of {job['columns']}, {where}; {stage.tasks} tasks; "
             f"{stage.packed:,} packed weights")
 
 
@@ -200,7 +202,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     taps = [(a, b) for a in h.phases for b in w.phases]
     phases, all_taps, most_taps = len(taps), sum(len(a) * len(b) for a, b in taps), max(len(a) * len(b) for a, b in taps)
     reached = sum(1 for a, b in taps if a and b)             # phases that have sums
-    thin = w.near().step < w.step            # few pixels are read of each line of memory: they are brought together in a window
+    thin = w.extent == 1 and w.step == 2 and F >= MANY_READS * width         # half of each line is read: worth a window where it is read often
     in_place = h.inside(source[0]) and w.inside(source[1]) and not thin
     (H, W), (OH, OW) = source, target
     if in_place and most_taps == phases == h.step == w.step == 1 and source == target:
@@ -323,7 +325,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
                CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks, 1)
     vectors = OW // width * VECTORS + (0 if OW % width == 0 else ALONE if OW % width <= lanes else VECTORS)
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) if in_place
-              else row_blocks * column_blocks * f_blocks * C * near_h.reach(rows) * kept * (ROW_COST + segment / lanes))
+              else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
     cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
