@@ -127,7 +127,7 @@ def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, 
     few = s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) <= FEW_TILES
     forms = [large] if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES else [large, small]
     stages = [_stage(form, s, C, F, source, target, *rest, prepared, fresh) for form in forms for fresh in (False, True)[:1 if prepared else 2]]
-    return min(stages, key=lambda stage: stage.cost)
+    return min(stages, key=lambda stage: (not has_room(stage), stage.cost))
 
 
 def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool,

@@ -13,7 +13,7 @@ The 5x5 filters have the same six points and the same V. Lines of six pixels are
 description serves the forward pass and the gradient to the input, which is the same with turned filters; the gradient to the weights is
 in `winograd_weight`. A task is a block of tiles and a share of the filters. Channels lie along the vectors of V, filters along those of U and
 M; V and M stay in L2. U is made before for all tasks, or, where few blocks of tiles share it, by each task for itself, a panel of filters at a time:
-four times as large as the filters, it would go to memory and come back.
+several times as large as the filters, it would go to memory and come back.
 
 A NaN or inf in one pixel reaches all results of its tile, and large numbers may overflow in between. So a tile with a result that is
 not finite is summed again directly: every NaN and inf stands where the loops have it.
@@ -25,6 +25,7 @@ from __future__ import annotations
 from .direct import pack_panel, panel_width, turn_taps
 from .gemm import aligned
 from .jit import jit
+from .simd import integers
 from .simd_tiles import KEEP, RELU, gather_tile, turn_block
 from .simd_winograd import (
     DOUT,
@@ -61,15 +62,14 @@ JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "form", "KH"
 PACK_JOB = ("C", "F", "form", "taps", "elements", "panel_pad", "group", "raw_group", "raw_filter", "raw_channel", "turned", "places")
 
 
+SIZES = len(JOB)
+
+
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; high, wide: results of a tile; images, rows, columns: tiles of a block; share, filters: of a
-
-    task, and of its M at a time.
-    """
-    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25], job[26], job[27], job[28], job[29], job[30],
-            job[31], job[32], job[33], job[34], job[35], job[36], job[37], job[38])
+    task, and of its M at a time."""
+    return integers(SIZES, job)
 
 
 # ---------------------------------------------------------------- filters

@@ -15,6 +15,7 @@ from __future__ import annotations
 from .direct import panel_width
 from .gemm import aligned
 from .jit import jit
+from .simd import integers
 from .simd_tiles import KEEP, gather_tile, turn_block
 from .simd_winograd import OUTPUTS, WEIGHT, collect
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
@@ -23,13 +24,13 @@ from .winograd import ELEMENTS, GRADIENT, SQUARE, TAPS, load_tiles
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "first_block", "blocks", "parts",
        "channels", "filters", "v_row", "v_step", "y_step", "m_step", "places", "dout_places")
+SIZES = len(JOB)
 
 
 @jit
 def unpack_job(job):
     """The integers of JOB: C and F of one group; images, rows, columns of a block of tiles; blocks of this round; channels and filters of a task."""
-    return (job[0], job[1], job[2], job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13], job[14], job[15],
-            job[16], job[17], job[18], job[19], job[20], job[21], job[22], job[23], job[24], job[25])
+    return integers(SIZES, job)
 
 
 @jit
