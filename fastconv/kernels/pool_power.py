@@ -151,6 +151,21 @@ def power(first, last, src, weight, dst, bias, residual, job, table):
 
 
 @jit
+def times_slope(dx, x, p):
+    """dx *= x^(p - 1)."""
+    if p == 2:
+        for i in range(dx.size):
+            dx[i] *= x[i]
+    elif p == 3:
+        for i in range(dx.size):
+            dx[i] *= x[i] * x[i]
+    elif p != 1:
+        less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
+        for i in range(dx.size):
+            dx[i] *= raised(x[i], less, sign)
+
+
+@jit
 def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, weight: dout, dst: dx."""
     (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
@@ -207,16 +222,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                         if 0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1:
                             add_strided(line, 0, 1, dst, ((plane * D + d) * H + h) * W, W)
         x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
-        if p == 2:
-            for i in range(x.size):
-                dx[i] *= x[i]
-        elif p == 3:
-            for i in range(x.size):
-                dx[i] *= x[i] * x[i]
-        elif p != 1:
-            less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
-            for i in range(x.size):
-                dx[i] *= raised(x[i], less, sign)
+        times_slope(dx, x, p)
 
 
 # ---------------------------------------------------------------- small planes side by side
@@ -324,15 +330,5 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
                     share[i] = zero if s[i] == 0 else src.dtype.type(share[i] * raised(s[i], slope, np.nan))
         place(share, gradient_places, outputs, spread, lanes)
         pool_planes.all_windows(SUM, spread, deep, row, dx, gradient_job, lanes)
-        result = dx[:V * lanes]
-        if p == 2:
-            for i in range(result.size):
-                result[i] *= x[i]
-        elif p == 3:
-            for i in range(result.size):
-                result[i] *= x[i] * x[i]
-        elif p != 1:
-            less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
-            for i in range(result.size):
-                result[i] *= raised(x[i], less, sign)
+        times_slope(dx[:V * lanes], x, p)
         pool_planes.store(dx, V, dst, plane, count, lanes, line)
