@@ -20,11 +20,11 @@ DOTS = [(tiles.DOT_ROWS, tiles.DOT_COLUMNS), (tiles.DOT_ROWS_SMALL, tiles.DOT_CO
 @njit(error_model="numpy")
 def gather(rows, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
     if rows == FULL:
-        simd_tiles.gather_tile(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+        simd_tiles.gather_tile(FULL, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
     elif rows == HALF:
-        simd_tiles.gather_tile(HALF, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+        simd_tiles.gather_tile(HALF, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
     else:
-        simd_tiles.gather_tile(SMALL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+        simd_tiles.gather_tile(SMALL, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
 
 
 @EACH_DTYPE
@@ -42,13 +42,39 @@ def test_gather_tile(rows, outer, inner, flags, dtype):
     block = wanted[5:5 + rows * c_row].reshape(rows, c_row)[:, :width]
     block[:] = (block if flags else 0) + elements.reshape(rows, outer * inner) @ b[4:4 + outer * inner * width].reshape(outer * inner, width)
     gather(rows, flags, outer, step, inner, x, offsets, taps, b, c, c_row)
-    simd_tiles._gather_tile(rows, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, c_row)
+    simd_tiles._gather_tile(rows, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, c_row)
+    assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
+
+
+@njit(error_model="numpy")
+def gather_runs(apart, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
+    if apart == 1:
+        simd_tiles.gather_tile(FULL, VECTORS, 1, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+    else:
+        simd_tiles.gather_tile(FULL, VECTORS, 2, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("apart", [1, 2])
+def test_gather_tile_in_two_runs(apart, dtype):
+    """Where each half of the rows is a run, the sums are those of the table of all their offsets."""
+    rng = np.random.default_rng(apart)
+    width, outer, inner = VECTORS * simd.lanes(dtype), 3, 4
+    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + FULL * width))
+    run = apart * np.arange(FULL // 2)
+    offsets, taps = np.concatenate([[0], 7 + run, 200 + run]), rng.integers(0, 90, inner + 2)
+    wanted = c.copy()
+    gather(FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
+    offsets[2:1 + FULL // 2], offsets[2 + FULL // 2:] = -1000, -1000       # what is not read
+    twin = c.copy()
+    gather_runs(apart, KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
+    simd_tiles._gather_tile(FULL, VECTORS, apart, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
 @njit(error_model="numpy")
 def gather_ahead(ahead, ahead_step, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
-    simd_tiles.gather_tile_ahead(FULL, VECTORS, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row, ahead, ahead_step)
+    simd_tiles.gather_tile_ahead(FULL, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row, ahead, ahead_step)
 
 
 @EACH_DTYPE
@@ -63,7 +89,7 @@ def test_fetching_ahead_changes_nothing(beyond, dtype):
     gather(FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
     ahead = 0 if beyond is None else x.ctypes.data + beyond
     gather_ahead(ahead, 4096, KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
-    simd_tiles._gather_tile_ahead(FULL, VECTORS, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width, ahead, 4096)
+    simd_tiles._gather_tile_ahead(FULL, VECTORS, 0, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width, ahead, 4096)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 

@@ -140,44 +140,54 @@ def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers,
 
 # ---------------------------------------------------------------- filters along the vectors
 @jit
-def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, tap_at, weight, weight_at, total, total_at, row, tight,
-                  rest, spare, ahead, ahead_step):
+def in_runs(offsets, at, apart):
+    """Do the offsets of a tile's rows from offsets[at] on lie `apart` in each half? They grow by at least that."""
+    half = ROWS // 2
+    return apart > 0 and offsets[at + half - 1] - offsets[at] == (half - 1) * apart and offsets[at + ROWS - 1] - offsets[at + half] == (half - 1) * apart
+
+
+@jit
+def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, apart, tap_at, weight, weight_at, total, total_at, row,
+                  tight, rest, spare, ahead, ahead_step):
     """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in
     table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
 
-    ahead: the address of weights that come next, `channels` runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles
-    fetch them while they compute. Or NEXT_PIXELS: each tile fetches the next one's pixels, of one tap. 0 for none.
+    apart: how far one pixel is from the next of its row, or 0 where they follow no rule. ahead: the address of weights that come next, `channels`
+    runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles fetch them while they compute. Or NEXT_PIXELS: each tile
+    fetches the next one's pixels, of one tap. 0 for none.
     """
     for p in range(0, pixels, ROWS):
-        left, to = pixels - p, total_at + p * row
-        if left >= ROWS:
-            if width > lanes:
-                part, step = 0, ahead_step
-                if ahead == NEXT_PIXELS:     # as far as the last of them: the line of the first one came with this tile's
-                    part, step = src.ctypes.data + (base + table[pixel_table + min(p + 2 * ROWS, pixels) - 1]) * src.itemsize, plane * src.itemsize
-                elif ahead and p < VECTORS * ROWS:
-                    part = ahead + p // ROWS * taps * LINE_BYTES
-                gather_tile_ahead(ROWS, VECTORS, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to,
-                                  row, part, step)
-            else:
-                gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, table, pixel_table + p, table, tap_at, weight, weight_at, total, to, row)
-            continue
-        for r in range(ROWS):                # what is missing stands for the last pixel: nothing is read behind it
-            rest[r] = table[pixel_table + p + min(r, left - 1)]
-        target, at, step = total, to, row
-        if tight:
-            target, at, step = spare, 0, width
+        left, to, step, target, offsets, at = pixels - p, total_at + p * row, row, total, table, pixel_table + p
+        if left < ROWS:
+            for r in range(ROWS):            # what is missing stands for the last pixel: nothing is read behind it
+                rest[r] = table[at + min(r, left - 1)]
+            offsets, at = rest, 0
+            if tight:
+                target, to, step = spare, 0, width
         if width <= lanes:
-            gather_tile(ROWS, 1, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
-        elif left > ROWS_HALF:
-            gather_tile(ROWS, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
-        elif left > ROWS_SMALL:
-            gather_tile(ROWS_HALF, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
+            gather_tile(ROWS, 1, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step)
+        elif left <= ROWS_SMALL:
+            gather_tile(ROWS_SMALL, VECTORS, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step)
+        elif left <= ROWS_HALF:
+            gather_tile(ROWS_HALF, VECTORS, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step)
         else:
-            gather_tile(ROWS_SMALL, VECTORS, flags, channels, plane, taps, src, base, rest, 0, table, tap_at, weight, weight_at, target, at, step)
-        if tight:
+            part, part_step = 0, ahead_step
+            if ahead == NEXT_PIXELS:         # as far as the last of them: the line of the first one came with this tile's
+                part, part_step = src.ctypes.data + (base + table[pixel_table + min(p + 2 * ROWS, pixels) - 1]) * src.itemsize, plane * src.itemsize
+            elif ahead and p < VECTORS * ROWS:
+                part = ahead + p // ROWS * taps * LINE_BYTES
+            if apart == 1 and in_runs(offsets, at, 1):
+                gather_tile_ahead(ROWS, VECTORS, 1, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step,
+                                  part, part_step)
+            elif apart == 2 and in_runs(offsets, at, 2):
+                gather_tile_ahead(ROWS, VECTORS, 2, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step,
+                                  part, part_step)
+            else:
+                gather_tile_ahead(ROWS, VECTORS, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step,
+                                  part, part_step)
+        if tight and left < ROWS:
             for r in range(left):
-                copy_row(1, spare, r * width, total, to + r * row, width)
+                copy_row(1, spare, r * width, total, total_at + (p + r) * row, width)
 
 
 @jit
@@ -210,6 +220,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     room = (most_pixels + ROWS + lanes) * ((block + width - 1) // width * width)
     total = aligned(reached * room, src)
     phase = rows * grid_w * lanes if phases > 1 else 0
+    apart = step_w if in_place else step_w // skip_w
     turned = aligned(phases * phase, src)
     turned[:] = 0                            # what no tap reaches stays so
     result = dst if phases == 1 else turned
@@ -251,7 +262,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         nt = min(most_taps, taps - t0)
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
                         gather_pixels(nn * pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
-                                      pixel_table, tap_at + t0, packed if raw else weight, at, total, of_phase, panel, False, rest, packed,
+                                      pixel_table, apart, tap_at + t0, packed if raw else weight, at, total, of_phase, panel, False, rest, packed,
                                       ahead, ahead_step)
                         if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES

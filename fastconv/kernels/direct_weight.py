@@ -117,7 +117,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
                 target, place, row, tight = total, to, panel, once and panel <= F - f
                 if tight:
                     target, place, row = dst, ((part * G + g) * C + c0) * F + f, F
-                gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, 1, 0, nn * ni * nj, window, 0, table, row_table, 0,
+                gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, 1, 0, nn * ni * nj, window, 0, table, row_table, 0, 0,
                               turned if local else weight, at, target, place, row, tight, rest, spare, 0, 0)
                 to += most * panel
         to = 0

@@ -38,49 +38,53 @@ def _flag(builder, flags, bit):
 
 
 # ---------------------------------------------------------------- filters along the vectors
-def _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+def _gather_tile(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
     """c[c_at + r * c_row + j] = sum over o < outer, t < inner of x[x_at + offsets[r] + o * step + taps[t]] * b[b_at + (o * inner + t) * width + j].
 
     For r < rows and j < width = vectors * lanes; offsets and taps (int64) are read from offsets_at and taps_at on. flags: KEEP or 0.
-    x, b, c: 1-D, contiguous, one floating dtype; rows and vectors: integer literals. One chain of outer * inner terms for each element.
+    x, b, c: 1-D, contiguous, one floating dtype; rows, vectors and apart: integer literals. One chain of outer * inner terms for each element.
+    apart: unless 0, the rows of each half lie that far from one another, and only the first offset of each half is read: so many row pointers
+    do not fit the integer registers, and loading them again and again costs as much as the multiply-adds of a fast processor.
     """
     width = vectors * VECTOR_BYTES // x.itemsize
+    run = rows // 2 if apart else 1
     for r in range(rows):
         for j in range(width):
             total = x.dtype.type(0)
             for o in range(outer):
                 for t in range(inner):
-                    element = x[x_at + offsets[offsets_at + r] + o * step + taps[taps_at + t]]
+                    element = x[x_at + offsets[offsets_at + r // run * run] + r % run * apart + o * step + taps[taps_at + t]]
                     total += element * b[b_at + (o * inner + t) * width + j]
             place = c_at + r * c_row + j
             c[place] = c[place] + total if flags & KEEP else total
 
 
-def _gather_tile_ahead(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step):
+def _gather_tile_ahead(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step):
     """The same, and of what comes next the cache line at address ahead + o * ahead_step + t * LINE_BYTES is fetched at each step. ahead: 0 for c alone."""
-    _gather_tile(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+    _gather_tile(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
 
 
-def _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, *ahead):
-    if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+def _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, *ahead):
+    if not all(isinstance(size, types.IntegerLiteral) for size in (rows, vectors, apart)):
         return None
-    R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i, *(i for _ in ahead))
+    R, V, D, i = rows.literal_value, vectors.literal_value, apart.literal_value, types.int64
+    run = R // 2 if D else 1
+    sig = types.void(rows, vectors, apart, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i, *(i for _ in ahead))
 
     def codegen(context, builder, sig, args):
-        flags, outer, step, inner = args[2:6]
-        v = Vector(context, builder, sig.args[6].dtype)
-        x0, offset, tap, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(6, 16, 2))
-        starts = [builder.gep(x0, [builder.load(builder.gep(offset, [_const(r)]))]) for r in range(R)]
+        flags, outer, step, inner = args[3:7]
+        v = Vector(context, builder, sig.args[7].dtype)
+        x0, offset, tap, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(7, 17, 2))
+        starts = [builder.gep(x0, [builder.load(builder.gep(offset, [_const(r)]))]) for r in range(0, R, run)]
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         at, b_next = cgutils.alloca_once_value(builder, _const(0)), cgutils.alloca_once_value(builder, b0)
         if ahead:
-            nothing = builder.icmp_signed("==", args[17], _const(0))
-            place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[17]))
+            nothing = builder.icmp_signed("==", args[18], _const(0))
+            place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[18]))
             with builder.if_then(nothing):   # then the memory that the tile writes to, which may be far away
                 for r in range(R):
                     for j in range(V):
-                        v.prefetch(builder.gep(c0, [builder.add(builder.mul(args[16], _const(r)), _const(j * v.lanes))]), write=True)
+                        v.prefetch(builder.gep(c0, [builder.add(builder.mul(args[17], _const(r)), _const(j * v.lanes))]), write=True)
         with cgutils.for_range(builder, outer):
             with cgutils.for_range(builder, inner) as loop:
                 if ahead:
@@ -89,12 +93,13 @@ def _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, off
                 b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
                 for line in range(0, V * VECTOR_BYTES, LINE_BYTES):            # of b some steps ahead: where b streams from afar, it arrives in time
                     v.prefetch(builder.gep(b_here, [_const(STEPS_AHEAD * V * v.lanes + line // v.itemsize)]))
-                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [here])), b_v)
+                heads = [builder.gep(start, [here]) for start in starts]
+                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(heads[r // run], [_const(r % run * D)])), b_v)
                 builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
             builder.store(builder.add(builder.load(at), step), at)
             if ahead:
-                builder.store(builder.add(builder.load(place), args[18]), place)
-        lines = [builder.gep(c0, [builder.mul(args[16], _const(r))]) for r in range(R)]
+                builder.store(builder.add(builder.load(place), args[19]), place)
+        lines = [builder.gep(c0, [builder.mul(args[17], _const(r))]) for r in range(R)]
         places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
         with builder.if_then(_flag(builder, flags, KEEP)):
             for r in range(R):
@@ -342,13 +347,13 @@ def _add_taps_intrinsic(typingctx, step, source, n, entries, target, to, width):
     return types.void(step, source, i, entries, target, i, i), codegen
 
 
-def _gather_tile_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
-    return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+def _gather_tile_intrinsic(typingctx, rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+    return _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
 
 
-def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row,
+def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row,
                                  ahead, ahead_step):
-    return _gather_code(rows, vectors, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step)
+    return _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step)
 
 
 gather_tile = either(_gather_tile, _gather_tile_intrinsic, literal=True)

@@ -43,16 +43,16 @@ def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, rows)
     while c < channels:
         left, v_at, to = channels - c, at + c, m_at + c * panel
         if one:
-            gather_tile(ROWS, 1, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            gather_tile(ROWS, 1, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
             c += ROWS
         elif left > ROWS_HALF:
-            gather_tile(ROWS, VECTORS, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            gather_tile(ROWS, VECTORS, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
             c += ROWS
         elif left > ROWS_SMALL:
-            gather_tile(ROWS_HALF, VECTORS, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            gather_tile(ROWS_HALF, VECTORS, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
             c += ROWS_HALF
         else:
-            gather_tile(ROWS_SMALL, VECTORS, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            gather_tile(ROWS_SMALL, VECTORS, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
             c += ROWS_SMALL
 
 
