@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from statistics import median
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastconv
+from fastconv.kernels.burst import burst as multiply_adds
+from fastconv.peak import STEPS
 from fastconv.report import operations
 from fastconv.report.measure import Case, crop
 from fastconv.report.operations import Operation
@@ -43,6 +46,9 @@ LAYERS = {
 BURST = 2e-3                                 # seconds of calls in one turn: a short call is timed with its caches warm, as in a loop
 REST = 0.2                                   # seconds: OpenBLAS keeps a core busy for some 100 ms after a product (measured: sleep, process_time)
 LEAST_TURNS = 7
+SHARED = 1.5                                 # times as long as one burst of multiply-adds: then bursts of several threads share a processor
+PATIENCE = 1.0                               # seconds that a turn waits for processors of its own
+ONE = np.ones(1, np.float32)
 
 
 def keep_memory() -> bool:
@@ -153,6 +159,32 @@ def _prove(results: Arrays, truth: Arrays, dtype: str, name: str) -> float:
     return error
 
 
+def await_processors() -> bool:
+    """Wait until two threads have a processor each, at most PATIENCE seconds; whether they have.
+
+    The host of a virtual machine puts several processors on one now and then, for seconds: each call then takes as long as on one thread.
+    """
+    def bursts(threads: int) -> float:
+        start = perf_counter()
+        for done in [_two_threads().submit(multiply_adds, ONE, STEPS // 4) for _ in range(threads)]:
+            done.result()
+        return perf_counter() - start
+
+    deadline = perf_counter() + PATIENCE
+    while bursts(2) > SHARED * bursts(1):
+        if perf_counter() > deadline:
+            return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _two_threads() -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(2)
+    for done in [pool.submit(multiply_adds, ONE, 1) for _ in range(2)]:        # compiled, and both threads there
+        done.result()
+    return pool
+
+
 class Turns(NamedTuple):
     """What `in_turns` found, in the order of its calls."""
 
@@ -167,8 +199,10 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, r
 
     least: turns, however long they take. burst: seconds of calls in one turn.
     one_thread: the calls do all their work on this thread, whose own processor time is taken, without what other processes take from it.
+    Otherwise a turn waits for processors of its own (`await_processors`).
     """
     clock = thread_time if one_thread else perf_counter
+    shared = one_thread                      # nothing to wait for; or nothing that waiting helps against
     counts = []
     for call in calls:
         call()
@@ -182,6 +216,7 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, r
         for call, count, own in order if len(times[0]) % 2 else order[::-1]:
             if not one_thread:
                 sleep(rest)
+                shared = shared or not await_processors()
                 call()
             start = clock()
             for _ in range(count):
