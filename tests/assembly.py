@@ -35,7 +35,12 @@ def count(pattern, lines):
 
 def spills(lines):
     """Lines that load a vector from the stack or put one there."""
-    return [line for line in lines if VECTOR.search(line) and STACK.search(line)]
+    return [line for line in on_stack(lines) if VECTOR.search(line)]
+
+
+def on_stack(lines):
+    """Lines that load anything from the stack or put it there."""
+    return [line for line in lines if STACK.search(line)]
 
 
 @functools.cache
@@ -71,8 +76,9 @@ def show_tiles():
     from numba import int64
 
     from fastconv import runtime
-    from fastconv.kernels import simd, simd_tiles, simd_weight, tiles
+    from fastconv.kernels import simd, simd_tiles, simd_weight, simd_winograd, tiles
     from fastconv.kernels.tiles import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS
+    from fastconv.kernels.winograd import V_PITCH
 
     @numba.njit
     def gemm_tile(K, a, b, b_row, c, c_row):
@@ -87,6 +93,10 @@ def show_tiles():
         simd_tiles.pixel_tile(ROWS, VECTORS, ROWS, columns, 0, outer, step, inner, a, 0, x, 0, taps, 0, a, -1, a, -1, y, 0, y_row, y.ctypes.data, 0)
 
     @numba.njit
+    def product_tile(K, block, a, a_block, b, c, c_row, ahead):
+        simd_winograd.product_tile(ROWS, VECTORS, V_PITCH, 0, K, block, a, 0, 1, a_block, b, 0, c, 0, c_row, ahead)
+
+    @numba.njit
     def dot_tile(n, a, places, b, b_row, c):
         simd_weight.dot_tile(DOT_ROWS, DOT_COLUMNS, DOT_ROWS, DOT_COLUMNS, 0, 1, n, a, 0, places, 0, b, 0, b_row, 0, 0, 0, c, 0)
 
@@ -98,8 +108,8 @@ def show_tiles():
     for dtype in ("float32", "float64"):
         floats, i, ints = getattr(numba, dtype)[::1], int64, int64[::1]
         for tile, kinds in ((gemm_tile, (i, floats, floats, i, floats, i)), (gather_tile, (i, i, i, floats, ints, ints, floats, floats, i)),
-                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (dot_tile, (i, floats, ints, floats, i, floats)),
-                            (fma_burst, (floats, i))):
+                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (product_tile, (i, i, floats, i, floats, floats, i, i)),
+                            (dot_tile, (i, floats, ints, floats, i, floats)), (fma_burst, (floats, i))):
             tile.compile(kinds)
             found.setdefault(tile.__name__, {})[dtype] = tile.inspect_asm(kinds)
     print(json.dumps({"isa": runtime.isa(), "cpu": numba.config.CPU_NAME, "features": numba.config.CPU_FEATURES, "fma": tiles.FMA,

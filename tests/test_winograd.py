@@ -127,15 +127,17 @@ def place(valid, source, at, source_row, target, to, places, places_at):
 
 
 @njit(error_model="numpy")
-def product(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead):
-    if rows == ROWS and vectors == 1:
-        simd_winograd.product_tile(ROWS, 1, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
+def product(rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead):
+    if apart == 1:
+        simd_winograd.product_tile(ROWS, VECTORS, 1, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
+    elif rows == ROWS and vectors == 1:
+        simd_winograd.product_tile(ROWS, 1, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
     elif rows == ROWS:
-        simd_winograd.product_tile(ROWS, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS, VECTORS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
     elif rows == ROWS_HALF:
-        simd_winograd.product_tile(ROWS_HALF, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS_HALF, VECTORS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
     else:
-        simd_winograd.product_tile(ROWS_SMALL, VECTORS, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS_SMALL, VECTORS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
 
 
 def close(found, wanted):
@@ -186,15 +188,15 @@ def test_place_pixels(dtype):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("rows, vectors", [(ROWS, 1), (ROWS, VECTORS), (ROWS_HALF, VECTORS), (ROWS_SMALL, VECTORS)])
-def test_product_tile(rows, vectors, dtype):
+@pytest.mark.parametrize("rows, vectors, apart", [(ROWS, 1, 17), (ROWS, VECTORS, 17), (ROWS, VECTORS, 1), (ROWS_HALF, VECTORS, 17), (ROWS_SMALL, VECTORS, 17)])
+def test_product_tile(rows, vectors, apart, dtype):
     rng, width = np.random.default_rng(0), vectors * simd.lanes(dtype)
-    a, b = rng.integers(-4, 5, 400).astype(dtype), rng.integers(-4, 5, 1000).astype(dtype)
-    for keep, ahead in ((0, 9 * width), (3, 0), (3, 1 << 40)):
+    a, b = rng.integers(-4, 5, 800).astype(dtype), rng.integers(-4, 5, 1000).astype(dtype)
+    for keep, ahead, *steps in ((0, 9 * width, 9, 1, 0), (3, 0, 4, 1, 250), (3, 1 << 40, 3, 19, 100), (0, 0, 20, 19, 1)):
         c = np.full(4 + rows * (width + 1), 5, dtype)
         twin = c.copy()
-        product(rows, vectors, keep, 9, a, 2, 11, b, 1, c, 4, width + 1, ahead)
-        simd_winograd._product_tile(rows, vectors, keep, 9, a, 2, 11, b, 1, twin, 4, width + 1, ahead)
+        product(rows, vectors, apart, keep, 9, steps[0], a, 2, *steps[1:], b, 1, c, 4, width + 1, ahead)
+        simd_winograd._product_tile(rows, vectors, apart, keep, 9, steps[0], a, 2, *steps[1:], b, 1, twin, 4, width + 1, ahead)
         assert np.array_equal(c, twin)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kernels import winograd
 from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5
+from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, V_BLOCK, V_PITCH
 from . import direct
 from .direct import CHAIN, tile_rows
 from .parts import even, has_room, parts_of, round_up, split
@@ -138,9 +138,8 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
     tiles_h, tiles_w = max(1, -(-OH // high)), max(1, -(-OW // wide))
-    v_row = round_up(C, lanes) + lanes       # no two rows begin at the same place of a page
     flops = 2.0 * N * G * C * F * tiles_h * tiles_w * elements
-    room = elements * v_row * size           # of one tile
+    room = elements * (round_up(C, lanes) + lanes) * size    # of one tile
     most = max(min(LEAST_TILES, max(1, MOST_V_BYTES // room)), V_BYTES // room)
     images, rows, columns = 1, tiles_h, tiles_w
     halves = G * F <= width and split(1, GRAIN * flops) > 1          # nothing but tiles to cut, and for two threads
@@ -165,8 +164,9 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes
     computed = max(tile_rows(tiles, height), round_up(tiles, ROWS) if 0 < F % width <= lanes else 0)
-    v_step, m_step = step_of(tiles * v_row, size), step_of(computed * m_row, size)
-    chunk = even(C, CHAIN)
+    v_block = tiles * V_PITCH
+    v_step, m_step = step_of(-(-C // V_BLOCK) * v_block, size), step_of(computed * m_row, size)
+    chunk = even(C, CHAIN, V_BLOCK)
     window = high * rows + KH - 1, wide * columns + KW - 1
     begins = [i * (wide + KW - 1) + j for i in range(high) for j in range(wide)]
     begins += begins[-1:] * (-len(begins) % ROWS_HALF)
@@ -177,7 +177,7 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     group = elements * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at, kept = (G * group if prepared else -1), 0 if fresh else G * group + (G * C * F * T if prepared else 0)
     job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
-                    height, chunk, relu, v_row, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
+                    height, chunk, relu, v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
     all_tiles, size_u = N * tiles_h * tiles_w, elements * C * round_up(F, lanes) * size
     product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
     times = -(-all_tiles // tiles)           # that the filters are fetched, or made
@@ -186,7 +186,7 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     cost = G * (max(PRODUCT_COST * product, fetched) + all_tiles * (input_cost * -(-C // lanes) + result_cost * -(-F // lanes)) + made * size_u)
     cost += 0 if fresh or prepared else START_COST
     scratch = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
-    room = window[0] * window[1] * lanes + elements * (v_step + m_step) + ROWS * v_row + (high * wide * columns + lanes) * lanes + scratch
+    room = window[0] * window[1] * lanes + elements * (v_step + m_step) + ROWS * V_PITCH + (high * wide * columns + lanes) * lanes + scratch
     room += elements * (chunk * width + pad) if fresh else 0
     return Stage(winograd.tiles, job, table, blocks * -(-F // share), None if fresh else winograd.transform,
                  np.array([C, F, form, T, elements, pad, group, *raw, turned, len(begins) + T], np.int64), G * -(-F // width),

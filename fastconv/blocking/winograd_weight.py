@@ -57,12 +57,12 @@ def to_weight(s: Shape) -> WeightStage:
     per_round = even(blocks, PART_UNITS * parts)
     v_row = round_up(channels, lanes) + lanes            # no two rows begin at the same place of a page
     v_step, y_step, m_step = step_of(tiles * v_row, s.size), step_of(tiles * width, s.size), step_of((channels + ROWS) * width, s.size)
-    tables = np.arange(ROWS), places_of(OUTPUTS * rows + 2, OUTPUTS * columns + 2, s.W, lanes), places_of(OUTPUTS * rows, OUTPUTS * columns, s.OW, lanes)
+    tables = places_of(OUTPUTS * rows + 2, OUTPUTS * columns + 2, s.W, lanes), places_of(OUTPUTS * rows, OUTPUTS * columns, s.OW, lanes)
     rounds = []
     for first in range(0, blocks, per_round):
         count = min(per_round, blocks - first)
         job = np.array([s.N, s.G, C, F, s.H, s.W, s.OH, s.OW, -s.PT, -s.PL, tiles_h, tiles_w, images, rows, columns, first, count, min(parts, count),
-                        channels, filters, v_row, v_step, y_step, m_step, tables[0].size, tables[0].size + tables[1].size], np.int64)
+                        channels, filters, v_row, v_step, y_step, m_step, tables[0].size], np.int64)
         rounds.append(Round(job, min(parts, count), 0))
     window = (OUTPUTS * rows + 2) * (OUTPUTS * columns + 2) * lanes
     room = window + ELEMENTS * (v_step + -(-filters // width) * (y_step + m_step)) + ROWS + (channels * TAPS + lanes) * lanes

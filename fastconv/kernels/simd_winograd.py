@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 
 from . import points
-from .simd import I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer, either
+from .simd import I64, LINE_BYTES, Vector, _pointer, either
 from .simd_tiles import _accumulate
 from .tiles import VECTOR_BYTES
 
@@ -190,44 +190,50 @@ def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to
     return types.void(i, source, i, i, target, i, places, i), codegen
 
 
-def _product_tile(rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead):
-    """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * a_row + k] * b[b_at + k * width + j], for r < rows, j < width.
+def _product_tile(rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead):
+    """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * apart + place(k)] * b[b_at + k * width + j], for r < rows, j < width.
 
-    width = vectors * lanes; keep: add to what stands in c. rows and vectors: integer literals.
-    The cache lines `ahead` elements behind those of b are fetched, which may be anywhere.
+    place(k) = k // block * a_block + k % block * a_step; width = vectors * lanes; keep: add to what stands in c. rows, vectors and apart:
+    integer literals, so that one register holds the place of all rows of a. At step k the cache lines `ahead` elements behind
+    those of b are fetched, which may be anywhere.
     """
     width = vectors * VECTOR_BYTES // a.itemsize
     for r in range(rows):
         for j in range(width):
             total = a.dtype.type(0)
             for k in range(K):
-                total += a[a_at + r * a_row + k] * b[b_at + k * width + j]
+                total += a[a_at + r * apart + k // block * a_block + k % block * a_step] * b[b_at + k * width + j]
             place = c_at + r * c_row + j
             c[place] = c[place] + total if keep else total
 
 
-def _product_tile_intrinsic(typingctx, rows, vectors, keep, K, a, a_at, a_row, b, b_at, c, c_at, c_row, ahead):
-    if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
+def _product_tile_intrinsic(typingctx, rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead):
+    if not all(isinstance(literal, types.IntegerLiteral) for literal in (rows, vectors, apart)):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, a, i, i, b, i, c, i, i, i)
+    sig = types.void(rows, vectors, apart, i, i, i, a, i, i, i, b, i, c, i, i, i)
 
     def codegen(context, builder, sig, args):
-        v = Vector(context, builder, sig.args[4].dtype)
-        a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[m]) for n, m in ((4, 5), (7, 8), (9, 10)))
-        starts = [builder.gep(a0, [builder.mul(args[6], _const(r))]) for r in range(R)]
+        keep, K, block, a_step, a_block, c_row, ahead = args[3], args[4], args[5], args[8], args[9], args[14], args[15]
+        v = Vector(context, builder, sig.args[6].dtype)
+        a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (6, 10, 12))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
-        b_next = cgutils.alloca_once_value(builder, b0)
-        with cgutils.for_range(builder, args[3]) as loop:
-            b_here = builder.load(b_next)
-            b_v = [v.load(builder.gep(b_here, [_const(j * v.lanes)])) for j in range(V)]
-            for line in range(0, V * VECTOR_BYTES, LINE_BYTES):
-                v.prefetch(builder.gep(b_here, [builder.add(args[12], _const(line // v.itemsize))]), locality=SECOND_LEVEL)
-            _accumulate(builder, v, total, lambda r: builder.load(builder.gep(starts[r], [loop.index])), b_v)
-            builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
-        lines = [builder.gep(c0, [builder.mul(args[11], _const(r))]) for r in range(R)]
+        a_next, b_next, a_here = (cgutils.alloca_once_value(builder, start) for start in (a0, b0, a0))
+        with cgutils.for_range_slice(builder, _const(0), K, block, I64) as (first, _):
+            left, start = builder.sub(K, first), builder.load(a_next)
+            builder.store(start, a_here)
+            with cgutils.for_range(builder, builder.select(builder.icmp_signed("<", left, block), left, block)):
+                a_k, b_k = builder.load(a_here), builder.load(b_next)
+                b_v = [v.load(builder.gep(b_k, [_const(j * v.lanes)])) for j in range(V)]
+                for line in range(0, V * VECTOR_BYTES, LINE_BYTES):
+                    v.prefetch(builder.gep(b_k, [builder.add(ahead, _const(line // v.itemsize))]))
+                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(a_k, [_const(r * apart.literal_value)])), b_v)
+                builder.store(builder.gep(a_k, [a_step]), a_here)
+                builder.store(builder.gep(b_k, [_const(V * v.lanes)]), b_next)
+            builder.store(builder.gep(start, [a_block]), a_next)
+        lines = [builder.gep(c0, [builder.mul(c_row, _const(r))]) for r in range(R)]
         places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
-        with builder.if_then(builder.icmp_signed("!=", args[2], _const(0))):
+        with builder.if_then(builder.icmp_signed("!=", keep, _const(0))):
             for line, sums in zip(places, total):
                 for place, value in zip(line, sums):
                     builder.store(builder.fadd(v.load(place), builder.load(value)), value)

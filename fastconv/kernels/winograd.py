@@ -26,7 +26,7 @@ from .direct import pack_panel, panel_width, turn_taps
 from .gemm import aligned
 from .jit import jit
 from .simd import integers
-from .simd_tiles import KEEP, RELU, gather_tile, turn_block
+from .simd_tiles import KEEP, RELU, STEPS_AHEAD, gather_tile, turn_block
 from .simd_winograd import (
     DOUT,
     FILTER,
@@ -53,11 +53,13 @@ from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 TAPS = 9                                     # of 3x3 filters
 ELEMENTS = POINTS * POINTS                   # of a transformed square
 FILTER_CHANNELS = 32                         # of filters that are brought into vectors at a time
+V_BLOCK = 64                                 # channels of a tile in V that lie together,
+V_PITCH = 80                                 # and from tile to tile: not at the same place of a page for many of them
 SQUARE, SQUARE_5, SQUARE_2, ROW, COLUMN, GRADIENT = range(6)     # forms of tiles; the last one: of gradients to 4x4 results
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
-       "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_row", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
+       "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_block", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
        "raw_group", "raw_filter", "raw_channel", "turned", "places", "fresh")
 PACK_JOB = ("C", "F", "form", "taps", "elements", "panel_pad", "group", "raw_group", "raw_filter", "raw_channel", "turned", "places")
 
@@ -152,8 +154,10 @@ def load_pixels(src, at, plane, pixels, valid, window, to, places):
 
 
 @jit
-def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, high, wide, edge_h, edge_w, window, places, V, row, step):
-    """Transformed tiles of so many images, rows and columns of tiles: V (elements, tiles, channels), tiles `row` and matrices `step` elements apart.
+def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, high, wide, edge_h, edge_w, window, places, V, row, block, step):
+    """Transformed tiles of so many images, rows and columns of tiles: V (elements, V_BLOCKs of channels, tiles, channels), matrices `step`, blocks
+
+    of channels `block` and tiles `row` elements apart.
 
     Tile (n, i, j) reads high + edge_h by wide + edge_w pixels, from row top + high * i and column left + wide * j of each channel's (H, W)
     on, zeros outside; images and channels are `image` and `plane` elements apart. Whole vectors of channels are written, the last channel
@@ -176,7 +180,7 @@ def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images,
                 else:
                     for h in range(h0, h1):
                         load_pixels(src, at + h * W + w0, plane, w1 - w0, valid, window, start + (h - h0) * pitch * lanes, places)
-            to = c + n * rows * columns * row
+            to = c // V_BLOCK * block + c % V_BLOCK + n * rows * columns * row
             for i in range(rows):
                 for j in range(columns):
                     corner = (high * i * pitch + wide * j) * lanes
@@ -194,27 +198,23 @@ def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images,
 
 
 @jit
-def multiply(tiles, height, vectors, keep, channels, V, at, v_row, U, u_at, M, m_at, m_row, ahead):
-    """M[m_at + t * m_row:] (+)= the sum over the channels of V[at + t * v_row + c] * U[u_at + c * panel:]; some rows too many are written.
-
-    The first tile fetches what is multiplied next, `ahead` elements further in U: a whole matrix early, for memory is slower than one tile alone.
-    """
-    t = 0
+def multiply(tiles, height, vectors, keep, channels, V, at, v_block, U, u_at, M, m_at, m_row):
+    """M[m_at + t * m_row:] (+)= the sum over the channels of V's tile t, from V[at] on, times U[u_at + c * panel:]; some rows too many are written."""
+    t, ahead = 0, STEPS_AHEAD * vectors * VECTOR_BYTES // V.itemsize
     while t < tiles:
-        left, v_at, to = tiles - t, at + t * v_row, m_at + t * m_row
+        left, v_at, to = tiles - t, at + t * V_PITCH, m_at + t * m_row
         if vectors == 1:
-            product_tile(ROWS, 1, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS, 1, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
             t += ROWS
         elif left > ROWS_HALF and height == ROWS:
-            product_tile(ROWS, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS, VECTORS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
             t += ROWS
         elif left > ROWS_SMALL:
-            product_tile(ROWS_HALF, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS_HALF, VECTORS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
             t += ROWS_HALF
         else:
-            product_tile(ROWS_SMALL, VECTORS, keep, channels, V, v_at, v_row, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS_SMALL, VECTORS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
             t += ROWS_SMALL
-        ahead = 0
 
 
 @jit
@@ -276,13 +276,13 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     table: what `sum_directly` looks up, and from `places` on the places of the pixels in the window of a block of whole rows.
     """
     (N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
-     relu, v_row, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
+     relu, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     chunks = (C + chunk - 1) // chunk
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
-    v_size, m_size, line_size = elements * v_step + ROWS * v_row, elements * m_step, (high * wide * columns + lanes) * lanes
+    v_size, m_size, line_size = elements * v_step + ROWS * V_PITCH, elements * m_step, (high * wide * columns + lanes) * lanes
     window_size = (high * rows + KH - 1) * (wide * columns + KW - 1) * lanes
     scratch_size = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
     V = aligned(v_size + m_size + line_size + window_size + scratch_size + (elements * (chunk * width + panel_pad) if fresh else 0), src)
@@ -302,7 +302,7 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         if b != at_hand:
             at_hand = b
             load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, high, wide, KH - 1, KW - 1, window,
-                       table[places:], V, v_row, v_step)
+                       table[places:], V, V_PITCH, v_block, v_step)
         last_f = min(first_f + share, F)
         for f0 in range(first_f, last_f, block):
             nf = min(block, last_f - f0)
@@ -316,7 +316,7 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                         u_at = 0
                         transform_panel(form, weight, at + c * raw_channel, raw_filter, raw_channel, nc, KH * KW, F - f0 - f, panel, turned, table,
                                         places - KH * KW, scratch, U, 0, nc * panel + panel_pad)
-                    multiply(count, height, panel // lanes, c, nc, V, e * v_step + c, v_row, U, u_at, M, e * m_step + f, m_row, nc * panel + panel_pad)
+                    multiply(count, height, panel // lanes, c, nc, V, e * v_step + c // V_BLOCK * v_block, v_block, U, u_at, M, e * m_step + f, m_row)
                     u_at += nc * panel + (panel_pad if fresh or c + nc == C else 0)
             pixels = min(wide * nj, OW - wide * j0)          # of one row
             for f in range(0, nf, lanes):

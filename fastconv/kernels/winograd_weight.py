@@ -16,14 +16,14 @@ from .direct import panel_width
 from .gemm import aligned
 from .jit import jit
 from .simd import integers
-from .simd_tiles import KEEP, gather_tile, turn_block
-from .simd_winograd import OUTPUTS, WEIGHT, collect
+from .simd_tiles import KEEP, turn_block
+from .simd_winograd import OUTPUTS, WEIGHT, collect, product_tile
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
-from .winograd import ELEMENTS, GRADIENT, SQUARE, TAPS, load_tiles
+from .winograd import ELEMENTS, GRADIENT, SQUARE, TAPS, V_BLOCK, load_tiles
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "first_block", "blocks", "parts",
-       "channels", "filters", "v_row", "v_step", "y_step", "m_step", "places", "dout_places")
+       "channels", "filters", "v_row", "v_step", "y_step", "m_step", "dout_places")
 SIZES = len(JOB)
 
 
@@ -34,25 +34,25 @@ def unpack_job(job):
 
 
 @jit
-def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, rows):
+def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, ahead):
     """M[m_at + c * panel:] (+)= the sum over the tiles of V[at + t * v_row + c] * Y[y_at + t * panel:]; some channels too many are written.
 
-    rows: the numbers 0, 1, 2, ... of a register tile's rows.
+    What is multiplied next, `ahead` elements further in Y, is fetched.
     """
     c, one = 0, panel < VECTORS * VECTOR_BYTES // V.itemsize
     while c < channels:
         left, v_at, to = channels - c, at + c, m_at + c * panel
         if one:
-            gather_tile(ROWS, 1, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            product_tile(ROWS, 1, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
             c += ROWS
         elif left > ROWS_HALF:
-            gather_tile(ROWS, VECTORS, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            product_tile(ROWS, VECTORS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
             c += ROWS
         elif left > ROWS_SMALL:
-            gather_tile(ROWS_HALF, VECTORS, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            product_tile(ROWS_HALF, VECTORS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
             c += ROWS_HALF
         else:
-            gather_tile(ROWS_SMALL, VECTORS, 0, keep, tiles, v_row, 1, V, v_at, rows, 0, rows, 0, Y, y_at, M, to, panel)
+            product_tile(ROWS_SMALL, VECTORS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
             c += ROWS_SMALL
 
 
@@ -60,11 +60,11 @@ def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, rows)
 def weights(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters and a block of channels of one group, over one part of the round's blocks of tiles; channels go fastest.
 
-    src: x; weight: dout; dst: (parts, G * F, C, 3, 3). table: the integers 0, 1, ... of a register tile's rows; from `places` and
-    `dout_places` on, where the pixels of whole rows of x and of dout go in a window.
+    src: x; weight: dout; dst: (parts, G * F, C, 3, 3). table: where the pixels of whole rows of x, and from `dout_places` on of dout, go in
+    a window.
     """
     (N, G, C, F, H, W, OH, OW, row0, column0, tiles_h, tiles_w, images, rows, columns, first_block, blocks, parts, channels, filters, v_row, v_step,
-     y_step, m_step, places, dout_places) = unpack_job(job)
+     y_step, m_step, dout_places) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     c_blocks, f_blocks, row_blocks, column_blocks = -(-C // channels), -(-F // filters), -(-tiles_h // rows), -(-tiles_w // columns)
@@ -88,14 +88,14 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             v_here, y_here = (block * G + g) * C + c0, (block * G + g) * F + f0
             if v_here != v_at_hand:
                 load_tiles(SQUARE, src, ((n0 * G + g) * C + c0) * H * W, G * C * H * W, H * W, nc, H, W, OUTPUTS * i0 + row0, OUTPUTS * j0 + column0, nn, ni,
-                           nj, OUTPUTS, OUTPUTS, 2, 2, window, table[places:], V, v_row, v_step)
+                           nj, OUTPUTS, OUTPUTS, 2, 2, window, table, V, v_row, V_BLOCK, v_step)
             for f in range(0, nf, width):
                 panel, q = panel_width(nf - f, lanes), f // width * ELEMENTS
                 if y_here != y_at_hand:
                     load_tiles(GRADIENT, weight, ((n0 * G + g) * F + f0 + f) * OH * OW, G * F * OH * OW, OH * OW, min(panel, nf - f), OH, OW, OUTPUTS * i0,
-                               OUTPUTS * j0, nn, ni, nj, OUTPUTS, OUTPUTS, 0, 0, window, table[dout_places:], Y[q * y_step:], panel, y_step)
+                               OUTPUTS * j0, nn, ni, nj, OUTPUTS, OUTPUTS, 0, 0, window, table[dout_places:], Y[q * y_step:], panel, 0, y_step)
                 for e in range(ELEMENTS):
-                    multiply(nc, panel, KEEP if block > begin else 0, nn * ni * nj, V, e * v_step, v_row, Y, (q + e) * y_step, M, (q + e) * m_step, table)
+                    multiply(nc, panel, KEEP if block > begin else 0, nn * ni * nj, V, e * v_step, v_row, Y, (q + e) * y_step, M, (q + e) * m_step, y_step)
             v_at_hand, y_at_hand = v_here, y_here
         for f in range(0, nf, lanes):
             panel, valid = panel_width(nf - f // width * width, lanes), min(lanes, nf - f)
