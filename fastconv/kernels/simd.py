@@ -559,6 +559,24 @@ def _prefetch_intrinsic(typingctx, source, at, n):
     return types.void(source, types.int64, types.int64), codegen
 
 
+def _prefetch_rows(write, source, at, row):
+    """Bring the cache lines of source[at + r * row] near, r < lanes, to write there if the literal `write` is not 0; they may lie outside."""
+
+
+def _prefetch_rows_intrinsic(typingctx, write, source, at, row):
+    if not isinstance(write, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, sig, args):
+        v, place = Vector(context, builder, sig.args[1].dtype), _pointer(context, builder, sig.args[1], *args[1:3])
+        for _ in range(v.lanes):
+            v.prefetch(place, write=bool(write.literal_value))
+            place = builder.gep(place, [args[3]])
+        return context.get_dummy_value()
+
+    return types.void(write, source, types.int64, types.int64), codegen
+
+
 gemm_tile = either(_gemm_tile, _gemm_tile_intrinsic, literal=True)
 gemm_tile_ahead = either(_gemm_tile_ahead, _gemm_tile_ahead_intrinsic, literal=True)
 copy_vectors = either(_copy_vectors, _copy_vectors_intrinsic, literal=True)
@@ -573,3 +591,4 @@ turn_columns = either(_turn_columns, _turn_columns_intrinsic)
 turn_column = either(_turn_column, _turn_column_intrinsic)
 fma_burst = either(_fma_burst, _fma_burst_intrinsic)
 prefetch = either(_prefetch, _prefetch_intrinsic)
+prefetch_rows = either(_prefetch_rows, _prefetch_rows_intrinsic, literal=True)

@@ -25,7 +25,7 @@ from __future__ import annotations
 from .direct import pack_panel, panel_width, turn_taps
 from .gemm import aligned
 from .jit import jit
-from .simd import integers
+from .simd import integers, prefetch_rows
 from .simd_tiles import KEEP, RELU, STEPS_AHEAD, gather_tile, turn_block
 from .simd_winograd import (
     DOUT,
@@ -149,12 +149,14 @@ def load_pixels(src, at, plane, pixels, valid, window, to, places):
                 window[place + c] = src[at + min(c, valid - 1) * plane + p]
         return
     for p in range(0, pixels - lanes, lanes):
+        prefetch_rows(0, src, at + p + lanes * plane, plane)
         place_pixels(valid, src, at + p, plane, window, to, places, p)
     place_pixels(valid, src, at + pixels - lanes, plane, window, to, places, pixels - lanes)
 
 
 @jit
-def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, high, wide, edge_h, edge_w, window, places, V, row, block, step):
+def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, high, wide, edge_h, edge_w, window, places, V, row, block,
+               step):
     """Transformed tiles of so many images, rows and columns of tiles: V (elements, V_BLOCKs of channels, tiles, channels), matrices `step`, blocks
 
     of channels `block` and tiles `row` elements apart.
@@ -324,13 +326,15 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                 for n in range(nn):
                     for i in range(ni):
                         done = min(high, OH - high * (i0 + i))
+                        place = (((n0 + n) * G * F + channel) * OH + high * (i0 + i)) * OW + wide * j0
                         for j in range(nj):
                             t, ends = (n * ni + i) * nj + j, min(wide, OW - wide * (j0 + j))
+                            ahead = j * high * wide          # of a row of all tiles' results, so many a tile
+                            prefetch_rows(1, dst, place + ahead // pixels * OW + ahead % pixels, OH * OW)
                             if finish(form, M, t * m_row + f, m_step, line, wide * j * lanes, pixels, done, ends):
                                 sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + high * i, left + wide * j, high, wide, KH, KW, done, ends,
                                              valid, residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
                                              raw_channel, turned, table, scratch, line, wide * j * lanes, pixels)
-                        place = (((n0 + n) * G * F + channel) * OH + high * (i0 + i)) * OW + wide * j0
                         runs, run = (1, done * OW) if pixels == OW else (done, pixels)
                         for r in range(runs):
                             for p in range(0, run, lanes):
