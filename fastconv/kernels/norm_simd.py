@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..instruction_set import isa
-from .simd import I32, I64, LINE_BYTES, _pointer, either
+from .simd import AHEAD_BYTES, I32, I64, LINE_BYTES, _pointer, either
 from .tiles import FMA, REGISTERS, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
@@ -22,7 +22,6 @@ WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
 ABREAST = 4 if REGISTERS >= 32 else 2        # vectors of a row that a pass down the columns takes at a time
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
-AHEAD = 8192                                 # bytes that a sum asks for lines ahead
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
 PROBES = (8, 4, 2, 1)                        # values whose mean is a shift: as many of these as a run has
 LARGE, SMALL = 1e37, 1e-30                   # sums of squares of float32 beyond these are to be made again in float64
@@ -232,14 +231,14 @@ class _Chains:
     """`count` (1, 2 or 4) sums over i < n of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None) each, for the
     term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
-    early: whether lines are asked for AHEAD of their turn.
+    early: whether lines are asked for ahead of their turn.
     """
 
     def __init__(self, builder, scalar, n, formula, count, early):
         self.b, self.scalar, self.n, self.formula, self.early = builder, scalar, n, formula, early
         self.v, self.one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
         # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
-        self.ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * self.v.lanes)), _const(AHEAD // self.v.itemsize), _const(0))
+        self.ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * self.v.lanes)), _const(AHEAD_BYTES // self.v.itemsize), _const(0))
         self.sets = [[cgutils.alloca_once(builder, self.v.type) for _ in range(count)] for _ in range(2 * SETS if count == 1 else SETS)]
 
     def vectors(self, sources, uniform, begin, end):

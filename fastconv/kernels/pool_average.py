@@ -12,7 +12,8 @@ from .jit import jit
 from .norm_simd import segment_sums
 from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided
-from .simd_pool import MEAN, SUM, WIDE, any_nan, pool_row
+from .simd import AHEAD_BYTES, prefetch
+from .simd_pool import MEAN, SUM, pool_row
 from .simd_shares import overlay, repeat_rows, share_row
 from .tiles import VECTOR_BYTES
 
@@ -30,21 +31,18 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
     buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
     square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant != BUFFER
     inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
-    wide = W * src.itemsize >= WIDE and SH > 1
+    ahead = AHEAD_BYTES // src.itemsize
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
-        col, n, counts_at, read = ow0 * SW - PL, ow1 - ow0, OD + OH + ow0, 0
+        col, n, counts_at = ow0 * SW - PL, ow1 - ow0, OD + OH + ow0
         lo, hi = max(0, min(W, col)), min(W, max(0, col + (n - 1) * SW + (KW - 1) * DW + 1))
         for oh in range(oh0, oh1):
-            to, count, inner = y_at + oh * OW + ow0, weight[od] * weight[OD + oh], inner0 <= oh < inner1
+            h0, to, count, inner = oh * SH - PT, y_at + oh * OW + ow0, weight[od] * weight[OD + oh], inner0 <= oh < inner1
             at, rows = plane, 0
+            prefetch(src, plane + (od * H + h0) * SD * W + ahead, SD * SH * W)
             if inner:
-                h0 = oh * SH - PT
                 at += h0 * W
-                if wide:                     # read in order, then used row beside row
-                    fresh, read = max(read, h0), h0 + KH
-                    any_nan(src, plane + fresh * W + lo, (read - 1 - fresh) * W + hi - lo)
             else:
                 rows = rows_of(offsets, job, od, oh)
             if variant == TWO_2:

@@ -24,7 +24,8 @@ from .pool_geometry import (
     units_of,
     unpack,
 )
-from .simd_pool import MAX, WIDE, any_nan, index_row, pairs_gradient, pool_row
+from .simd import AHEAD_BYTES, prefetch
+from .simd_pool import MAX, any_nan, index_row, pairs_gradient, pool_row
 from .tiles import VECTOR_BYTES
 
 ZEROED = 4096                                # elements of dx that are set to zero at a time
@@ -122,7 +123,7 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
     buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
     square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant != BUFFER
     inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
-    wide = W * src.itemsize >= WIDE and SH > 1
+    ahead = AHEAD_BYTES // src.itemsize
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
@@ -132,10 +133,11 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
         for oh in range(oh0, oh1):
             h0, to, inner = oh * SH - PT, y_at + oh * OW + ow0, inner0 <= oh < inner1
             at, rows = plane, 0
+            prefetch(src, plane + (od * H + h0) * SD * W + ahead, SD * SH * W)
             if inner:
                 at += h0 * W
                 fresh, tested = max(tested, h0), h0 + KH
-                read = tested if wide else tested - SH               # of the last rows pool_row finds out itself
+                read = tested - SH           # of the last rows pool_row finds out itself
                 if fresh < read and any_nan(src, plane + fresh * W + lo, (read - 1 - fresh) * W + hi - lo):
                     bad = read - 1
             else:

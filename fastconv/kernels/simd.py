@@ -18,6 +18,7 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 PIN_REGISTER = {"avx512": "v", "avx2": "v", "neon": "w"}        # LLVM's constraint letter for a vector register, where there is FMA
 CHAINS = 24 if REGISTERS >= 32 else 14         # independent accumulators of the burst: they hide the latency, and fit the registers
 LINE_BYTES = 64
+AHEAD_BYTES = 8192                             # how far before its turn memory is asked for: the processor sees no order in rows of planes
 BYTES = ir.IntType(8).as_pointer()
 ALL_LEVELS, SECOND_LEVEL = 3, 2                # of the caches that a prefetched line goes into
 

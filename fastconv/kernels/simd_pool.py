@@ -15,7 +15,6 @@ from .simd import I32, I64, Vector, _pointer, either
 from .simd_depthwise import MASKS, Columns, _const, _store_part
 
 MAX, SUM, MEAN = 0, 1, 2                     # what becomes of a window
-WIDE = 256                                   # bytes of a row: two such rows, read in turns, come from memory at half the speed (measured)
 
 
 class Filled(Vector):
