@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
-from .simd import integers, lanes_of
+from .simd import AHEAD_BYTES, integers, lanes_of, prefetch
 from .simd_depthwise import LOOP, MIDDLE, ONE_TWO, RELU, RESIDUAL, SMALL, TALL, THREE, TWO_ONE, any_tile, drain, row_tile, tap_tile
 
 JOB = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW",
@@ -23,6 +23,7 @@ SIZES = len(JOB)
 THREE_1, THREE_2, FIVE_1, FIVE_2, SEVEN_1, ANY_1, ANY_2, ANY = range(8)
 CHAIN = 512                                  # terms of one chain of a sum
 SUMS_BYTES = 64 * 1024                       # sums of the taps of some filters, a vector each
+FAR_BYTES = 3 * 2**19                        # of both images, from which on rows to read and to write are asked for ahead of time: they are beyond L2
 STACK_BYTES = 32 * 1024                      # planes of x and dout that one tile goes through
 
 
@@ -45,6 +46,7 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
     Units: bands of rows of each plane of y; a task does units / tasks of them. table: one entry for each row of the kernel (`any_tile`).
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
+    far, ahead = (src.size + dst.size) * src.itemsize > FAR_BYTES, AHEAD_BYTES // src.itemsize
     M, slack = F // C, PL + 2 * (KW * DW + lanes_of(src) * SW)
     zeros = np.zeros(W + 2 * slack, src.dtype)
     flags = (RELU if relu else 0) | (RESIDUAL if residual.size else 0)
@@ -60,6 +62,9 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
             tall = rows > SMALL and not TALL < rows <= 2 * SMALL
             take = MIDDLE if variant > THREE_2 else TALL if tall else SMALL
             take = min(take, rows)
+            if far:
+                prefetch(src, at + row * W + ahead, take * SH * W)
+                prefetch(dst, to + ahead, take * OW)
             if variant == THREE_1:
                 if tall:
                     row_tile(TALL, 3, 1, THREE, src, at, H, W, row, -PL, 3, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
@@ -135,6 +140,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
     the steps from one tap to the next, in columns of dout and in weights.
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
+    far, ahead = (src.size + dst.size) * src.itemsize > FAR_BYTES, AHEAD_BYTES // src.itemsize
     lanes = lanes_of(src)
     M, taps, A, starts, none = F // C, KH * KW, (H + SH - 1) // SH, table[6 * entries:], src.dtype.type(0)
     slack = PL + 2 * (KW * DW + lanes)
@@ -158,6 +164,9 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
                 rows, to = stop - a, dx_at + (SH * a + p) * W
                 tall = rows > SMALL and not TALL < rows <= 2 * SMALL
                 take = min(rows, (TALL if tall else SMALL) if variant == THREE_1 else MIDDLE)
+                if far and p == 0:
+                    prefetch(src, dout_at + a * OW + ahead, take * OW)
+                    prefetch(dst, to + ahead, take * SH * W)
                 if variant < ANY_1 and variant != THREE_2:
                     for m in range(M):           # the sums of the filters before stand in dx
                         flags, at, w_last = (RESIDUAL if m else 0), dout_at + m * OH * OW, w_at + m * taps + taps - 1
@@ -224,6 +233,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     added up, and such sums in float64.
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
+    far, ahead = (src.size + weight.size) * src.itemsize > FAR_BYTES, AHEAD_BYTES // src.itemsize
     lanes = lanes_of(src)
     M, taps, slack = F // C, KH * KW, PL + 2 * (KW * DW + lanes * SW)
     x_plane, d_plane, s_plane = H * W, OH * OW, taps * lanes
@@ -252,6 +262,12 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                     s0, d0 = tap0 * lanes, (biases + f - f0) * lanes
                     while oh < oh_end:
                         take, row = most if oh_end - oh >= most else 1, oh * SH - PT
+                        if far and planes == 1:
+                            prefetch(src, at + row * W + ahead, take * SH * W)
+                            prefetch(weight, (n * F + f) * d_plane + oh * OW + ahead, take * OW)
+                        elif far:                # as much of the next planes
+                            prefetch(src, at + planes * (x_plane + oh * x_plane // OH), planes * take * x_plane // OH)
+                            prefetch(weight, (n * F + f) * d_plane + planes * (d_plane + oh * OW), planes * take * OW)
                         for ow in range(0, OW, segment):
                             columns = min(segment, OW - ow)
                             d_at, col = (n * F + f) * d_plane + oh * OW + ow, ow * SW - PL
