@@ -121,7 +121,7 @@ def average_backward_rows(first, last, src, weight, dst, bias, residual, job, ta
     """
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
-    lanes = VECTOR_BYTES // src.itemsize
+    lanes, ahead = VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
     pitch = (max(OW, (W + PL) // SW + 1) + 4 * lanes) // lanes * lanes           # of a line: zeros, a row of dout, zeros
     lines, nothing = np.zeros((NEAR + 1) * pitch, src.dtype), NEAR * pitch + lanes
     start, stop = units_of(first, last, units, tasks)
@@ -133,7 +133,9 @@ def average_backward_rows(first, last, src, weight, dst, bias, residual, job, ta
             oh0 += oh0 * SH + KH <= h + PT
             oh1 += (oh1 + 1) * SH <= h + PT
             near, far = max(0, oh0), min(OH - 1, oh1)
+            prefetch(dst, (plane * H + h) * W + ahead, W)
             for oh in range(max(ready + 1, near), far + 1):
+                prefetch(src, (plane * OH + oh) * OW + ahead, OW)
                 share_row(src, (plane * OH + oh) * OW, OW, weight[0] * weight[OD + oh], weight, OD + OH, lines, oh % NEAR * pitch + lanes)
             ready = max(ready, far)
             a = near % NEAR * pitch + lanes if near <= far else nothing

@@ -208,12 +208,13 @@ def max_backward_pairs(first, last, src, weight, dst, bias, residual, job, table
     """src: dout, dst: dx, weight: x. Windows of 2 x 2 side by side, all inside the image. Units: bands of rows of each plane of y."""
     H, W, OH, OW = job[2], job[3], job[5], job[6]
     bands, _, units, tasks, _ = blocks(job)
-    offsets, best, where = np.empty(2, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
+    offsets, best, where, ahead = np.empty(2, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64), AHEAD_BYTES // src.itemsize
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
         for oh in range(band * OH // bands, (band + 1) * OH // bands):
             at, row = (plane * H + 2 * oh) * W, (plane * OH + oh) * OW
+            prefetch(dst, at + ahead, 2 * W)
             if any_nan(weight, at, 2 * W):
                 offsets[0], offsets[1] = 2 * oh * W, 2 * oh * W + W
                 argmax_rows(weight, plane * H * W, offsets, 2, W, job, best, 0, where, 0, 0, OW, bias[0])

@@ -13,14 +13,13 @@ from .gemm import aligned
 from .jit import jit
 from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
-from .simd import copy_row
+from .simd import AHEAD_BYTES, copy_row, prefetch
 from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread
 from .simd_winners import give, winners
 from .tiles import VECTOR_BYTES
 
-AHEAD = 4                                    # rows of dx that are fetched before they are written
 NEAR = 3                                     # rows and columns of a window; windows that hold a row
 
 
@@ -59,7 +58,7 @@ def max_backward_rows(first, last, src, weight, dst, bias, residual, job, table)
     """src: dout, dst: dx, weight: x, bias: -inf. SW is 1 or 2. Units: bands of rows of each plane of dx."""
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
-    lowest, lanes = bias[0], VECTOR_BYTES // src.itemsize
+    lowest, lanes, ahead = bias[0], VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
     pitch = (max((OW + 2 * lanes) * SW, W + PL) + 4 * lanes) // lanes * lanes
     nothing, least, bits = NEAR * pitch, pitch, pitch // lanes * 3               # the line behind others: what never wins, or nothing
     line, best, douts = aligned(2 * pitch, src), aligned((NEAR + 1) * pitch, src), aligned((NEAR + 1) * pitch, src)
@@ -75,6 +74,7 @@ def max_backward_rows(first, last, src, weight, dst, bias, residual, job, table)
         ready, done = -1, -1                 # windows and rows of the plane up to here are known
         for h in range(row0, row1):
             oh0, oh1 = max(0, (h + PT - KH) // SH + 1), min(OH - 1, (h + PT) // SH)
+            prefetch(dst, (plane * H + h) * W + ahead, W)
             for oh in range(max(ready + 1, oh0), oh1 + 1):
                 r0, slot = oh * SH - PT, oh % NEAR
                 for r in range(max(done + 1, r0, 0), min(H, r0 + KH)):
@@ -106,7 +106,7 @@ def max_backward_threes(first, last, src, weight, dst, bias, residual, job, tabl
     """As `max_backward_rows`, for windows of 3 x 3 and stride 2: what a row of windows gives to its last row of dx is carried to the next one."""
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
-    lowest, lanes = bias[0], VECTOR_BYTES // src.itemsize
+    lowest, lanes, ahead = bias[0], VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
     carry, lows, dump = aligned(W + PL + 4 * lanes, src), np.full(W, lowest, src.dtype), np.empty(W, src.dtype)
     offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
@@ -121,7 +121,7 @@ def max_backward_threes(first, last, src, weight, dst, bias, residual, job, tabl
             h = oh * SH - PT
             a, b, c = x + h * W if 0 <= h < H else -1, x + (h + 1) * W if 0 <= h + 1 < H else -1, x + (h + 2) * W if 0 <= h + 2 < H else -1
             one, two = dx + h * W if row0 <= h < row1 else -1, dx + (h + 1) * W if row0 <= h + 1 < row1 else -1
-            spread(weight, a, b, c, lows, src, (plane * OH + oh) * OW, OW, carry, dst, one, two, dump, PL, W, AHEAD * W)
+            spread(weight, a, b, c, lows, src, (plane * OH + oh) * OW, OW, carry, dst, one, two, dump, PL, W, ahead)
             h += 2
         for r in range(max(row0, h), row1):  # rows that no further windows give to
             if r == h:
@@ -136,7 +136,7 @@ def max_backward_at(first, last, src, weight, dst, bias, residual, job, table):
     1 or 2 along both, or side by side of 2. Units: bands of rows of each plane of dx. residual: one element, set where an index lies outside its window."""
     planes, D, H, W, OD, OH, OW, KD, K, KW, SD, S, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
-    pitch = W // S + 2 * VECTOR_BYTES // src.itemsize
+    ahead, pitch = AHEAD_BYTES // src.itemsize, W // S + 2 * VECTOR_BYTES // src.itemsize
     carry, line = aligned(2 * pitch, src), np.empty(W, src.dtype)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
@@ -147,13 +147,13 @@ def max_backward_at(first, last, src, weight, dst, bias, residual, job, table):
             h = oh * S - PT
             at, to = (plane * OH + oh) * OW, dx + h * W if row0 <= h < row1 else -1
             if S == 1:
-                missed |= give_at(1, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+                missed |= give_at(1, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
             elif K == 2:
-                missed |= give_at(2, 2, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+                missed |= give_at(2, 2, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
             elif PL % 2:
-                missed |= give_at(2, 3, 1, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+                missed |= give_at(2, 3, 1, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
             else:
-                missed |= give_at(2, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, AHEAD * W)
+                missed |= give_at(2, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
             if S == 2 and row0 <= h + 1 < row1:          # not in turns with the row before: that halves the speed of memory at 224 columns
                 copy_row(1, line, 0, dst, dx + (h + 1) * W, W)
             h += S

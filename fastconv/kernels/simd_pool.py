@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, I64, Vector, _pointer, either
+from .simd import AHEAD_BYTES, I32, I64, Vector, _pointer, either
 from .simd_depthwise import MASKS, Columns, _const, _store_part
 
 MAX, SUM, MEAN = 0, 1, 2                     # what becomes of a window
@@ -239,6 +239,8 @@ def _any(src, found_in):
 
         def note(place, pairs):
             for p in range(pairs):
+                for q in range(2):
+                    v.prefetch(b.gep(place, [_const(AHEAD_BYTES // v.itemsize + (2 * p + q) * v.lanes)]))
                 one, two = (v.load(b.gep(place, [_const((2 * p + q) * v.lanes)])) for q in range(2))
                 b.store(b.or_(b.load(seen[p % 2]), found_in(b, one, two)), seen[p % 2])
 

@@ -5,7 +5,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, I64, Vector, _pointer, either
+from .simd import AHEAD_BYTES, I32, I64, Vector, _pointer, either
 from .simd_depthwise import MASKS, _const, _store_part
 from .tiles import VECTOR_BYTES
 
@@ -156,6 +156,8 @@ def _repeat_rows_intrinsic(typingctx, taps, douts, at, n, count, dst, to, width,
 
         with cgutils.for_range(b, windows):
             start, end = b.load(source), b.load(target)
+            with cgutils.for_range_slice(b, _const(0), b.mul(width, rows), lanes, I64) as (ahead, _):
+                v.prefetch(b.gep(end, [b.add(ahead, _const(AHEAD_BYTES // v.itemsize))]), write=True)
             with b.if_else(b.icmp_signed(">=", last, _const(0)), likely=True) as (long, short):
                 with long:
                     with cgutils.for_range_slice(b, _const(0), n, lanes, I64) as (done, _):
