@@ -8,12 +8,11 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, I64, LINE_BYTES, Vector, _pointer, either
+from .simd import AHEAD_BYTES, I32, I64, LINE_BYTES, Vector, _pointer, either
 from .simd_depthwise import _const
 from .simd_winners import _clamped
 
 BITS = 28                                    # of an index: planes have fewer than 2 ** BITS elements
-FAR = 512                                    # windows that are fetched before they are looked at
 
 
 def _give_at(stride, taps, odd, where, douts, at, windows, first, size, carry, pitch, dst, to, line, pad, n, below):
@@ -110,10 +109,10 @@ def _give_at_intrinsic(typingctx, stride, taps, odd, where, douts, at, windows, 
                 fetched = build.gep(target, [build.add(w, build.add(below, build.mul(n, _const(row))))])
                 for part in range(S):
                     v.prefetch(build.gep(fetched, [_const(part * L)]), write=True)
-            if S == 1:                       # of stride 2 it costs more than it saves
-                for part in range(8 // v.itemsize):
-                    v.prefetch(build.gep(indices, [build.add(m, _const(FAR + part * LINE_BYTES // 8))]))
-                v.prefetch(build.gep(douts, [build.add(m, _const(FAR))]))
+            far = AHEAD_BYTES // 8           # of indices, and as many of dout
+            for part in range(8 // v.itemsize):
+                v.prefetch(build.gep(indices, [build.add(m, _const(far + part * LINE_BYTES // 8))]))
+            v.prefetch(build.gep(douts, [build.add(m, _const(far))]))
             now = load(build.add(m, ahead), inside)
             old = [build.load(slot) for slot in before]
             for slot, value in zip(before, now):
