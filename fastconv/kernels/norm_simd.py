@@ -292,7 +292,7 @@ def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, 
     values. float32 is summed in chains of CHAIN vectors, and these in float64. The lanes of several short runs are added up together.
     """
     b = builder
-    chains = _Chains(b, scalar, n, formula, sums, early=len(sources) == 1 and sums > 1)      # two streams and plain sums do better without
+    chains = _Chains(b, scalar, n, formula, sums, early=len(sources) == 1)                    # two streams do better without
     v, wide = chains.v, Lanes(b, DOUBLE, WIDE)
     together = max(1, v.lanes // sums)
     kept = cgutils.alloca_once(b, ir.ArrayType(v.type, together))
