@@ -86,7 +86,7 @@ def show_tiles():
 
     @numba.njit
     def gather_tile(outer, step, inner, x, offsets, taps, b, c, c_row):
-        simd_tiles.gather_tile(ROWS, VECTORS, 0, 0, outer, step, inner, x, 0, offsets, 0, taps, 0, b, 0, c, 0, c_row)
+        simd_tiles.gather_tile(ROWS, VECTORS, 0, ROWS, 0, outer, step, inner, x, 0, offsets, 0, taps, 0, b, 0, c, 0, c_row)
 
     @numba.njit
     def pixel_tile(outer, step, inner, a, x, taps, y, y_row, columns):

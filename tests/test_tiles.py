@@ -18,63 +18,62 @@ DOTS = [(tiles.DOT_ROWS, tiles.DOT_COLUMNS), (tiles.DOT_ROWS_SMALL, tiles.DOT_CO
 
 
 @njit(error_model="numpy")
-def gather(rows, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
+def gather(rows, valid, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
     if rows == FULL:
-        simd_tiles.gather_tile(FULL, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+        simd_tiles.gather_tile(FULL, VECTORS, 0, valid, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
     elif rows == HALF:
-        simd_tiles.gather_tile(HALF, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+        simd_tiles.gather_tile(HALF, VECTORS, 0, valid, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
     else:
-        simd_tiles.gather_tile(SMALL, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+        simd_tiles.gather_tile(SMALL, VECTORS, 0, valid, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("rows", HEIGHTS)
+@pytest.mark.parametrize("rows, missing", [(FULL, 0), (FULL, 1), (FULL, FULL - 1), (HALF, 0), (HALF, 1), (SMALL, 0), (SMALL, 1)])
 @pytest.mark.parametrize("outer, inner", [(1, 1), (3, 4), (0, 5)])
 @pytest.mark.parametrize("flags", [0, KEEP])
-def test_gather_tile(rows, outer, inner, flags, dtype):
+def test_gather_tile(rows, missing, outer, inner, flags, dtype):
+    """Rows that are missing are neither looked up nor written."""
     rng = np.random.default_rng(rows)
-    width, step = VECTORS * simd.lanes(dtype), 50
+    width, step, valid = VECTORS * simd.lanes(dtype), 50, rows - missing
     c_row = width + rows % 3
     x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + rows * c_row))
     offsets, taps = rng.integers(0, 300, rows + 1), rng.integers(0, 90, inner + 2)
+    offsets[1 + valid:] = 1 << 40
     twin, wanted = c.copy(), c.copy()
-    elements = np.array([[x[3 + offsets[1 + r] + o * step + taps[2 + t]] for o in range(outer) for t in range(inner)] for r in range(rows)])
-    block = wanted[5:5 + rows * c_row].reshape(rows, c_row)[:, :width]
-    block[:] = (block if flags else 0) + elements.reshape(rows, outer * inner) @ b[4:4 + outer * inner * width].reshape(outer * inner, width)
-    gather(rows, flags, outer, step, inner, x, offsets, taps, b, c, c_row)
-    simd_tiles._gather_tile(rows, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, c_row)
+    elements = np.array([[x[3 + offsets[1 + r] + o * step + taps[2 + t]] for o in range(outer) for t in range(inner)] for r in range(valid)])
+    block = wanted[5:5 + valid * c_row].reshape(valid, c_row)[:, :width]
+    block[:] = (block if flags else 0) + elements.reshape(valid, outer * inner) @ b[4:4 + outer * inner * width].reshape(outer * inner, width)
+    gather(rows, valid, flags, outer, step, inner, x, offsets, taps, b, c, c_row)
+    simd_tiles._gather_tile(rows, VECTORS, 0, valid, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, c_row)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
 @njit(error_model="numpy")
-def gather_runs(apart, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
-    if apart == 1:
-        simd_tiles.gather_tile(FULL, VECTORS, 1, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
-    else:
-        simd_tiles.gather_tile(FULL, VECTORS, 2, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
+def gather_runs(flags, outer, step, inner, x, offsets, taps, b, c, c_row):
+    simd_tiles.gather_tile(FULL, VECTORS, 1, FULL, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row)
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("apart", [1, 2])
+@pytest.mark.parametrize("apart", [1, 2, 5, 64])
 def test_gather_tile_in_two_runs(apart, dtype):
     """Where each half of the rows is a run, the sums are those of the table of all their offsets."""
     rng = np.random.default_rng(apart)
     width, outer, inner = VECTORS * simd.lanes(dtype), 3, 4
-    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + FULL * width))
+    x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (1200, 4 + 20 * width, 7 + FULL * width))
     run = apart * np.arange(FULL // 2)
-    offsets, taps = np.concatenate([[0], 7 + run, 200 + run]), rng.integers(0, 90, inner + 2)
+    offsets, taps = np.concatenate([[0], 7 + run, 500 + run]), rng.integers(0, 90, inner + 2)
     wanted = c.copy()
-    gather(FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
-    offsets[2:1 + FULL // 2], offsets[2 + FULL // 2:] = -1000, -1000       # what is not read
+    gather(FULL, FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
+    offsets[3:1 + FULL // 2], offsets[2 + FULL // 2:] = -1000, -1000       # what is not read
     twin = c.copy()
-    gather_runs(apart, KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
-    simd_tiles._gather_tile(FULL, VECTORS, apart, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width)
+    gather_runs(KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
+    simd_tiles._gather_tile(FULL, VECTORS, 1, FULL, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 
 @njit(error_model="numpy")
 def gather_ahead(ahead, ahead_step, flags, outer, step, inner, x, offsets, taps, b, c, c_row):
-    simd_tiles.gather_tile_ahead(FULL, VECTORS, 0, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row, ahead, ahead_step)
+    simd_tiles.gather_tile_ahead(FULL, VECTORS, 0, FULL, flags, outer, step, inner, x, 3, offsets, 1, taps, 2, b, 4, c, 5, c_row, ahead, ahead_step)
 
 
 @EACH_DTYPE
@@ -86,10 +85,10 @@ def test_fetching_ahead_changes_nothing(beyond, dtype):
     x, b, c = (rng.integers(-4, 5, n).astype(dtype) for n in (600, 4 + 20 * width, 7 + FULL * width))
     offsets, taps = rng.integers(0, 300, FULL + 1), rng.integers(0, 90, inner + 2)
     wanted, twin = c.copy(), c.copy()
-    gather(FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
+    gather(FULL, FULL, KEEP, outer, 50, inner, x, offsets, taps, b, wanted, width)
     ahead = 0 if beyond is None else x.ctypes.data + beyond
     gather_ahead(ahead, 4096, KEEP, outer, 50, inner, x, offsets, taps, b, c, width)
-    simd_tiles._gather_tile_ahead(FULL, VECTORS, 0, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width, ahead, 4096)
+    simd_tiles._gather_tile_ahead(FULL, VECTORS, 0, FULL, KEEP, outer, 50, inner, x, 3, offsets, 1, taps, 2, b, 4, twin, 5, width, ahead, 4096)
     assert np.array_equal(c, wanted) and np.array_equal(twin, wanted)
 
 

@@ -12,11 +12,13 @@ from .direct import TOTAL_BYTES, WINDOW_BYTES, Axis, Plane, padded_filters, tile
 from .parts import TASKS, even, round_up, split
 from .shape import Shape
 
-COMPACT_BYTES = 384 * 1024                   # sums that one task keeps whole, in L2, filters along the vectors
+COMPACT_BYTES = 640 * 1024                   # sums that one task keeps whole, in L2, filters along the vectors
+LEAST_UNIT = 192                             # fewer are summed in vain
 UNIT_PIXELS = 256                            # of dout that one chain sums, filters along the vectors: with a panel of them as large as L1
 ROW_BYTES = 8 * 1024                         # of a row of a unit, pixels along the vectors: adding up lanes costs as much as 500 bytes
 LINED_BYTES = 320 * 1024                     # rows of x that a task keeps in L2
 MOST_LINED_BYTES = 8 * 1024 * 1024          # the same, of one channel of a huge kernel
+PAGE_BYTES = 4096                            # addresses so far apart share the lines of L1
 LINE_UP = 5.0                                # vector operations to put one vector of pixels beside another
 PART_UNITS = 32                              # units that one part adds up in the working dtype: parts and rounds are added in float64
 ROUND_BYTES = 16 * 1024 * 1024               # of dout turned or lined up at a time
@@ -24,6 +26,7 @@ PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that 
 
 # What the two ways cost, in the time of a vector multiply-add, measured on the layer tables.
 TILES_TURNED, TILES_DOTS = 1.06, 1.06 if TILES.registers >= 32 else 1.35        # a multiply-add in a tile
+TILES_ONE_TAP = 2.0                          # the same of dots of one tap: each row comes from L2, and most of their vectors cross a cache line
 TURN, LOAD, WAIT = 6.0, 3.0, 10.0            # to turn a vector, to put one into a window, to wait for one from memory
 COPY, COPY_SECOND, COPY_ELEMENT = 3.0, 8.0, 1.2              # to put a vector beside another; every second element; an element
 COPY_RUN, COPY_ROW = 30.0, 6.0               # to begin with an image, and with a row of it
@@ -71,33 +74,36 @@ def turned(s: Shape) -> WeightStage:
         P = s.H * s.W                        # turn around the smaller one, and the result only if that is less
         h, w = Axis.forward(1, 1, 1, 0, 1), Axis.forward(P, 1, 1, 0, 1)
         straight = C * s.N * P <= F * s.N * P + C * F
-        return _gather(s.N, s.G, *((F, C) if straight else (C, F)), (1, P), (1, P), h, w, s.size, straight)
+        return _gather(s.N, s.G, *((F, C) if straight else (C, F)), (1, P), (1, P), h, w, s.size, straight, True)
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
-    return _gather(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), h, w, s.size, False)
+    return _gather(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), h, w, s.size, False, False)
 
 
-def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool) -> WeightStage:
+def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool, product: bool) -> WeightStage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
     taps = h.kernel * w.kernel
     flops = 2.0 * N * G * C * F * OH * OW * taps
-    compact = C * taps * round_up(F, width) * size <= COMPACT_BYTES and N * OH * OW >= TASKS * UNIT_PIXELS
-    unit = UNIT_PIXELS
-    if compact:                              # all sums of a group, and what they are sums of, in L2
-        unit = max(4 * lanes, min(unit, COMPACT_BYTES // 2 // ((C + F) * size)))
+    in_place = product and math.gcd(H * W * size, PAGE_BYTES) <= PAGE_BYTES // 4        # not where a tile's rows meet in the same lines of L1
+    sums = C * taps * round_up(F, width) * size
+    unit = min(UNIT_PIXELS, (COMPACT_BYTES - sums) // ((C + F) * size))
+    compact = unit >= LEAST_UNIT and N * OH * OW >= TASKS * UNIT_PIXELS          # all sums of a group, and what they are sums of, in L2
+    if not compact:
+        unit = UNIT_PIXELS
     images, rows, columns = 1, OH, OW
     if OH * OW <= unit:
         images = even(N, unit // max(1, OH * OW))
     elif OW <= unit:
         rows = even(OH, unit // OW)
     else:
-        rows, columns = 1, even(OW, unit)
+        rows, columns = 1, even(OW, unit, direct_weight.NEAR if in_place else 1)
     units = -(-N // images) * -(-OH // rows) * -(-OW // columns)
-    segment = w.reach(columns)
-    plane = h.reach(rows) * segment
+    near_h, near_w = h.near(), w.near()
+    segment = near_w.reach(columns)
+    plane = near_h.reach(rows) * segment
     filters, packed_filters, room = round_up(F, width), padded_filters(F, width, lanes), images * rows * columns
-    compact = compact and images * C * plane * size <= 2 * COMPACT_BYTES
+    compact = compact and images * C * plane * size <= COMPACT_BYTES
     if compact:
         channels = C
     else:
@@ -118,19 +124,20 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
         per_round = max(1, min(per_round, ROUND_BYTES // max(1, G * packed_filters * room * size)))
     parts = max(1, min(parts, per_round))
     offsets = np.array([(i - h.low) * segment + j - w.low for i, _ in h.phases[0] for j, _ in w.phases[0]])
-    grid = (np.arange(images)[:, None, None] * (channels * plane) + np.arange(rows)[:, None] * (h.step * segment) + np.arange(columns) * w.step)
-    tap_rows = np.arange(channels)[:, None] * plane + offsets
+    grid = (np.arange(images)[:, None, None] * (channels * plane) + np.arange(rows)[:, None] * (near_h.step * segment) + np.arange(columns) * near_w.step)
+    tap_rows = np.arange(channels)[:, None] * (H * W if in_place else plane) + offsets
     rounds = []
     for first in range(0, units, per_round):
         count = min(per_round, units - first)
         job = np.array([N, G, C, F, H, W, OH, OW, h.step, w.step, h.low, w.low, h.extent, w.extent, images, rows, columns, first, count,
-                        min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight], np.int64)
+                        min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight, in_place], np.int64)
         rounds.append(Round(job, min(parts, count), 0 if local else count * G))
-    workspace = (images * channels * plane + (channels * taps + ROWS + lanes + (room if local else 0)) * filters) * size
+    workspace = ((not in_place) * images * channels * plane + (channels * taps + lanes + (room if local else 0)) * filters) * size
     table = np.concatenate([grid.ravel(), tap_rows.ravel()]).astype(np.int64)
     # The cost for one image, in vector multiply-adds: tiles, turning dout around, loading windows, waiting for memory.
     P, read = OH * OW, C * H * W + F * OH * OW
-    cost = (TILES_TURNED * tile_rows(C * taps) * padded_filters(F, width, lanes) * P + TURN * F * P + LOAD * C * H * W * -(-F // filters) + WAIT * read) / lanes
+    loaded = 0 if in_place else C * H * W * -(-F // filters)
+    cost = (TILES_TURNED * tile_rows(C * taps) * padded_filters(F, width, lanes) * P + TURN * F * P + LOAD * loaded + WAIT * read) / lanes
     share = C * F * taps * P / lanes / cost
     return WeightStage(direct_weight.weights, direct_weight.turn_dout, rounds, table, tasks, parts, 0 if local else per_round * G * packed_filters * room,
                        workspace, straight, share)
@@ -198,7 +205,8 @@ def dots(s: Shape, windowed: bool = False) -> WeightStage:
     high, wide = (window_rows, segment) if windowed else (images * rows, columns)
     each = COPY / lanes if SW == 1 else COPY_SECOND / lanes if SW == 2 else COPY_ELEMENT
     lining = images * COPY_RUN + high * (COPY_ROW + wide * each)
-    cost = TILES_DOTS * tiled * (steps + ADD_LANES) + lined * C * pieces * f_blocks * lining + (not in_place) * F * (COPY_RUN * images + COPY * steps)
+    cost = (TILES_DOTS if taps > 1 else TILES_ONE_TAP) * tiled * (steps + ADD_LANES) + lined * C * pieces * f_blocks * lining
+    cost += (not in_place) * F * (COPY_RUN * images + COPY * steps)
     share = C * F * taps * pixels / lanes / cost
     table = np.concatenate((np.ravel(begins), np.ravel(starts))).astype(np.int64, copy=False)
     return WeightStage(direct_dots.dots, direct_dots.line_up_dout, rounds, table, blocks * f_blocks, min(parts, per_round),

@@ -21,7 +21,19 @@ from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
 from .jit import jit
-from .simd import LINE_BYTES, copy_row, copy_vectors, integers, lanes_of, prefetch, transpose_square, turn_column, turn_columns
+from .simd import (
+    LINE_BYTES,
+    borrowed,
+    copy_row,
+    copy_vectors,
+    integers,
+    lanes_of,
+    one_of,
+    prefetch,
+    transpose_square,
+    turn_column,
+    turn_columns,
+)
 from .simd_phases import merge_row
 from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
@@ -36,6 +48,7 @@ TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and i
 TOGETHER = 4                                 # panels of one tap that are copied at once: longer runs of each row of the weights
 AHEAD = 4                                    # rows of raw weights fetched before they are packed
 NEXT_PIXELS = -1                             # instead of an address: what the next tile reads
+NEXT_ROWS = -2                               # the same, from its first row on
 FEW_COLUMNS = 2                              # taps left over that are packed one by one
 PHASE = 3                                    # integers of the table for each phase: its first tap, how many taps, where its weights start
 
@@ -148,46 +161,39 @@ def in_runs(offsets, at, apart):
 
 @jit
 def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, apart, tap_at, weight, weight_at, total, total_at, row,
-                  tight, rest, spare, ahead, ahead_step):
-    """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in
-    table[pixel_table + p]. Up to ROWS rows are written too many, unless the place is tight: then the last tile goes through spare.
+                  ahead, ahead_step):
+    """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in table[pixel_table + p].
 
     apart: how far one pixel is from the next of its row, or 0 where they follow no rule. ahead: the address of weights that come next, `channels`
     runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles fetch them while they compute. Or NEXT_PIXELS: each tile
-    fetches the next one's pixels, of one tap. 0 for none.
+    fetches the next one's pixels, of one tap. Or NEXT_ROWS: each fetches `channels` runs of `taps` cache lines, ahead_step bytes apart, from the
+    next one's first pixel on. 0 for none.
+
+    No array has two names here: Numba would count its users at every tile, and wait each time for all that the last one wrote.
     """
     for p in range(0, pixels, ROWS):
-        left, to, step, target, offsets, at = pixels - p, total_at + p * row, row, total, table, pixel_table + p
-        if left < ROWS:
-            for r in range(ROWS):            # what is missing stands for the last pixel: nothing is read behind it
-                rest[r] = table[at + min(r, left - 1)]
-            offsets, at = rest, 0
-            if tight:
-                target, to, step = spare, 0, width
+        left, to, at = pixels - p, total_at + p * row, pixel_table + p
+        valid = min(ROWS, left)
         if width <= lanes:
-            gather_tile(ROWS, 1, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step)
+            gather_tile(ROWS, 1, 0, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to, row)
         elif left <= ROWS_SMALL:
-            gather_tile(ROWS_SMALL, VECTORS, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step)
+            gather_tile(ROWS_SMALL, VECTORS, 0, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to, row)
         elif left <= ROWS_HALF:
-            gather_tile(ROWS_HALF, VECTORS, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step)
+            gather_tile(ROWS_HALF, VECTORS, 0, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to, row)
         else:
             part, part_step = 0, ahead_step
             if ahead == NEXT_PIXELS:         # as far as the last of them: the line of the first one came with this tile's
                 part, part_step = src.ctypes.data + (base + table[pixel_table + min(p + 2 * ROWS, pixels) - 1]) * src.itemsize, plane * src.itemsize
+            elif ahead == NEXT_ROWS:
+                part = src.ctypes.data + (base + table[pixel_table + min(p + ROWS, pixels - 1)]) * src.itemsize
             elif ahead and p < VECTORS * ROWS:
                 part = ahead + p // ROWS * taps * LINE_BYTES
-            if apart == 1 and in_runs(offsets, at, 1):
-                gather_tile_ahead(ROWS, VECTORS, 1, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step,
-                                  part, part_step)
-            elif apart == 2 and in_runs(offsets, at, 2):
-                gather_tile_ahead(ROWS, VECTORS, 2, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step,
-                                  part, part_step)
+            if left >= ROWS and in_runs(table, at, apart):
+                gather_tile_ahead(ROWS, VECTORS, 1, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to,
+                                  row, part, part_step)
             else:
-                gather_tile_ahead(ROWS, VECTORS, 0, flags, channels, plane, taps, src, base, offsets, at, table, tap_at, weight, weight_at, target, to, step,
-                                  part, part_step)
-        if tight and left < ROWS:
-            for r in range(left):
-                copy_row(1, spare, r * width, total, total_at + (p + r) * row, width)
+                gather_tile_ahead(ROWS, VECTORS, 0, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to,
+                                  row, part, part_step)
 
 
 @jit
@@ -217,14 +223,14 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     packed = aligned(chunk * all_taps * width * (TOGETHER if raw == COPIED else 1) if raw else 0, src)
     places, steps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
     ahead_step = (F if raw else width) * all_taps * src.itemsize          # from one channel of the weights to the next
-    room = (most_pixels + ROWS + lanes) * ((block + width - 1) // width * width)
+    room = (most_pixels + lanes) * ((block + width - 1) // width * width)
     total = aligned(reached * room, src)
     phase = rows * grid_w * lanes if phases > 1 else 0
     apart = step_w if in_place else step_w // skip_w
     turned = aligned(phases * phase, src)
     turned[:] = 0                            # what no tap reaches stays so
-    result = dst if phases == 1 else turned
-    rest, at_hand = np.empty(ROWS, np.int64), -1
+    result, pixels_of, weights_of = one_of(phases == 1, dst, turned), one_of(in_place, src, window), one_of(raw, packed, weight)
+    offsets_of, sums_of, at_hand = borrowed(table), borrowed(total), -1
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         i0, t = t % row_blocks * rows, t // row_blocks
@@ -261,14 +267,13 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                     for t0 in range(0, taps, most_taps):
                         nt = min(most_taps, taps - t0)
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
-                        gather_pixels(nn * pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, window if not in_place else src, base, table,
-                                      pixel_table, apart, tap_at + t0, packed if raw else weight, at, total, of_phase, panel, False, rest, packed,
-                                      ahead, ahead_step)
+                        gather_pixels(nn * pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, pixels_of, base,
+                                      offsets_of, pixel_table, apart, tap_at + t0, weights_of, at, sums_of, of_phase, panel, ahead, ahead_step)
                         if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel
                     of_phase += room if taps else 0
-                to += (most_pixels + ROWS + lanes) * panel
+                to += (most_pixels + lanes) * panel
         to, at_hand = 0, task // f_blocks
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)
@@ -290,7 +295,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         of_phase += room
                     for k in range(valid if phases > 1 else 0):
                         merge_phases(turned, k * pixels, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, plane + k * OH * OW, OH, OW)
-            to += (most_pixels + ROWS + lanes) * panel
+            to += (most_pixels + lanes) * panel
 
 
 @jit

@@ -3,24 +3,23 @@
     dweight[f, c, kh, kw] = sum over n, oh, ow of dout[n, f, oh, ow] * x[n, c, oh * SH - PT + kh * DH, ow * SW - PL + kw * DW]
 
 The batch's pixels are cut into units of at most 256: some images, or rows of one image, or part of a row. `turn_dout` brings the units of a
-round into the order (pixel, filter); `weights` then loads for each unit a window of some channels and multiplies. The sum over a unit is one
-chain; a part's units are added one by one, and the parts by the caller, in float64.
+round into the order (pixel, filter); `weights` then loads for each unit a window of some channels, or reads x in place where there is one tap
+and no step, and multiplies. The sum over a unit is one chain; a part's units are added one by one, and the parts by the caller, in float64.
 """
 from __future__ import annotations
 
-import numpy as np
-
-from .direct import gather_pixels, panel_width
+from .direct import NEXT_ROWS, gather_pixels, panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import copy_row, integers, lanes_of, transpose_square
+from .simd import borrowed, copy_row, integers, lanes_of, one_of, prefetch, transpose_square, turn_column
 from .simd_tiles import KEEP, turn_block
-from .tiles import ROWS, VECTORS
+from .tiles import VECTORS
 from .window import load_window
 
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "row0", "column0", "extent_h", "extent_w", "images", "rows", "columns",
-       "first_unit", "units", "parts", "channels", "filters", "taps", "row_table", "packed_filters", "local", "straight")
+       "first_unit", "units", "parts", "channels", "filters", "taps", "row_table", "packed_filters", "local", "straight", "in_place")
 SIZES = len(JOB)
+NEAR = 16                                    # parts of a row read in place: while one is multiplied, another row is fetched
 
 
 @jit
@@ -59,9 +58,11 @@ def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, r
                 for p in range(0, whole, lanes):
                     transpose_square(valid, src, start + p, stride, dst, at + p * panel, panel)
                 for p in range(whole, run):
-                    line, column = dst[at + p * panel:at + p * panel + lanes], src[start + p:]
-                    for f in range(lanes):
-                        line[f] = column[min(f, valid - 1) * stride]
+                    if valid == lanes:
+                        turn_column(src, start + p, stride, dst, at + p * panel)
+                    else:
+                        for f in range(lanes):
+                            dst[at + p * panel + f] = src[start + p + min(f, valid - 1) * stride]
                 at += run * panel
 
 
@@ -69,7 +70,7 @@ def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, r
 def turn_dout(first, last, src, weight, dst, bias, residual, job, table):
     """Task: one unit of the round of one group of dout (src), into dst for `weights`."""
     (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
-     filters, taps, row_table, packed_filters, local, straight) = unpack_job(job)
+     filters, taps, row_table, packed_filters, local, straight, in_place) = unpack_job(job)
     room, P = images * rows * columns, OH * OW
     for t in range(first, last):
         g, u = t % G, t // G
@@ -84,18 +85,22 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
 
     src: x. weight: what `turn_dout` left, or dout itself where the task turns what it needs (local). dst: (parts, G * F, C * taps), or where
     the sums need not be turned around (straight: x and dout have changed places, one tap) (parts, G * C, F). table: the offsets of a unit's
-    pixels, and from row_table on those of the taps of a block of channels, both in a window of (images, channels, rows, columns).
+    pixels, and from row_table on those of the taps of a block of channels, both in a window of (images, channels, rows, columns). in_place: x is
+    read where it lies, each plane one row; then the offsets are those of one image's planes.
     """
     (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
-     filters, taps, row_table, packed_filters, local, straight) = unpack_job(job)
+     filters, taps, row_table, packed_filters, local, straight, in_place) = unpack_job(job)
     lanes = lanes_of(src)
     width, room, K, P = VECTORS * lanes, images * rows * columns, C * taps, OH * OW
     f_blocks, c_blocks = (F + filters - 1) // filters, (C + channels - 1) // channels
-    window_rows, segment = (rows - 1) * step_h + extent_h, (columns - 1) * step_w + extent_w
-    plane, most = window_rows * segment, channels * taps + ROWS + lanes
+    window_rows, segment = (rows - 1) * (step_h if extent_h > 1 else 1) + extent_h, (columns - 1) * (step_w if extent_w > 1 else 1) + extent_w
+    plane, most = H * W if in_place else window_rows * segment, channels * taps + lanes
     padded = (filters + width - 1) // width * width
-    window, total, turned = aligned(images * channels * plane, src), aligned(most * padded, src), aligned(room * padded if local else 0, src)
-    rest, spare = np.empty(ROWS, np.int64), aligned(ROWS * width, src)
+    window = aligned(0 if in_place else images * channels * plane, src)
+    total, turned = aligned(most * padded, src), aligned(room * padded if local else 0, src)
+    pixels_of, douts_of = one_of(in_place, src, window), one_of(local, turned, weight)
+    offsets_of, sums_of, results = borrowed(table), borrowed(total), borrowed(dst)
+    skip_h, skip_w = 1 if extent_h > 1 else step_h, 1 if extent_w > 1 else step_w           # one tap: what lies between is left out
     for task in range(first, last):
         f0, t = task % f_blocks * filters, task // f_blocks
         c0, t = t % c_blocks * channels, t // c_blocks
@@ -105,20 +110,29 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
         once = straight > 0 and end - begin == 1             # the sums of one unit go where they belong at once
         for u in range(begin, end):
             n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
-            for image in range(nn):
-                load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, 1, window_rows, j0 * step_w + column0,
-                            segment, 1, 1, window[image * channels * plane:])
+            base, outer, inner, step, ahead, ahead_step = 0, 1, nn * ni * nj, 0, 0, 0
+            if not in_place:
+                for image in range(nn):
+                    load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, skip_h, window_rows, j0 * step_w + column0,
+                                segment, skip_w, 1, window[image * channels * plane:])
+            else:
+                base = ((n0 * G + g) * C + c0) * plane + j0
+                if nj == W:                  # the next channels' whole planes, of each image
+                    outer, inner, step, ahead, ahead_step = nn, nj, G * C * plane, NEXT_ROWS, G * C * plane * src.itemsize
+                elif nj % NEAR == 0:         # or the next channels' parts, one after the other: as many cache lines each as there are float32 steps
+                    outer, inner, step, ahead, ahead_step = NEAR, nj // NEAR, nj // NEAR, NEXT_ROWS, plane * src.itemsize
             if local:
                 turn_unit(weight, ((n0 * G + g) * F + f0) * P + i0 * OW + j0, P, f1 - f0, nn, G * F * P, ni * OW if nj == OW else nj, turned, 0, room)
             to = 0
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
                 at = (f - f0) * room if local else ((u * G + g) * packed_filters + f) * room
-                target, place, row, tight = total, to, panel, once and panel <= F - f
-                if tight:
-                    target, place, row = dst, ((part * G + g) * C + c0) * F + f, F
-                gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, 1, 0, nn * ni * nj, window, 0, table, row_table, 0, 0,
-                              turned if local else weight, at, target, place, row, tight, rest, spare, 0, 0)
+                if once and panel <= F - f:
+                    gather_pixels(nc, panel, lanes, 0, outer, step, inner, pixels_of, base, offsets_of, row_table, plane, 0, douts_of, at, results,
+                                  ((part * G + g) * C + c0) * F + f, F, ahead if f == f0 else 0, ahead_step)
+                else:
+                    gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table,
+                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, ahead if f == f0 else 0, ahead_step)
                 to += most * panel
         to = 0
         for f in range(f0, f1, width):
@@ -127,6 +141,8 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
                 for v in range(0, min(panel, F - f), lanes):
                     place = (part * G * F + g * F + f + v) * K + c0 * taps
                     for r in range(0, nc * taps, lanes):
+                        for k in range(min(lanes, F - f - v - lanes)):         # of the filters that come next
+                            prefetch(dst, place + (lanes + k) * K + r, lanes)
                         turn_block(min(lanes, nc * taps - r), min(lanes, F - f - v), 0, total, to + r * panel + v, panel, bias, -1, residual, -1,
                                    dst, place + r, K)
             elif not once or panel > F - f:

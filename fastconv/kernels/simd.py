@@ -451,6 +451,41 @@ def _lanes_of_intrinsic(typingctx, array):
     return types.int64(array), lambda context, builder, sig, args: ir.Constant(I64, VECTOR_BYTES * 8 // array.dtype.bitwidth)
 
 
+def _one_of(condition, a, b):
+    """a where the condition holds, else b: 1-D, contiguous, of one dtype. Both must be in use until after the result is: Numba does not count it.
+
+    It counts an array of two names, and some that are handed on, at each call: an atomic instruction, which waits for all stores before it.
+    """
+    return a if condition else b
+
+
+def _one_of_intrinsic(typingctx, condition, a, b):
+    def codegen(context, builder, sig, args):
+        arrays = [context.make_array(kind)(context, builder, value) for kind, value in zip(sig.args[1:], args[1:])]
+        chosen = context.make_array(sig.return_type)(context, builder)
+        for field in ("nitems", "itemsize", "data", "shape", "strides"):
+            setattr(chosen, field, builder.select(builder.icmp_signed("!=", args[0], ir.Constant(I64, 0)), *(getattr(array, field) for array in arrays)))
+        for field in ("meminfo", "parent"):
+            setattr(chosen, field, cgutils.get_null_value(getattr(chosen, field).type))
+        return chosen._getvalue()
+
+    return a(types.int64, a, b), codegen
+
+
+def _borrowed(array):
+    """The array, whose users Numba does not count: see `one_of`."""
+    return array
+
+
+def _borrowed_intrinsic(typingctx, array):
+    sig, emit = _one_of_intrinsic(typingctx, types.int64, array, array)
+
+    def codegen(context, builder, _, args):
+        return emit(context, builder, sig, (ir.Constant(I64, 1), args[0], args[0]))
+
+    return array(array), codegen
+
+
 def _integers(count, values):
     """values[0], ..., values[count - 1]: a tuple, and less to compile than so many subscripts. count: an integer literal."""
     return tuple(values[:count])
@@ -587,6 +622,8 @@ add_even = either(_add_even, _add_even_intrinsic)
 transpose_block = either(_transpose_block, _transpose_block_intrinsic, literal=True)
 transpose_square = either(_transpose_square, _transpose_square_intrinsic)
 lanes_of = either(_lanes_of, _lanes_of_intrinsic)
+one_of = either(_one_of, _one_of_intrinsic)
+borrowed = either(_borrowed, _borrowed_intrinsic)
 integers = either(_integers, _integers_intrinsic, literal=True)
 turn_columns = either(_turn_columns, _turn_columns_intrinsic)
 turn_column = either(_turn_column, _turn_column_intrinsic)

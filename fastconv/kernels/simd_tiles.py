@@ -33,58 +33,97 @@ def _accumulate(builder, v, total, row_operand, vectors):
             builder.store(v.pin(v.multiply_add(a, vectors[j], builder.load(place))), place)
 
 
+def _along(builder, v, apart, count):
+    """For each r < count what takes a pointer to r elements times `apart` behind it: odd multiples in registers, the others by the address's scale."""
+    word = ir.FunctionType(I64, [I64])
+
+    def opaque(n):                           # or LLVM would keep every multiple in a register of its own
+        return builder.asm(word, "", "=r,0", [n], False)
+
+    step = opaque(builder.mul(apart, _const(v.itemsize)))
+    odd = {n: opaque(builder.mul(step, _const(n))) if n > 1 else step for n in range(1, count, 2)}
+
+    def mover(r):
+        def move(pointer):
+            if r == 0:
+                return pointer
+            shift = (r & -r).bit_length() - 1
+            behind = builder.gep(builder.bitcast(pointer, BYTES), [builder.shl(odd[r >> shift], _const(shift))])
+            return builder.bitcast(behind, pointer.type)
+        return move
+
+    return [mover(r) for r in range(count)]
+
+
 def _flag(builder, flags, bit):
     return builder.icmp_signed("!=", builder.and_(flags, _const(bit)), _const(0))
 
 
 # ---------------------------------------------------------------- filters along the vectors
-def _gather_tile(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
+def _gather_tile(rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
     """c[c_at + r * c_row + j] = sum over o < outer, t < inner of x[x_at + offsets[r] + o * step + taps[t]] * b[b_at + (o * inner + t) * width + j].
 
-    For r < rows and j < width = vectors * lanes; offsets and taps (int64) are read from offsets_at and taps_at on. flags: KEEP or 0.
-    x, b, c: 1-D, contiguous, one floating dtype; rows, vectors and apart: integer literals. One chain of outer * inner terms for each element.
-    apart: unless 0, the rows of each half lie that far from one another, and only the first offset of each half is read: so many row pointers
-    do not fit the integer registers, and loading them again and again costs as much as the multiply-adds of a fast processor.
+    For r < valid <= rows and j < width = vectors * lanes; offsets and taps (int64) are read from offsets_at and taps_at on. flags: KEEP or 0.
+    x, b, c: 1-D, contiguous, one floating dtype; rows, vectors and runs: integer literals. One chain of outer * inner terms for each element.
+    runs: 1 where the rows of each half lie evenly, as far apart as the first two, and all are valid: of the offsets only those two and the
+    second half's first are read. So many row pointers do not fit the integer registers, but multiples of one distance do.
     """
     width = vectors * VECTOR_BYTES // x.itemsize
-    run = rows // 2 if apart else 1
-    for r in range(rows):
+    half, apart = rows // 2, offsets[offsets_at + 1] - offsets[offsets_at] if runs else 0
+    for r in range(valid):
+        start = offsets[offsets_at + r // half * half] + r % half * apart if runs else offsets[offsets_at + r]
         for j in range(width):
             total = x.dtype.type(0)
             for o in range(outer):
                 for t in range(inner):
-                    element = x[x_at + offsets[offsets_at + r // run * run] + r % run * apart + o * step + taps[taps_at + t]]
-                    total += element * b[b_at + (o * inner + t) * width + j]
+                    total += x[x_at + start + o * step + taps[taps_at + t]] * b[b_at + (o * inner + t) * width + j]
             place = c_at + r * c_row + j
             c[place] = c[place] + total if flags & KEEP else total
 
 
-def _gather_tile_ahead(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step):
+def _gather_tile_ahead(rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead,
+                       ahead_step):
     """The same, and of what comes next the cache line at address ahead + o * ahead_step + t * LINE_BYTES is fetched at each step. ahead: 0 for c alone."""
-    _gather_tile(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+    _gather_tile(rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
 
 
-def _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, *ahead):
-    if not all(isinstance(size, types.IntegerLiteral) for size in (rows, vectors, apart)):
+def _gather_code(rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, *ahead):
+    if not all(isinstance(size, types.IntegerLiteral) for size in (rows, vectors, runs)):
         return None
-    R, V, D, i = rows.literal_value, vectors.literal_value, apart.literal_value, types.int64
-    run = R // 2 if D else 1
-    sig = types.void(rows, vectors, apart, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i, *(i for _ in ahead))
+    R, V, i = rows.literal_value, vectors.literal_value, types.int64
+    run = R // 2 if runs.literal_value else 1
+    sig = types.void(rows, vectors, runs, i, i, i, i, i, x, i, offsets, i, taps, i, b, i, c, i, i, *(i for _ in ahead))
 
     def codegen(context, builder, sig, args):
-        flags, outer, step, inner = args[3:7]
-        v = Vector(context, builder, sig.args[7].dtype)
-        x0, offset, tap, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(7, 17, 2))
-        starts = [builder.gep(x0, [builder.load(builder.gep(offset, [_const(r)]))]) for r in range(0, R, run)]
+        valid, flags, outer, step, inner = args[3:8]
+        v = Vector(context, builder, sig.args[8].dtype)
+        x0, offset, tap, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(8, 18, 2))
+        last = builder.sub(valid, _const(1))
+
+        def start(r):
+            r = _const(r)
+            r = r if run > 1 else builder.select(builder.icmp_signed("<", r, last), r, last)       # the last stands for those that are missing
+            return builder.load(builder.gep(offset, [r]))
+
+        def each_row(do):
+            for r in range(R):
+                if run > 1:
+                    do(r)
+                    continue
+                with builder.if_then(builder.icmp_signed("<", _const(r), valid), likely=True):
+                    do(r)
+
+        starts = [builder.gep(x0, [start(r)]) for r in range(0, R, run)]
+        along = _along(builder, v, builder.sub(start(1), start(0)), run) if run > 1 else [lambda pointer: pointer]
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         at, b_next = cgutils.alloca_once_value(builder, _const(0)), cgutils.alloca_once_value(builder, b0)
         if ahead:
-            nothing = builder.icmp_signed("==", args[18], _const(0))
-            place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[18]))
+            nothing = builder.icmp_signed("==", args[19], _const(0))
+            place = cgutils.alloca_once_value(builder, builder.select(nothing, builder.ptrtoint(b0, I64), args[19]))
             with builder.if_then(nothing):   # then the memory that the tile writes to, which may be far away
                 for r in range(R):
                     for j in range(V):
-                        v.prefetch(builder.gep(c0, [builder.add(builder.mul(args[17], _const(r)), _const(j * v.lanes))]), write=True)
+                        v.prefetch(builder.gep(c0, [builder.add(builder.mul(args[18], _const(r)), _const(j * v.lanes))]), write=True)
         with cgutils.for_range(builder, outer):
             with cgutils.for_range(builder, inner) as loop:
                 if ahead:
@@ -94,20 +133,25 @@ def _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offse
                 for line in range(0, V * VECTOR_BYTES, LINE_BYTES):            # of b some steps ahead: where b streams from afar, it arrives in time
                     v.prefetch(builder.gep(b_here, [_const(STEPS_AHEAD * V * v.lanes + line // v.itemsize)]))
                 heads = [builder.gep(start, [here]) for start in starts]
-                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(heads[r // run], [_const(r % run * D)])), b_v)
+                _accumulate(builder, v, total, lambda r: builder.load(along[r % run](heads[r // run])), b_v)
                 builder.store(builder.gep(b_here, [_const(V * v.lanes)]), b_next)
             builder.store(builder.add(builder.load(at), step), at)
             if ahead:
-                builder.store(builder.add(builder.load(place), args[19]), place)
-        lines = [builder.gep(c0, [builder.mul(args[17], _const(r))]) for r in range(R)]
+                builder.store(builder.add(builder.load(place), args[20]), place)
+        lines = [builder.gep(c0, [builder.mul(args[18], _const(r))]) for r in range(R)]
         places = [[builder.gep(line, [_const(j * v.lanes)]) for j in range(V)] for line in lines]
+
+        def add(r):
+            for place, element in zip(places[r], total[r]):
+                builder.store(builder.fadd(v.load(place), builder.load(element)), element)
+
+        def write(r):
+            for place, element in zip(places[r], total[r]):
+                v.store(builder.load(element), place)
+
         with builder.if_then(_flag(builder, flags, KEEP)):
-            for r in range(R):
-                for j in range(V):
-                    builder.store(builder.fadd(v.load(places[r][j]), builder.load(total[r][j])), total[r][j])
-        for r in range(R):
-            for j in range(V):
-                v.store(builder.load(total[r][j]), places[r][j])
+            each_row(add)
+        each_row(write)
         return context.get_dummy_value()
 
     return sig, codegen
@@ -347,13 +391,15 @@ def _add_taps_intrinsic(typingctx, step, source, n, entries, target, to, width):
     return types.void(step, source, i, entries, target, i, i), codegen
 
 
-def _gather_tile_intrinsic(typingctx, rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row):
-    return _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
+def _gather_tile_intrinsic(typingctx, rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at,
+                           c_row):
+    return _gather_code(rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row)
 
 
-def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row,
-                                 ahead, ahead_step):
-    return _gather_code(rows, vectors, apart, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead, ahead_step)
+def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at,
+                                 c, c_at, c_row, ahead, ahead_step):
+    return _gather_code(rows, vectors, runs, valid, flags, outer, step, inner, x, x_at, offsets, offsets_at, taps, taps_at, b, b_at, c, c_at, c_row, ahead,
+                        ahead_step)
 
 
 gather_tile = either(_gather_tile, _gather_tile_intrinsic, literal=True)

@@ -255,7 +255,8 @@ def sum_directly(src, plane_at, C, H, W, i0, j0, high, wide, KH, KW, rows, colum
                     p += 1
         load_taps(weight, at + c0 * raw_channel, raw_filter, raw_channel, nc, KH * KW, valid, turned, table, results + KH * KW, taps)
         for r in range(0, results, ROWS_HALF):
-            gather_tile(ROWS_HALF, 1, 0, KEEP if c0 else 0, nc, tall * across, KH * KW, scratch, 0, table, r, table, results, taps, 0, sums, r * lanes, lanes)
+            gather_tile(ROWS_HALF, 1, 0, ROWS_HALF, KEEP if c0 else 0, nc, tall * across, KH * KW, scratch, 0, table, r, table, results, taps, 0,
+                        sums, r * lanes, lanes)
     for r in range(rows):
         for s in range(columns):
             begin, end = (r * wide + s) * lanes, to + (r * pitch + s) * lanes
