@@ -14,7 +14,7 @@ from fastconv import remembered
 from fastconv.kernels import simd_shares
 from fastconv.kernels.simd_shares import repeat_rows
 from fastconv.pool import average, window
-from fastconv.testing import assert_same
+from fastconv.testing import assert_same, promised
 
 DTYPES = [np.float16, np.float32, np.float64]
 ALL = [case for nd in (1, 2, 3) for case in pool_cases(nd)]
@@ -379,3 +379,12 @@ def test_gradient_of_threes_by_two_at_every_edge(padding, ceil_mode, dtype):
         dout = rng.integers(-9, 10, naive.max_pool2d(x, 3, 2, padding, 1, ceil_mode).shape).astype(dtype)
         wanted = naive.max_pool2d_backward(dout, x, 3, 2, padding, 1, ceil_mode)
         assert np.array_equal(fastconv.max_pool2d_backward(dout, x, 3, 2, padding, 1, ceil_mode), wanted), shape
+
+
+@pytest.mark.parametrize("pool", ["max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_stride_beyond_the_image_costs_nothing(pool, dilation):
+    """As much is fetched ahead as the image has: a kernel that counted rows by the stride would not end."""
+    x, stride = np.random.default_rng(1).standard_normal((20, 3, 40, 40)).astype(np.float32), 2**31 - 1
+    found = getattr(fastconv, pool)(x, 3, stride, 1, dilation=dilation)
+    assert_same(found, getattr(naive, pool)(x, 3, stride, 1, dilation=dilation), tolerance=promised("float32"))

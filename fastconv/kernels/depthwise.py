@@ -63,7 +63,7 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
             take = MIDDLE if variant > THREE_2 else TALL if tall else SMALL
             take = min(take, rows)
             if far:
-                prefetch(src, at + row * W + ahead, take * SH * W)
+                prefetch(src, at + row * W + ahead, take * min(H, SH) * W)
                 prefetch(dst, to + ahead, take * OW)
             if variant == THREE_1:
                 if tall:
@@ -166,7 +166,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
                 take = min(rows, (TALL if tall else SMALL) if variant == THREE_1 else MIDDLE)
                 if far and p == 0:
                     prefetch(src, dout_at + a * OW + ahead, take * OW)
-                    prefetch(dst, to + ahead, take * SH * W)
+                    prefetch(dst, to + ahead, take * min(H, SH) * W)
                 if variant < ANY_1 and variant != THREE_2:
                     for m in range(M):           # the sums of the filters before stand in dx
                         flags, at, w_last = (RESIDUAL if m else 0), dout_at + m * OH * OW, w_at + m * taps + taps - 1
@@ -263,7 +263,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                     while oh < oh_end:
                         take, row = most if oh_end - oh >= most else 1, oh * SH - PT
                         if far and planes == 1:
-                            prefetch(src, at + row * W + ahead, take * SH * W)
+                            prefetch(src, at + row * W + ahead, take * min(H, SH) * W)
                             prefetch(weight, (n * F + f) * d_plane + oh * OW + ahead, take * OW)
                         elif far:                # as much of the next planes
                             prefetch(src, at + planes * (x_plane + oh * x_plane // OH), planes * take * x_plane // OH)

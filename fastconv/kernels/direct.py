@@ -154,7 +154,10 @@ def pack_near(raw, weight, g, C, F, T, c0, nc, f, count, phases, table, numbers,
 # ---------------------------------------------------------------- filters along the vectors
 @jit
 def in_runs(offsets, at, apart):
-    """Do the offsets of a tile's rows from offsets[at] on lie `apart` in each half? They grow by at least that."""
+    """Do the offsets of a tile's rows from offsets[at] on lie `apart` in each half?
+
+    They grow by that within a row of pixels and by one other number at its end: ends of a half that fit have no row's end between them.
+    """
     half = ROWS // 2
     return apart > 0 and offsets[at + half - 1] - offsets[at] == (half - 1) * apart and offsets[at + ROWS - 1] - offsets[at + half] == (half - 1) * apart
 

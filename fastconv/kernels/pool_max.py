@@ -123,7 +123,7 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
     buffer = np.empty((-(-OW // column_blocks) - 1) * SW + (KW - 1) * DW + 1 if variant == BUFFER else 0, src.dtype)
     square = KD == 1 and KH == KW and SH == SW and DH == 1 and variant != BUFFER
     inner0, inner1 = (-(-PT // SH), (H + PT - KH) // SH + 1) if square else (0, 0)     # rows whose windows lie inside the plane
-    ahead = AHEAD_BYTES // src.itemsize
+    ahead, fetched = AHEAD_BYTES // src.itemsize, min(D, SD) * min(H, SH) * W         # of one row of windows, whatever the stride
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, od, y_at, oh0, oh1, ow0, ow1 = block_of(unit, job)
@@ -133,7 +133,7 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
         for oh in range(oh0, oh1):
             h0, to, inner = oh * SH - PT, y_at + oh * OW + ow0, inner0 <= oh < inner1
             at, rows = plane, 0
-            prefetch(src, plane + (od * H + h0) * SD * W + ahead, SD * SH * W)
+            prefetch(src, plane + (od * H + h0) * SD * W + lo + ahead, fetched if column_blocks == 1 else hi - lo)
             if inner:
                 at += h0 * W
                 fresh, tested = max(tested, h0), h0 + KH
