@@ -77,6 +77,7 @@ def show_tiles():
 
     from fastconv import runtime
     from fastconv.kernels import simd, simd_tiles, simd_weight, simd_winograd, tiles
+    from fastconv.kernels.simd import ALL_LEVELS
     from fastconv.kernels.tiles import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS
     from fastconv.kernels.winograd import V_PITCH
 
@@ -93,8 +94,8 @@ def show_tiles():
         simd_tiles.pixel_tile(ROWS, VECTORS, ROWS, columns, 0, outer, step, inner, a, 0, x, 0, taps, 0, a, -1, a, -1, y, 0, y_row, y.ctypes.data, 0)
 
     @numba.njit
-    def product_tile(K, block, a, a_block, b, c, c_row, ahead):
-        simd_winograd.product_tile(ROWS, VECTORS, V_PITCH, 0, K, block, a, 0, 1, a_block, b, 0, c, 0, c_row, ahead)
+    def product_tile(K, block, a, a_block, b, c, c_row, ahead, ahead_step):
+        simd_winograd.product_tile(ROWS, VECTORS, ALL_LEVELS, V_PITCH, 0, K, block, a, 0, 1, a_block, b, 0, c, 0, c_row, ahead, ahead_step)
 
     @numba.njit
     def dot_tile(n, a, places, b, b_row, c):
@@ -108,7 +109,7 @@ def show_tiles():
     for dtype in ("float32", "float64"):
         floats, i, ints = getattr(numba, dtype)[::1], int64, int64[::1]
         for tile, kinds in ((gemm_tile, (i, floats, floats, i, floats, i)), (gather_tile, (i, i, i, floats, ints, ints, floats, floats, i)),
-                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (product_tile, (i, i, floats, i, floats, floats, i, i)),
+                            (pixel_tile, (i, i, i, floats, floats, ints, floats, i, i)), (product_tile, (i, i, floats, i, floats, floats, i, i, i)),
                             (dot_tile, (i, floats, ints, floats, i, floats)), (fma_burst, (floats, i))):
             tile.compile(kinds)
             found.setdefault(tile.__name__, {})[dtype] = tile.inspect_asm(kinds)

@@ -13,6 +13,7 @@ from fastconv import Conv2d, plan
 from fastconv.algorithms import ALGORITHMS, Winograd
 from fastconv.blocking import direct, direct_weight, winograd, winograd_weight
 from fastconv.kernels import points, simd, simd_winograd
+from fastconv.kernels.simd import ALL_LEVELS, SECOND_LEVEL
 from fastconv.kernels.simd_winograd import (
     DOUT,
     FILTER,
@@ -127,17 +128,17 @@ def place(valid, source, at, source_row, target, to, places, places_at):
 
 
 @njit(error_model="numpy")
-def product(rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead):
+def product(rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step):
     if apart == 1:
-        simd_winograd.product_tile(ROWS, VECTORS, 1, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS, VECTORS, ALL_LEVELS, 1, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step)
     elif rows == ROWS and vectors == 1:
-        simd_winograd.product_tile(ROWS, 1, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS, 1, ALL_LEVELS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step)
     elif rows == ROWS:
-        simd_winograd.product_tile(ROWS, VECTORS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS, VECTORS, ALL_LEVELS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step)
     elif rows == ROWS_HALF:
-        simd_winograd.product_tile(ROWS_HALF, VECTORS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS_HALF, VECTORS, SECOND_LEVEL, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step)
     else:
-        simd_winograd.product_tile(ROWS_SMALL, VECTORS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead)
+        simd_winograd.product_tile(ROWS_SMALL, VECTORS, ALL_LEVELS, 17, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step)
 
 
 def close(found, wanted):
@@ -192,11 +193,12 @@ def test_place_pixels(dtype):
 def test_product_tile(rows, vectors, apart, dtype):
     rng, width = np.random.default_rng(0), vectors * simd.lanes(dtype)
     a, b = rng.integers(-4, 5, 800).astype(dtype), rng.integers(-4, 5, 1000).astype(dtype)
-    for keep, ahead, *steps in ((0, 9 * width, 9, 1, 0), (3, 0, 4, 1, 250), (3, 1 << 40, 3, 19, 100), (0, 0, 20, 19, 1)):
+    for keep, ahead, ahead_step, *steps in ((0, 9 * width, width, 9, 1, 0), (3, 0, width // 2, 4, 1, 250), (3, 1 << 40, width, 3, 19, 100),
+                                            (0, 0, 1, 20, 19, 1)):
         c = np.full(4 + rows * (width + 1), 5, dtype)
         twin = c.copy()
-        product(rows, vectors, apart, keep, 9, steps[0], a, 2, *steps[1:], b, 1, c, 4, width + 1, ahead)
-        simd_winograd._product_tile(rows, vectors, apart, keep, 9, steps[0], a, 2, *steps[1:], b, 1, twin, 4, width + 1, ahead)
+        product(rows, vectors, apart, keep, 9, steps[0], a, 2, *steps[1:], b, 1, c, 4, width + 1, ahead, ahead_step)
+        simd_winograd._product_tile(rows, vectors, ALL_LEVELS, apart, keep, 9, steps[0], a, 2, *steps[1:], b, 1, twin, 4, width + 1, ahead, ahead_step)
         assert np.array_equal(c, twin)
 
 

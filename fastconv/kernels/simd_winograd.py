@@ -190,7 +190,7 @@ def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to
     return types.void(i, source, i, i, target, i, places, i), codegen
 
 
-def _product_tile(rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead):
+def _product_tile(rows, vectors, level, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step):
     """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * apart + place(k)] * b[b_at + k * width + j], for r < rows, j < width.
 
     place(k) = k // block * a_block + k % block * a_step; width = vectors * lanes; keep: add to what stands in c. rows, vectors and apart:
@@ -207,18 +207,18 @@ def _product_tile(rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block
             c[place] = c[place] + total if keep else total
 
 
-def _product_tile_intrinsic(typingctx, rows, vectors, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead):
-    if not all(isinstance(literal, types.IntegerLiteral) for literal in (rows, vectors, apart)):
+def _product_tile_intrinsic(typingctx, rows, vectors, level, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step):
+    if not all(isinstance(literal, types.IntegerLiteral) for literal in (rows, vectors, level, apart)):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, apart, i, i, i, a, i, i, i, b, i, c, i, i, i)
+    sig = types.void(rows, vectors, level, apart, i, i, i, a, i, i, i, b, i, c, i, i, i, i)
 
     def codegen(context, builder, sig, args):
-        keep, K, block, a_step, a_block, c_row, ahead = args[3], args[4], args[5], args[8], args[9], args[14], args[15]
-        v = Vector(context, builder, sig.args[6].dtype)
-        a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (6, 10, 12))
+        keep, K, block, a_step, a_block, c_row, ahead, ahead_step = *args[4:7], *args[9:11], *args[15:]
+        v = Vector(context, builder, sig.args[7].dtype)
+        a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (7, 11, 13))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
-        a_next, b_next, a_here = (cgutils.alloca_once_value(builder, start) for start in (a0, b0, a0))
+        a_next, b_next, a_here, fetch = (cgutils.alloca_once_value(builder, start) for start in (a0, b0, a0, builder.gep(b0, [ahead])))
         with cgutils.for_range_slice(builder, _const(0), K, block, I64) as (first, _):
             left, start = builder.sub(K, first), builder.load(a_next)
             builder.store(start, a_here)
@@ -226,7 +226,8 @@ def _product_tile_intrinsic(typingctx, rows, vectors, apart, keep, K, block, a, 
                 a_k, b_k = builder.load(a_here), builder.load(b_next)
                 b_v = [v.load(builder.gep(b_k, [_const(j * v.lanes)])) for j in range(V)]
                 for line in range(0, V * VECTOR_BYTES, LINE_BYTES):
-                    v.prefetch(builder.gep(b_k, [builder.add(ahead, _const(line // v.itemsize))]))
+                    v.prefetch(builder.gep(builder.load(fetch), [_const(line // v.itemsize)]), locality=level.literal_value)
+                builder.store(builder.gep(builder.load(fetch), [ahead_step]), fetch)
                 _accumulate(builder, v, total, lambda r: builder.load(builder.gep(a_k, [_const(r * apart.literal_value)])), b_v)
                 builder.store(builder.gep(a_k, [a_step]), a_here)
                 builder.store(builder.gep(b_k, [_const(V * v.lanes)]), b_next)

@@ -25,7 +25,7 @@ from __future__ import annotations
 from .direct import pack_panel, panel_width, turn_taps
 from .gemm import aligned
 from .jit import jit
-from .simd import integers, prefetch_rows
+from .simd import ALL_LEVELS, SECOND_LEVEL, integers, prefetch_rows
 from .simd_tiles import KEEP, RELU, STEPS_AHEAD, gather_tile, turn_block
 from .simd_winograd import (
     DOUT,
@@ -201,21 +201,30 @@ def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images,
 
 @jit
 def multiply(tiles, height, vectors, keep, channels, V, at, v_block, U, u_at, M, m_at, m_row):
-    """M[m_at + t * m_row:] (+)= the sum over the channels of V's tile t, from V[at] on, times U[u_at + c * panel:]; some rows too many are written."""
-    t, ahead = 0, STEPS_AHEAD * vectors * VECTOR_BYTES // V.itemsize
+    """M[m_at + t * m_row:] (+)= the sum over the channels of V's tile t, from V[at] on, times U[u_at + c * panel:]; some rows too many are written.
+
+    What follows in U is fetched: a few steps ahead, or, where two low tiles of rows read these numbers, half of the next ones at each of them,
+    so that memory is as busy at the second as at the first.
+    """
+    t, panel = 0, vectors * VECTOR_BYTES // V.itemsize
+    ahead, step = STEPS_AHEAD * panel, panel
+    if height == ROWS_HALF < tiles <= 2 * ROWS_HALF and vectors == VECTORS:
+        ahead, step = channels * panel, panel // 2
     while t < tiles:
         left, v_at, to = tiles - t, at + t * V_PITCH, m_at + t * m_row
         if vectors == 1:
-            product_tile(ROWS, 1, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS, 1, ALL_LEVELS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead, step)
             t += ROWS
         elif left > ROWS_HALF and height == ROWS:
-            product_tile(ROWS, VECTORS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS, VECTORS, ALL_LEVELS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead, step)
             t += ROWS
         elif left > ROWS_SMALL:
-            product_tile(ROWS_HALF, VECTORS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS_HALF, VECTORS, SECOND_LEVEL, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead, step)
             t += ROWS_HALF
+            if step < panel:
+                ahead += channels * step
         else:
-            product_tile(ROWS_SMALL, VECTORS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead)
+            product_tile(ROWS_SMALL, VECTORS, ALL_LEVELS, V_PITCH, keep, channels, V_BLOCK, V, v_at, 1, v_block, U, u_at, M, to, m_row, ahead, step)
             t += ROWS_SMALL
 
 

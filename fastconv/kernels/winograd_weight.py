@@ -15,7 +15,7 @@ from __future__ import annotations
 from .direct import panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import integers
+from .simd import ALL_LEVELS, integers
 from .simd_tiles import KEEP, turn_block
 from .simd_winograd import OUTPUTS, WEIGHT, collect, product_tile
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
@@ -43,16 +43,16 @@ def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, ahead
     while c < channels:
         left, v_at, to = channels - c, at + c, m_at + c * panel
         if one:
-            product_tile(ROWS, 1, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
+            product_tile(ROWS, 1, ALL_LEVELS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead, panel)
             c += ROWS
         elif left > ROWS_HALF:
-            product_tile(ROWS, VECTORS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
+            product_tile(ROWS, VECTORS, ALL_LEVELS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead, panel)
             c += ROWS
         elif left > ROWS_SMALL:
-            product_tile(ROWS_HALF, VECTORS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
+            product_tile(ROWS_HALF, VECTORS, ALL_LEVELS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead, panel)
             c += ROWS_HALF
         else:
-            product_tile(ROWS_SMALL, VECTORS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead)
+            product_tile(ROWS_SMALL, VECTORS, ALL_LEVELS, 1, keep, tiles, tiles, V, v_at, v_row, 0, Y, y_at, M, to, panel, ahead, panel)
             c += ROWS_SMALL
 
 
