@@ -111,17 +111,17 @@ class Plan:
         return self.stages.forget_others(
             "to_weight", "winograd" if self.precision == "high" and winograd_weight.pays(self.shape, self.stages.to_weight) else "direct")
 
-    @property
+    @functools.cached_property
     def forward(self) -> Any:
         """The blocks of the forward pass."""
         return self.stages.forward(self.algorithm)
 
-    @property
+    @functools.cached_property
     def to_input(self) -> Any:
         """The blocks of the gradient to the input."""
         return self.stages.to_input(self.input_algorithm)
 
-    @property
+    @functools.cached_property
     def to_weight(self) -> Any:
         """The blocks of the gradient to the weights."""
         return self.stages.to_weight(self.weight_algorithm)
