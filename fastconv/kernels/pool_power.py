@@ -69,6 +69,21 @@ def add_kept_power(x, p, sums, at, kept, known):
 
 
 @jit
+def slopes_of(x, p, slopes):
+    """slopes = x^(p - 1)."""
+    less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
+    for i in range(slopes.size):
+        slopes[i] = raised(x[i], less, sign)
+
+
+@jit
+def add_product(x, slopes, sums):
+    """sums += x * x^(p - 1)."""
+    for i in range(sums.size):
+        sums[i] += x[i] * slopes[i]
+
+
+@jit
 def memory(src, job, p, width):
     """Room for the powers of the rows of a window, `width` elements each, and for the places that they are the powers of."""
     KD, KH = job[6], job[12]
@@ -80,8 +95,11 @@ def memory(src, job, p, width):
 
 
 @jit
-def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, result):
-    """result[ow - ow0] = the sum of x^p over the windows ow0 .. ow1 of a row. line: W elements to work in; kept, known: see `memory`."""
+def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, sloped, result):
+    """result[ow - ow0] = the sum of x^p over the windows ow0 .. ow1 of a row. line: W elements to work in; kept, known: see `memory`.
+
+    slopes: x^(p - 1) of the elements from number `sloped` on, or empty.
+    """
     _, (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
     c0 = max(0, ow0 * SW - PW)
     c1 = max(c0, min(W, (ow1 - 1) * SW - PW + (KW - 1) * DW + 1))
@@ -95,7 +113,9 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, result):
                 h = oh * SH - PH + kh * DH
                 if 0 <= h < H:
                     at = ((plane * D + d) * H + h) * W
-                    if known.size:           # neighbouring rows of the result share rows of x
+                    if 0 <= at - sloped < slopes.size:
+                        add_product(src[at + c0:at + c1], slopes[at - sloped + c0:], sums)
+                    elif known.size:         # neighbouring rows of the result share rows of x
                         slot = kd * KH + h % KH
                         add_kept_power(src[at + c0:at + c1], p, sums, at + c0, kept[slot * line.size:], known[slot:])
                     else:
@@ -134,7 +154,7 @@ def power(first, last, src, weight, dst, bias, residual, job, table):
         ow1 = min(OW, ow0 + size)
         od, oh = row // OH % OD, row % OH
         y = dst[row * OW + ow0:row * OW + ow1]
-        power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, kept, known, y)
+        power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, kept, known, kept[:0], 0, y)
         if ow1 == OW:
             y[y.size - 1] *= w_last
         factor = factor_of(od, OD, oh, OH, bias)
@@ -172,10 +192,14 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     p, w_last = bias[0], bias[3]
     line, share, zero = np.empty(W, src.dtype), np.empty(OW, src.dtype), src.dtype.type(0)
     kept, known = memory(src, job, p, W)
+    slopes = np.empty(min(D * H, size) * W if p > 1 and p != 2 and p != 3 else 0, src.dtype)         # one power for x^p and x^(p - 1)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
         plane, r0 = u // blocks, u % blocks * size
         r1 = min(D * H, r0 + size)
+        x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
+        own = slopes[:min(x.size, slopes.size)]
+        slopes_of(x, p, own)
         dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W] = 0
         for od in range(OD):
             for oh in range(OH):
@@ -194,7 +218,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                 row = (plane * OD + od) * OH + oh
                 factor, douts = factor_of(od, OD, oh, OH, bias), weight[row * OW:(row + 1) * OW]
                 if p != 1:
-                    power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, share)
+                    power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, own, (plane * D * H + r0) * W, share)
                     share[OW - 1] *= w_last
                 if p == 1:
                     for i in range(OW):
@@ -221,8 +245,11 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                         h = oh * SH - PH + kh * DH
                         if 0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1:
                             add_strided(line, 0, 1, dst, ((plane * D + d) * H + h) * W, W)
-        x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
-        times_slope(dx, x, p)
+        if own.size:
+            for i in range(dx.size):
+                dx[i] *= own[i]
+        else:
+            times_slope(dx, x, p)
 
 
 # ---------------------------------------------------------------- small planes side by side
@@ -306,6 +333,8 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
     x, raised_x, padded = aligned(V * lanes, src), aligned(V * lanes, src), aligned(DP * HP * WP * lanes, src)
     deep, row = aligned(max(HP * WP, HG * WG) * lanes if KD > 1 else 0, src), aligned(max(WP, WG) * lanes, src)
     s, share = aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
+    shared = p > 1 and p != 2 and p != 3     # one power for x^p and x^(p - 1)
+    slopes = aligned(V * lanes if shared else 0, src)
     spread, dx, line = aligned(DG * HG * WG * lanes, src), aligned((V + lanes) * lanes, src), aligned(V * lanes, src)
     padded[:] = 0
     spread[:] = 0
@@ -317,7 +346,12 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
         if p != 1:
             any_nan(src, plane * V, count * V)               # reads all of them in order
             pool_planes.load(src, plane, count, V, x, plain, lanes)
-            powers(x, p, raised_x)
+            if shared:
+                slopes_of(x, p, slopes)
+                for i in range(raised_x.size):
+                    raised_x[i] = x[i] * slopes[i]
+            else:
+                powers(x, p, raised_x)
             place(raised_x, places, V, padded, lanes)
             pool_planes.all_windows(SUM, padded, deep, row, s, job, lanes)
             scale_windows(s, OD, OH, OW, lanes, bias)
@@ -330,5 +364,9 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
                     share[i] = zero if s[i] == 0 else src.dtype.type(share[i] * raised(s[i], slope, np.nan))
         place(share, gradient_places, outputs, spread, lanes)
         pool_planes.all_windows(SUM, spread, deep, row, dx, gradient_job, lanes)
-        times_slope(dx[:V * lanes], x, p)
+        if shared:
+            for i in range(slopes.size):
+                dx[i] *= slopes[i]
+        else:
+            times_slope(dx[:V * lanes], x, p)
         pool_planes.store(dx, V, dst, plane, count, lanes, line)
