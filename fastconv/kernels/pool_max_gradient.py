@@ -1,9 +1,6 @@
-"""The gradient of max pooling without indices, for undilated windows of at most NEAR rows and columns in planes: row by row, in vectors.
+"""The gradient of max pooling in planes, row by row, in vectors: of windows of 3 x 3 and stride 2 without indices, of small ones with them.
 
-The first maximum of a window is found along its rows, then down the rows; its place is the column that won in the row that won. A row of dx
-gets, of each window that holds it, dout where its own row won, and of that what each column won. So nothing is scattered.
-
-Padding is -inf, which no element of the image loses to: planes with a NaN or an element -inf are done tap by tap.
+Without indices padding is -inf, which no element of the image loses to: planes with a NaN or an element -inf are done tap by tap.
 """
 from __future__ import annotations
 
@@ -13,14 +10,11 @@ from .gemm import aligned
 from .jit import jit
 from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
-from .simd import AHEAD_BYTES, copy_row, prefetch
+from .simd import AHEAD_BYTES, copy_row
 from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread
-from .simd_winners import give, winners
 from .tiles import VECTOR_BYTES
-
-NEAR = 3                                     # rows and columns of a window; windows that hold a row
 
 
 @jit(exact=True)
@@ -54,56 +48,9 @@ def has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
 
 
 @jit(exact=True)
-def max_backward_rows(first, last, src, weight, dst, bias, residual, job, table):
-    """src: dout, dst: dx, weight: x, bias: -inf. SW is 1 or 2. Units: bands of rows of each plane of dx."""
-    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    bands, _, units, tasks, _ = blocks(job)
-    lowest, lanes, ahead = bias[0], VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
-    pitch = (max((OW + 2 * lanes) * SW, W + PL) + 4 * lanes) // lanes * lanes
-    nothing, least, bits = NEAR * pitch, pitch, pitch // lanes * 3               # the line behind others: what never wins, or nothing
-    line, best, douts = aligned(2 * pitch, src), aligned((NEAR + 1) * pitch, src), aligned((NEAR + 1) * pitch, src)
-    line[:], best[:], douts[:] = lowest, lowest, 0
-    columns, won = np.zeros(NEAR * bits, np.int64), np.zeros((NEAR + 1) * bits, np.int64)
-    offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
-    start, stop = units_of(first, last, units, tasks)
-    for unit in range(start, stop):
-        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, KH, SH, PT, OH)
-        if has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
-            by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
-            continue
-        ready, done = -1, -1                 # windows and rows of the plane up to here are known
-        for h in range(row0, row1):
-            oh0, oh1 = max(0, (h + PT - KH) // SH + 1), min(OH - 1, (h + PT) // SH)
-            prefetch(dst, (plane * H + h) * W + ahead, W)
-            for oh in range(max(ready + 1, oh0), oh1 + 1):
-                r0, slot = oh * SH - PT, oh % NEAR
-                for r in range(max(done + 1, r0, 0), min(H, r0 + KH)):
-                    at, two, three = r % NEAR, 1 if KW > 1 else least, 2 if KW > 2 else least
-                    copy_row(1, weight, (plane * H + r) * W, line, PL, W)
-                    if SW == 1:
-                        winners(1, 1, line, 0, two, three, best, at * pitch, columns, at * bits, OW)
-                    else:
-                        winners(2, 1, line, 0, two, three, best, at * pitch, columns, at * bits, OW)
-                    done = r
-                top = r0 % NEAR * pitch if r0 >= 0 else nothing
-                middle = (r0 + 1) % NEAR * pitch if KH > 1 and 0 <= r0 + 1 < H else nothing
-                bottom = (r0 + 2) % NEAR * pitch if KH > 2 and 0 <= r0 + 2 < H else nothing
-                winners(1, 0, best, top, middle, bottom, best, 0, won, slot * bits, OW)
-                copy_row(1, src, (plane * OH + oh) * OW, douts, slot * pitch, OW)
-            ready = max(ready, oh1)
-            a, b, c = oh0 % NEAR if oh1 >= oh0 else NEAR, (oh0 + 1) % NEAR if oh1 > oh0 else NEAR, (oh0 + 2) % NEAR if oh1 > oh0 + 1 else NEAR
-            row, column, dx = h + PT - oh0 * SH, h % NEAR * bits, (plane * H + h) * W          # row: its number in the first of these windows
-            row_a, row_b, row_c = a * bits + row, b * bits + row - SH, c * bits + row - 2 * SH
-            row_a, row_b, row_c = (row_a if a < NEAR else NEAR * bits, row_b if b < NEAR else NEAR * bits, row_c if c < NEAR else NEAR * bits)
-            if SW == 1:
-                give(1, won, row_a, row_b, row_c, columns, column, douts, a * pitch, b * pitch, c * pitch, dst, dx, PL, W)
-            else:
-                give(2, won, row_a, row_b, row_c, columns, column, douts, a * pitch, b * pitch, c * pitch, dst, dx, PL, W)
-
-
-@jit(exact=True)
 def max_backward_threes(first, last, src, weight, dst, bias, residual, job, table):
-    """As `max_backward_rows`, for windows of 3 x 3 and stride 2: what a row of windows gives to its last row of dx is carried to the next one."""
+    """src: dout, dst: dx, weight: x, bias: -inf. Units: bands of rows of each plane of dx. Windows of 3 x 3 and stride 2: what a row of them gives to
+    its last row of dx is carried to the next one."""
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
     lowest, lanes, ahead = bias[0], VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize

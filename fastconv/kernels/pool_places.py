@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from .gemm import aligned
 from .geometry import inside
 from .jit import jit
 from .pool_geometry import band_of, block_of, blocks, first_tap, rows_of, units_of, unpack
 from .pool_max import add_at, larger
+from .simd import prefetch
+from .simd_lines import MOST_LINES, across, down, lay
+from .tiles import VECTOR_BYTES
 
 
 @jit(exact=True)
@@ -76,9 +80,52 @@ def maximum_places(first, last, src, weight, dst, bias, residual, job, table):
                            columns, starts, ow0, ow1, bias[0])
 
 
-@jit
+@jit(exact=True)
 def max_backward_places(first, last, src, weight, dst, bias, residual, job, table):
-    """src: dout, dst: dx, weight: x. Units: bands of rows (d, h) of each volume of dx."""
+    """src: dout, dst: dx, weight: x. At most MOST_LINES rows and columns of a window. Units: bands of rows (d, h) of each volume of dx."""
+    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, _ = blocks(job)
+    lanes = VECTOR_BYTES // src.itemsize
+    dense = (OW - 1) * SW + 1                # windows that start at every element: few are not wanted, and vectors take them side by side
+    room = max(PL + W, dense + DW * (KW - 1)) + 2 * lanes
+    best, which = aligned(room, src), np.empty(room, np.int8)
+    rows, won = np.empty(dense + lanes, np.int8), np.empty(dense + lanes, np.int8)
+    offsets, zero = np.empty(KD * KH, np.int64), src.dtype.type(0)
+    apart = SD > DD * (KD - 1) and SH > DH * (KH - 1) and SW > DW * (KW - 1)
+    lay(1, 1, weight, 0, 0, best, 0, 0, room - lanes, 0)
+    for i in range(room):
+        which[i] = MOST_LINES
+    start, stop = units_of(first, last, units, tasks)
+    for unit in range(start, stop):
+        plane, row0, row1, od0, od1, oh0, oh1 = band_of(unit, job)
+        at, ahead = plane * D * H * W, row1 * W
+        dx, lo = dst[at + row0 * W:at + row1 * W], row0 * W
+        for i in range(dx.size):
+            dx[i] = 0
+        chunk = (row1 - row0) * W // max(1, (od1 - od0) * (oh1 - oh0)) + 1
+        for od in range(od0, od1):
+            for oh in range(oh0, oh1):
+                prefetch(weight, at + ahead, chunk)
+                prefetch(dst, at + ahead, chunk)
+                ahead += chunk
+                count = rows_of(offsets, job, od, oh)
+                if count == 0:
+                    continue
+                down(weight, at, offsets, count, W, best, PL, which, PL)
+                across(best, which, KW, DW, rows, won, dense)
+                to = ((plane * OD + od) * OH + oh) * OW
+                douts = src[to:to + OW]
+                for i in range(OW):
+                    j = i * SW
+                    if rows[j] < MOST_LINES:
+                        place = np.uint64(offsets[rows[j]] + j + won[j] * DW - PL - lo)      # unsigned: Numba has nothing to wrap around
+                        if place < np.uint64(dx.size):
+                            dx[place] = douts[i] + (zero if apart else dx[place])
+
+
+@jit
+def max_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
+    """The same for windows of any size. Units: bands of rows (d, h) of each volume of dx."""
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, _ = blocks(job)
     offsets, columns, starts = np.empty(KD * KH, np.int64), np.empty(W, src.dtype), np.empty(W, np.int64)

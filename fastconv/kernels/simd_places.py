@@ -10,7 +10,6 @@ from numba.core import cgutils
 
 from .simd import AHEAD_BYTES, I32, I64, LINE_BYTES, Vector, _pointer, either
 from .simd_depthwise import _const
-from .simd_winners import _clamped
 
 BITS = 28                                    # of an index: planes have fewer than 2 ** BITS elements
 
@@ -160,6 +159,12 @@ def _give_at_intrinsic(typingctx, stride, taps, odd, where, douts, at, windows, 
         return build.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     return types.boolean(stride, taps, odd, where, douts, i, i, i, i, carry, i, dst, i, line, i, i, i), codegen
+
+
+def _clamped(builder, n, most):
+    """n between 0 and most."""
+    n = builder.select(builder.icmp_signed("<", n, _const(0)), _const(0), n)
+    return builder.select(builder.icmp_signed(">", n, _const(most)), _const(most), n)
 
 
 give_at = either(_give_at, _give_at_intrinsic, literal=True)

@@ -7,7 +7,7 @@ from numba.core import cgutils
 
 from .simd import I32, I64, Vector, _pointer, either
 from .simd_depthwise import _const
-from .simd_winners import _clamped
+from .simd_places import _clamped
 
 
 def _spread(x, row_a, row_b, row_c, lows, douts, dout_at, windows, carry, dst, first_at, second_at, dump, pad, n, below):

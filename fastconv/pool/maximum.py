@@ -15,15 +15,19 @@ from ..kernels.pool_geometry import BUFFER
 from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, run_tasks
-from ..kernels.tiles import VECTOR_BYTES
 from . import known
 from .planes import INDEX, integers, outputs_of
-from .small import listed, side_by_side
+from .small import MOST_BYTES_GRADIENT, MOST_BYTES_LISTS, listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
 
 WHOLE_BYTES, MANY = 512 * 1024, 16           # of a plane of the gradient done at once where indices are known, if there are many planes
 AT = ((3, 3), (1, 1)), ((3, 3), (2, 2)), ((2, 2), (2, 2))        # windows that there are vectors for where indices are known
-LINES_BYTES = 64 * 2 ** 20                    # of scratch memory of `pool_lines`, at most
+LINES_BYTES = 64 * 2 ** 20                    # of work memory of `pool_lines`, at most
+LINE_BAND_BYTES = 64 * 1024                  # of the gradient, for a band of `pool_lines`, about
+MOST_AROUND = 16                              # times as many elements with their padding, about, that are worth while
+SPARSE = 4                                   # elements for each window, from which on maxima are found row by row and scattered (measured)
+DENSE_BYTES = {1: 6 * 1024, 2: 8 * 1024, 3: 64 * 1024}       # of a group of planes whose windows start at nearly every element: lines come before lists
+DENSE = 5                                    # taps in 1-D, up to which they count as such (measured)
 AT_BYTES = 32 * 1024                         # of their planes: smaller ones stay in L1, where nothing is gained (measured)
 MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
 
@@ -114,7 +118,7 @@ def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
-    if found is None and (small := listed(window, _variant_of_places(window) != BUFFER) if indices else side_by_side(window)) is not None:
+    if found is None and (small := _listed(window) if indices else side_by_side(window)) is not None:
         found = window.plans[indices] = (pool_winners.maximum_winners if indices else pool_planes.maximum_planes, *small)
     if found is None:
         K, D = window.kernel[-1], window.dilation[-1]
@@ -126,6 +130,11 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarr
     return found
 
 
+def _listed(window: Window) -> Any:
+    """How small planes are done with their places, or None."""
+    return listed(window, MOST_BYTES_LISTS if _variant_of_places(window) == BUFFER else MOST_BYTES_GRADIENT)
+
+
 def _variant_of_places(window: Window) -> int:
     """The kernel of a row with its places: those with vectors count places in integers as wide as the elements."""
     return window.variant if window.variant in kernels.FOUND and np.prod(window.x_shape[2:]) < 2 ** 31 else BUFFER
@@ -134,21 +143,21 @@ def _variant_of_places(window: Window) -> int:
 def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job. known: from indices; anywhere: which may be those of other windows."""
     found = window.plans.get(("backward", known, anywhere))
-    near = (window.nd < 3 and window.working.kind == "f" and set(window.dilation) == {1} and window.stride[-1] < 3
-            and max(window.kernel) <= gradient.NEAR)
-    if found is None and not known and (small := listed(window, near)) is not None:
-        found = window.plans["backward", known, anywhere] = (pool_winners.max_backward_winners, *small[:2])
+    if found is None and not known:
+        dense = math.prod(window.stride) == 1 or window.nd == 1 and window.kernel[0] <= DENSE
+        most = DENSE_BYTES[window.nd] if dense else MOST_BYTES_GRADIENT if window.stride == (2, 2) and max(window.kernel) <= 3 else MOST_BYTES_LISTS
+        if (small := listed(window, most)) is not None:
+            found = window.plans["backward", known, anywhere] = (pool_winners.max_backward_winners, *small[:2])
     if found is None:
         bands, units = window.bands
         planes = math.prod(window.x_shape[:2])
         if anywhere or known and planes >= MANY and math.prod(window.x_shape[2:]) * window.working.itemsize <= WHOLE_BYTES:
             bands, units = 1, planes
-        pairs = (window.nd == 2 and window.kernel == window.stride == (2, 2) and window.dilation == (1, 1) and window.pads == ((0, 0),) * 2
-                 and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
         variant = _variant_of_places(window)
-        threes = window.kernel == (3, 3) and window.stride == (2, 2)
-        columns = variant == BUFFER and window.x_shape[-1] < MOST_COLUMNS
-        at = (window.nd == 2 and window.working.kind == "f" and (window.kernel, window.stride) in AT and window.dilation == (1, 1)
+        plain = window.nd == 2 and window.dilation == (1, 1)
+        pairs = (plain and window.kernel == window.stride == (2, 2) and window.pads == ((0, 0),) * 2
+                 and all(2 * outputs <= size for size, outputs in zip(window.x_shape[2:], window.y_shape[2:])))
+        at = (plain and window.working.kind == "f" and (window.kernel, window.stride) in AT
               and (window.kernel[1] == 3 or window.pads[1][0] % 2 == 0) and 8 <= window.x_shape[-1]
               and AT_BYTES < math.prod(window.x_shape[2:]) * window.working.itemsize < 2 ** BITS)
         if known and at and not anywhere:
@@ -157,28 +166,32 @@ def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
         elif pairs:
             kernel = kernels.max_backward_pairs
-        elif near:
-            kernel = gradient.max_backward_threes if threes else gradient.max_backward_rows
-        elif _in_lines(window, variant, bands):
-            kernel = pool_lines.max_backward_lines
+        elif plain and window.kernel == (3, 3) and window.stride == (2, 2):
+            kernel = gradient.max_backward_threes
+        elif window.x_shape[-1] > MOST_COLUMNS:
+            kernel = kernels.max_backward
+        elif max(window.kernel[-1], math.prod(window.kernel[:-1])) > MOST_LINES or not _fits(window.x_shape[-1:], window.reach[-1:], 1):
+            kernel = pool_places.max_backward_columns
+        elif window.nd > 1 and math.prod(window.stride) > SPARSE or (line_bands := _line_bands(window)) is None:
+            kernel = pool_places.max_backward_places
         else:
-            kernel = pool_places.max_backward_places if columns else kernels.max_backward
+            kernel, bands, units = pool_lines.max_backward_lines, line_bands, planes * line_bands
         found = window.plans["backward", known, anywhere] = (kernel, *window.job(bands, 1, units, variant))
     return found
 
 
-def _in_lines(window: Window, variant: int, bands: int) -> bool:
-    """Whether windows overlap so much that `pool_lines` is the fastest (measured), and what it works in is small enough."""
-    kernel, stride, reach = window.kernel, window.stride, [d * (k - 1) for d, k in zip(window.dilation, window.kernel)]
-    if window.working.kind != "f" or max(kernel[-1], math.prod(kernel[:-1])) > MOST_LINES:
-        return False
-    sizes, rows = window.x_shape[2:-1], -(-math.prod(window.x_shape[2:-1]) // bands)
-    if window.nd == 3:
-        rows = (rows // sizes[1] + 2 + 2 * reach[0]) * (sizes[1] + 2 * reach[1])
-    elif window.nd == 2:
-        rows += 2 * reach[0]
-    room = 4 * rows * (window.x_shape[-1] + 2 * reach[-1] + VECTOR_BYTES) * window.working.itemsize
-    return (stride[-1] == 1 or variant == BUFFER and kernel[-1] > stride[-1]) and room < LINES_BYTES
+def _line_bands(window: Window) -> int | None:
+    """Into how many bands `pool_lines` cuts a volume: of rows, in 3-D of planes; None where it would work in too much memory."""
+    nbytes, rows = math.prod(window.x_shape[2:]) * window.working.itemsize, 1 if window.nd == 1 else window.x_shape[2]
+    bands = max(1, min(nbytes // LINE_BAND_BYTES, rows // (2 * window.reach[0] + 1)))
+    sizes = window.x_shape[2:] if window.nd == 1 else (-(-rows // bands), *window.x_shape[3:])
+    return bands if _fits(sizes, window.reach, 2 * window.working.itemsize + 3) else None
+
+
+def _fits(sizes: tuple[int, ...], reach: tuple[int, ...], each: int) -> bool:
+    """Whether these sizes with all that windows reach over are not far more, at so many bytes an element."""
+    elements = math.prod(size + 2 * more for size, more in zip(sizes, reach))
+    return elements <= MOST_AROUND * math.prod(sizes) + LINE_BAND_BYTES and elements * each <= LINES_BYTES
 
 
 def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any,

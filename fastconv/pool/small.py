@@ -50,8 +50,8 @@ def side_by_side(window: Window, gradient: bool = False, most_bytes: int = 0) ->
     return Planes(sizes["tasks"], np.array([sizes[name] for name in pool_planes.NAMES], np.int64), table)
 
 
-def listed(window: Window, near: bool) -> Planes | None:
-    """The plan of the kernels in `pool_winners`, or None where planes are large or few. near: there are kernels for rows of such windows."""
+def listed(window: Window, most_bytes: int = MOST_BYTES_LISTS) -> Planes | None:
+    """The plan of the kernels in `pool_winners`, or None where planes are large or few. most_bytes: of a group of planes."""
     if not window.listed:
         return None
     axes = []
@@ -59,7 +59,7 @@ def listed(window: Window, near: bool) -> Planes | None:
                                                      window.dilation):
         at = np.arange(outputs)[:, None] * s - before + np.arange(k) * d
         axes.append((length, at, (0 <= at) & (at < length)))
-    return lists(axes, math.prod(window.x_shape[:2]), window.working, MOST_BYTES_GRADIENT if near else MOST_BYTES_LISTS)
+    return lists(axes, math.prod(window.x_shape[:2]), window.working, most_bytes)
 
 
 def lists(axes: list[tuple[int, np.ndarray, np.ndarray]], planes: int, dtype: np.dtype,

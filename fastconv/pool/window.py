@@ -125,6 +125,11 @@ class Window:
         return found
 
     @property
+    def reach(self) -> tuple[int, ...]:
+        """How far behind its first element a window's last one lies, along each axis."""
+        return tuple(d * (k - 1) for d, k in zip(self.dilation, self.kernel))
+
+    @property
     def variant(self) -> int:
         """The kernel of a row."""
         K, buffer = self.kernel[-1], pool_geometry.BUFFER
