@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from .gemm import aligned
 from .jit import jit
 from .pool_max import add_volumes
 from .rows import copy_strided
+from .simd import AHEAD_BYTES, prefetch
+from .simd_lines import MOST_LINES, across, down, lay
 from .softmax import sum_of
+from .tiles import VECTOR_BYTES
 
 HEAD = 12                                    # sizes before the windows in job
 NARROW = 32                                  # columns of a window up to which its rows are combined first
 DEEP = 256                                   # rows added in one chain
+FLAT = 4                                     # columns of a window for each of its rows, up to which they are compared at every column of a row
 LANES, FEW = 64, 16                          # chains of the maximum of a wide window, and of a short one
 
 
@@ -251,6 +256,53 @@ def maximum_row(src, plane, od, oh, ow0, ow1, job, line, line_rows, chains, best
 
 
 @jit(exact=True)
+def widths_of(job):
+    """Columns of the narrowest window and of the widest, and rows (d, h) of the deepest; no columns where `places_of_row` is of no use."""
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    least, most, deep, high = job[4], 0, 0, 0
+    for o in range(w_from.size):
+        least, most = min(least, w_to[o] - w_from[o]), max(most, w_to[o] - w_from[o])
+    for o in range(d_from.size):
+        deep = max(deep, d_to[o] - d_from[o])
+    for o in range(h_from.size):
+        high = max(high, h_to[o] - h_from[o])
+    use = most - least <= 1 and most <= min(MOST_LINES, FLAT * deep * high) and deep * high <= MOST_LINES
+    return (least, most, deep * high) if use else (0, 0, 0)
+
+
+@jit(exact=True)
+def memory(src, job, least, most, deep):
+    """What `places_of_row` works in: offsets, best, which, rows and won."""
+    lanes = VECTOR_BYTES // src.itemsize
+    room, columns = (job[4] + most + 2 * lanes, job[4] + lanes) if least else (0, 0)
+    best, which = aligned(room, src), np.empty(room, np.int8)
+    lay(1, 1, src, 0, 0, best, 0, 0, room - lanes if least else 0, 0)
+    for i in range(room):
+        which[i] = MOST_LINES
+    return np.empty(deep, np.int64), best, which, np.empty(2 * columns, np.int8), np.empty(2 * columns, np.int8)
+
+
+@jit(exact=True)
+def places_of_row(src, plane, od, oh, job, least, most, offsets, best, which, rows, won, where):
+    """where: the places in the plane of the maxima of a row of outputs, by the rows of the windows first, in vectors. best, which: padding and no row
+    from W on; rows, won: room for W columns twice."""
+    D, H, W, OW, count, room = job[2], job[3], job[4], job[7], 0, won.size // 2
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    for d in range(d_from[od], d_to[od]):
+        for h in range(h_from[oh], h_to[oh]):
+            offsets[count] = (d * H + h) * W
+            count += 1
+    down(src, plane * D * H * W, offsets, count, W, best, 0, which, 0)
+    across(best, which, least, 1, rows, won, W)
+    if most > least:
+        across(best, which, most, 1, rows[room:], won[room:], W)
+    for ow in range(OW):
+        c = w_from[ow]
+        j = c if w_to[ow] - c == least else c + room
+        where[ow] = offsets[rows[j]] + c + won[j]
+
+
+@jit(exact=True)
 def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y. table: the indices, written too, or empty."""
     units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
@@ -261,10 +313,19 @@ def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
         return
     room = min(W, NARROW * size)
     line, rows, chains = np.empty(room, src.dtype), np.empty(room, np.int32), np.empty(LANES, src.dtype)
+    least, most, deep = widths_of(job) if table.size and blocks == 1 else (0, 0, 0)
+    offsets, tops, which, top_rows, won = memory(src, job, least, most, deep)
     for u in range(first * count, min(units, last * count)):
         row, ow0 = u // blocks, u % blocks * size
         ow1 = min(OW, ow0 + size)
         lo, hi = row * OW + ow0, row * OW + ow1
+        if least:
+            plane = row // OH // OD
+            places_of_row(src, plane, row // OH % OD, row % OH, job, least, most, offsets, tops, which, top_rows, won, table[lo:hi])
+            x, places, y = src[plane * D * H * W:], table[lo:hi], dst[lo:hi]
+            for i in range(y.size):
+                y[i] = x[places[i]]
+            continue
         maximum_row(src, row // OH // OD, row // OH % OD, row % OH, ow0, ow1, job, line, rows, chains, dst[lo:hi], table[lo:hi])
 
 
@@ -282,7 +343,9 @@ def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job
         if wrong != 0:
             job[11] = wrong
         return
-    room = 0 if known else OW
+    least, most, deep = (0, 0, 0) if known else widths_of(job)
+    offsets, tops, which, top_rows, won = memory(src, job, least, most, deep)
+    room, ahead = 0 if known else OW, AHEAD_BYTES // src.itemsize
     best, found, chains = np.empty(room, src.dtype), np.empty(room, np.int64), np.empty(LANES, src.dtype)
     line, rows = np.empty(0 if known else W, src.dtype), np.empty(0 if known else W, np.int32)
     for u in range(first * count, min(units, last * count)):
@@ -304,7 +367,13 @@ def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job
                 douts = src[at:at + OW]
                 if (d_from[od] * H + h_from[oh]) * W >= e1 or ((d_to[od] - 1) * H + h_to[oh]) * W <= e0:
                     continue
-                maximum_row(weight, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
+                if least:
+                    chunk = (e1 - e0) // (OD * OH) + 1
+                    prefetch(weight, plane * D * H * W + (od * OH + oh) * chunk + max(ahead, e1 - e0), chunk)
+                    prefetch(dst, plane * D * H * W + (od * OH + oh) * chunk + max(ahead, e1 - e0), chunk)
+                    places_of_row(weight, plane, od, oh, job, least, most, offsets, tops, which, top_rows, won, found)
+                else:
+                    maximum_row(weight, plane, od, oh, 0, OW, job, line, rows, chains, best, found)
                 for ow in range(OW):
                     if e0 <= found[ow] < e1:
                         dx[found[ow]] += douts[ow]
