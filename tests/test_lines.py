@@ -67,7 +67,7 @@ def test_lay(step, keys, dtype):
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, MOST_LINES])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, MOST_LINES])
 def test_first_of_and_collect(count, dtype):
     """In place, too: vectors are done in order."""
     lanes, rng = simd.lanes(dtype), np.random.default_rng(count)
