@@ -293,9 +293,8 @@ def places_of_row(src, plane, od, oh, job, least, most, offsets, best, which, ro
             offsets[count] = (d * H + h) * W
             count += 1
     down(src, plane * D * H * W, offsets, count, W, best, 0, which, 0)
-    across(best, which, least, 1, rows, won, W)
-    if most > least:
-        across(best, which, most, 1, rows[room:], won[room:], W)
+    for more in range(1 + most - least):
+        across(best, which, least + more, 1, rows[more * room:], won[more * room:], W)
     for ow in range(OW):
         c = w_from[ow]
         j = c if w_to[ow] - c == least else c + room
