@@ -150,15 +150,16 @@ class KernelCache(_Cache):
                 new.unlink(missing_ok=True)
 
 
-def jit(function: Callable[..., Any] | None = None, *, exact: bool = False, inline: bool = False, merged: bool = False) -> Any:
+def jit(function: Callable[..., Any] | None = None, *, exact: bool = False, inline: bool = False, merged: bool = False, views: bool = False) -> Any:
     """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison).
 
     inline: Numba copies the function into its callers, which then decide whether sums are reordered. merged: LLVM does, however long it is.
+    views: it makes no arrays of its own. Then Numba counts the users of none: each count is an atomic instruction that waits for all stores before.
     """
     if function is None:
-        return functools.partial(jit, exact=exact, inline=inline, merged=merged)
+        return functools.partial(jit, exact=exact, inline=inline, merged=merged, views=views)
     make = functools.partial(numba.njit, nogil=True, error_model="numpy", fastmath=False if exact else set(SUMS),
-                             inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True)
+                             inline="always" if inline else "never", forceinline=merged, no_cfunc_wrapper=True, _nrt=not views)
     dispatcher = make(pipeline_class=Compiler)(function)
     if not numba.config.DISABLE_JIT:
         folder = cache_folder()

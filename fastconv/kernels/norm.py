@@ -20,6 +20,7 @@ import numpy as np
 
 from .jit import jit
 from .norm_simd import LARGE, SMALL, gradient_segment, scale_segment, segment_gradient_sums, segment_moments, settle, shifts_of_first
+from .simd import AHEAD_BYTES
 
 # What stands where in `job`: sizes, and where the areas of `table` begin.
 SEGMENTS, LENGTH, DIV, KEYS, CHANNELS, PARTS, SPAN, UNITS, STREAM, FLAGS, COUNT = range(11)
@@ -44,7 +45,7 @@ EPS, MOMENTUM = 0, 1                         # the first numbers of `table`
 
 
 # ---------------------------------------------------------------- sums
-@jit
+@jit(views=True)
 def within_range(x, n, f, sums, apart, count, products):
     """Whether nothing left the range of float32 on the way to the sums at f[sums + k * apart + i] of runs i < count of n elements of x: of d, d * d
     and, if there are `products`, e and e * d. Nothing but zeros is in it."""
@@ -58,19 +59,19 @@ def within_range(x, n, f, sums, apart, count, products):
     return bad == 0
 
 
-@jit(merged=True)
+@jit(merged=True, views=True)
 def split(value, like):
     """A float64 in two: its value in the dtype of `like`, and what that leaves out; 0 if that is not finite."""
     head = np.float64(like.dtype.type(value))
     return (head, value - head) if np.isfinite(head) else (head, 0.0)
 
 
-@jit
+@jit(views=True)
 def finite(value):
     return value if np.isfinite(value) else 0.0
 
 
-@jit
+@jit(views=True)
 def wide_gradient_moments(x, dout, at, n, shift, dout_shift):
     """As `gradient_moments`, all in float64. dout may be x."""
     total, square, gradient, product = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
@@ -84,7 +85,7 @@ def wide_gradient_moments(x, dout, at, n, shift, dout_shift):
     return total, square, gradient, product
 
 
-@jit(merged=True)
+@jit(merged=True, views=True)
 def statistics(total, square, count, shift, eps):
     """(mean, biased variance, 1 / sqrt(variance + eps)) from the sums of deviations from the shift and of their squares."""
     offset = total / count
@@ -94,7 +95,7 @@ def statistics(total, square, count, shift, eps):
     return shift + offset, variance, 1 / np.sqrt(variance + eps)
 
 
-@jit
+@jit(views=True)
 def spread_of(total, square, count):
     """The variances, into `square`, from the sums of deviations and of their squares."""
     for c in range(total.size):
@@ -104,7 +105,7 @@ def spread_of(total, square, count):
 
 
 # ---------------------------------------------------------------- before and between the passes
-@jit
+@jit(views=True)
 def running_statistics(job, f):
     """mean and invstd as they are in evaluation: the running ones."""
     C, stats, parameters, eps = job[CHANNELS], job[STATS], job[PARAMETERS], f[EPS]
@@ -116,7 +117,7 @@ def running_statistics(job, f):
         invstd[c] = 1 / np.sqrt(running_var[c] + eps)
 
 
-@jit
+@jit(views=True)
 def move_running(job, f, mean, variance):
     """Move the running statistics towards the averages over the images of these, which stand at `mean` and `variance` (biased)."""
     C, count, momentum, parameters = job[CHANNELS], job[COUNT], f[MOMENTUM], job[PARAMETERS]
@@ -131,7 +132,7 @@ def move_running(job, f, mean, variance):
             running[c] = (1 - momentum) * running[c] + factor * total[c]
 
 
-@jit
+@jit(views=True)
 def prepare(first, last, src, weight, dst, bias, residual, job, table):
     """Before the first pass: the shifts."""
     f = table.view(np.float64)
@@ -147,7 +148,7 @@ def prepare(first, last, src, weight, dst, bias, residual, job, table):
         shifts_of_first(weight, 0, job[DIV] * S, S, keys, f, shifts + keys)
 
 
-@jit
+@jit(views=True)
 def fold(job, f, count):
     """The `count` sums of each key over all its parts, in their order."""
     keys, run, units = job[KEYS], job[DIV] * job[PARTS], job[SEGMENTS] * job[PARTS]
@@ -165,7 +166,7 @@ def fold(job, f, count):
                         total[key] += value
 
 
-@jit
+@jit(views=True)
 def own_statistics(job, f):
     """mean and invstd from the folded sums; these become the mean and the variance of x."""
     keys, stats, folded = job[KEYS], job[STATS], job[FOLDED]
@@ -182,7 +183,7 @@ def own_statistics(job, f):
         move_running(job, f, folded, folded + keys)
 
 
-@jit(merged=True)
+@jit(merged=True, views=True)
 def forward_coefficients(src, job, f, mean, invstd, c, to, apart):
     """center, scale and shift of y = (x - center) * scale + shift for channel c, or a column of it, to f[to + k * apart]."""
     center, rest = split(mean, src)
@@ -190,7 +191,7 @@ def forward_coefficients(src, job, f, mean, invstd, c, to, apart):
     f[to], f[to + apart], f[to + 2 * apart] = center, scale, f[job[PARAMETERS] + job[CHANNELS] + c] - (rest * scale if rest != 0 else 0.0)
 
 
-@jit
+@jit(views=True)
 def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics and coefficients."""
     f = table.view(np.float64)
@@ -205,7 +206,7 @@ def finish_forward(first, last, src, weight, dst, bias, residual, job, table):
         forward_coefficients(src, job, f, f[stats + key], f[stats + keys + key], i % C, job[COEFFICIENTS] + i, job[CYCLE])
 
 
-@jit(merged=True)
+@jit(merged=True, views=True)
 def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slope, f, to, apart):
     """center, dout_center, a, b, d, invstd of dx = (weight * dout - dout_mean - (x - mean) * slope) * invstd
     = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd, to f[to + k * apart]."""
@@ -217,7 +218,7 @@ def gradient_coefficients(src, mean, invstd, weight, dout_shift, dout_mean, slop
     f[to + 3 * apart], f[to + 4 * apart], f[to + 5 * apart] = -slope, constant, invstd
 
 
-@jit(merged=True)
+@jit(merged=True, views=True)
 def batch_gradients(src, job, f, c):
     """Of channel c, whose key is c: mean and invstd, dweight and dbias; returns what its dx is made of."""
     C, stats, shifts, folded, gradients = job[CHANNELS], job[STATS], job[SHIFTS], job[FOLDED], job[GRADIENTS]
@@ -238,7 +239,7 @@ def batch_gradients(src, job, f, c):
     return f[stats + c], invstd, weight, dout_shift, weight * (dout_sum / count), weight * (product * invstd * invstd / count)
 
 
-@jit
+@jit(views=True)
 def finish_batch_backward(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics, dweight and dbias, and coefficients; of running statistics dx = dout * scale."""
     f = table.view(np.float64)
@@ -249,7 +250,7 @@ def finish_batch_backward(first, last, src, weight, dst, bias, residual, job, ta
             gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[COEFFICIENTS] + c, job[CYCLE])
 
 
-@jit
+@jit(views=True)
 def finish_running_backward(first, last, src, weight, dst, bias, residual, job, table):
     """The coefficients of dx = dout * scale, where the statistics are the running ones."""
     f = table.view(np.float64)
@@ -260,7 +261,7 @@ def finish_running_backward(first, last, src, weight, dst, bias, residual, job, 
         f[to], f[to + apart], f[to + 2 * apart] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
 
 
-@jit
+@jit(views=True)
 def each_segment(values, div, line):
     """line[i * div + j] = values[i] for j < div: what belongs to a group, for each of its segments."""
     if div == 1:
@@ -273,7 +274,7 @@ def each_segment(values, div, line):
                 part[j] = value
 
 
-@jit
+@jit(views=True)
 def group_gradients(src, job, f, key, count, sums, lines, known):
     """Of groups key .. key + count - 1, of DIV segments each: their statistics, what the segments add to dweight and dbias (at PLANES), and what
     their dx is made of.
@@ -349,7 +350,7 @@ def group_gradients(src, job, f, key, count, sums, lines, known):
         b[s] = -line[s]
 
 
-@jit
+@jit(views=True)
 def fold_planes(first, last, src, weight, dst, bias, residual, job, table):
     """dweight and dbias: the sums over the images of what their segments add."""
     f = table.view(np.float64)
@@ -375,7 +376,7 @@ def finish_group_backward(first, last, src, weight, dst, bias, residual, job, ta
 
 
 # ---------------------------------------------------------------- the passes
-@jit
+@jit(views=True)
 def sum_again(src, weight, job, f, unit, count):
     """The sums of these units once more, all in float64: some left the range of float32."""
     S, parts, span, units, shifts, sums = job[LENGTH], job[PARTS], job[SPAN], job[SEGMENTS] * job[PARTS], job[SHIFTS], job[SUMS]
@@ -390,7 +391,7 @@ def sum_again(src, weight, job, f, unit, count):
         f[sums + u], f[sums + units + u] = found[0], found[1]
 
 
-@jit
+@jit(views=True)
 def sum_segments(first, last, src, weight, dst, bias, residual, job, table):
     """First pass: 2 sums of the forward, 4 of the backward."""
     f = table.view(np.float64)
@@ -411,7 +412,7 @@ def sum_segments(first, last, src, weight, dst, bias, residual, job, table):
         u += count
 
 
-@jit
+@jit(views=True)
 def change_segments(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass: y from x, or dx from x and dout, by the coefficients of each channel or segment."""
     f = table.view(np.float64)
@@ -424,14 +425,14 @@ def change_segments(first, last, src, weight, dst, bias, residual, job, table):
         if parts == 1:
             count = min(end - u, C - c)
         if weight.size:
-            gradient_segment(src, weight, dst, at, n, S, count, f, known, 1, C, 0, job[STREAM])
+            gradient_segment(src, weight, dst, at, n, S, count, f, known, 1, C, AHEAD_BYTES // src.itemsize, job[STREAM])
         else:
-            scale_segment(src, dst, at, n, S, count, f, known, 1, C, 0, job[STREAM])
+            scale_segment(src, dst, at, n, S, count, f, known, 1, C, AHEAD_BYTES // src.itemsize, job[STREAM])
         u += count
     settle(job[STREAM])
 
 
-@jit
+@jit(views=True)
 def add_columns(line, S, total):
     """total[c] = the sum of the S numbers of `line` from c * S on."""
     if S == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import overload
 
+from .gemm import aligned
 from .handed import JOB as STEPS
 from .handed import NTH, SPEC, SPECS, address_of, elements, fit, numbers, share
 from .jit import jit
@@ -98,7 +99,7 @@ def forward_at_once(steps, x, y, weight, bias, running_mean, running_var, mean, 
         return SHARED
     if job[FLAGS] & RUNNING and share(running_mean, running_var):
         return SHARED
-    table, residual = np.empty(job[TABLE], np.int64), np.empty(job[RESIDUAL], x.dtype)
+    table, residual = np.empty(job[TABLE], np.int64), aligned(job[RESIDUAL], x)
     begin(job, table, eps, momentum, weight, bias, running_mean, running_var)
     left, right = columns(job, weight, 1.0), columns(job, bias, 0.0)
     failed = in_turn(steps, x, x[:0], y, left, right if job[EACH] else residual, table)
@@ -109,7 +110,7 @@ def forward_at_once(steps, x, y, weight, bias, running_mean, running_var, mean, 
 @jit
 def backward_at_once(steps, x, dout, dx, weight, first, second, dweight, dbias, eps):
     job = steps[:JOB]
-    table, residual = np.empty(job[TABLE], np.int64), np.empty(job[RESIDUAL], x.dtype)
+    table, residual = np.empty(job[TABLE], np.int64), aligned(job[RESIDUAL], x)
     begin(job, table, eps, 0.0, weight, weight[:0], first, second)
     failed = in_turn(steps, x, dout, dx, columns(job, weight, 1.0), residual, table)
     end_backward(job, table, dweight, dbias)

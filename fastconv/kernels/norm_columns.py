@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .gemm import aligned
 from .jit import jit
 from .norm import (
     CHANNELS,
@@ -44,7 +45,6 @@ from .norm import (
 from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle, shifts_of_first
 
 STRIP = 16                                    # rows whose sums stay in the dtype of x
-FEW = 4                                      # of them that a gradient takes at a time: memory is read nearly in its order
 LINE = 64                                    # bytes of the longest vector
 CHANGED = 8                                  # rows that the second pass takes at a time
 PROBE = 8                                    # rows whose mean is the shift
@@ -69,7 +69,7 @@ def shift_columns(x, job, f, shifts):
         shifts_of_first(x, 0, S, S, C, f, shifts)
 
 
-@jit
+@jit(views=True)
 def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Before the first pass: the shifts, and sums of nothing."""
     f = table.view(np.float64)
@@ -98,29 +98,32 @@ def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
 @jit
 def sum_columns(first, last, src, weight, dst, bias, residual, job, table):
     """First pass: 2 sums of the forward, 4 of the backward."""
-    f = table.view(np.float64)
-    R, K, P, width = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS]
-    lines, strip = 4 if weight.size else 2, STRIP if K * src.itemsize % 4096 else STRIP // 2      # of 8 lines that share a place in L1
-    room = width + LINE // src.itemsize
-    near = np.empty(4 * room if weight.size else 0, src.dtype)       # sums in float64 would be more to load and store than a few rows are
+    room = job[UNITS] + LINE // src.itemsize
+    near = aligned((4 if weight.size else 2) * room, src)            # sums in float64 would be more to load and store than a few rows are
+    near[:] = 0
     for t in range(first, last):
-        block, j0 = t // job[PARTS], t % job[PARTS] * width
-        r1, n, to = min(R, (block + 1) * job[SPAN]), min(width, K - j0), job[SUMS] + block * lines * P + j0
-        for r in range(block * job[SPAN], r1, strip):
-            at, rows = r * K + j0, min(strip, r1 - r)
-            if weight.size:
-                near[:] = 0
-                for q in range(0, rows, FEW):
-                    column_gradient_sums(src, weight, at + q * K, K, min(FEW, rows - q), n, residual[j0:], P, near, 0, room)
-                for k in range(4):
-                    line, part = f[to + k * P:to + k * P + n], near[k * room:k * room + n]
-                    for i in range(n):
-                        line[i] += part[i]
-            else:
-                column_moments(src, at, K, rows, n, residual[j0:], f, to, P)
+        sum_some_columns(t, src, weight, residual, job, table.view(np.float64), near, room)
 
 
-@jit
+@jit(views=True)
+def sum_some_columns(t, src, weight, residual, job, f, near, room):
+    K, P, width, lines = job[COLUMNS], job[PADDED], job[UNITS], 4 if weight.size else 2
+    block, j0 = t // job[PARTS], t % job[PARTS] * width
+    end, n, to = min(job[ROWS], (block + 1) * job[SPAN]), min(width, K - j0), job[SUMS] + block * lines * P + j0
+    for r in range(block * job[SPAN], end, STRIP):
+        at, rows = r * K + j0, min(STRIP, end - r)
+        if weight.size:
+            column_gradient_sums(src, weight, at, K, rows, n, residual[j0:], P, near, room)
+        else:
+            column_moments(src, at, K, rows, n, residual[j0:], near, room)
+        for k in range(lines):
+            line, part = f[to + k * P:to + k * P + n], near[k * room:k * room + n]
+            for i in range(n):
+                line[i] += part[i]
+            part[:] = 0
+
+
+@jit(views=True)
 def wide_column_sums(src, weight, job, f, c):
     """The folded sums of channel c again, all in float64."""
     C, S, K, folded = job[CHANNELS], job[LENGTH], job[COLUMNS], job[FOLDED]
@@ -167,7 +170,7 @@ def fold_columns(src, weight, job, f):
                 wide_column_sums(src, weight, job, f, c)
 
 
-@jit(merged=True)
+@jit(merged=True, views=True)
 def spread(job, f, values, count, c, residual):
     """The coefficients of channel c, to all its columns."""
     S, P = job[LENGTH], job[PADDED]
@@ -196,7 +199,7 @@ def column_coefficients(job, f, residual):
         shift[c] = bias[c] - rest[c]
 
 
-@jit
+@jit(views=True)
 def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics and coefficients."""
     f = table.view(np.float64)
@@ -214,7 +217,7 @@ def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, t
         spread(job, f, job[SUMS], 3, c, residual)
 
 
-@jit
+@jit(views=True)
 def column_gradients(job, f, residual):
     """As `batch_gradients` and `gradient_coefficients`, of all channels of a matrix: loops that LLVM makes vectors of."""
     C, P, folded, count, eps = job[CHANNELS], job[PADDED], job[FOLDED], max(job[COUNT], 1), f[EPS]
@@ -265,7 +268,7 @@ def column_gradients(job, f, residual):
         d[c] = weight[c] * dout_shift[c] - weight[c] * (dbias[c] / count) + rest[c]
 
 
-@jit
+@jit(views=True)
 def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics, dweight and dbias, and coefficients."""
     f = table.view(np.float64)
@@ -280,7 +283,7 @@ def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, 
             spread(job, f, job[SUMS], 6, c, residual)
 
 
-@jit
+@jit(views=True)
 def finish_running_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """The coefficients of dx = dout * scale, where the statistics are the running ones."""
     f = table.view(np.float64)
@@ -292,7 +295,7 @@ def finish_running_backward_columns(first, last, src, weight, dst, bias, residua
         spread(job, f, to, 3, c, residual)
 
 
-@jit
+@jit(views=True)
 def change_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass: y from x, or dx from x and dout, by the coefficients of each column."""
     R, K, P, width = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .gemm import aligned
 from .jit import jit
 from .norm import (
     CENTERED,
@@ -56,15 +57,13 @@ from .norm_simd import (
     settle,
     shifts_of_first,
 )
+from .simd import AHEAD_BYTES
 
-LINE_BYTES = 64
-NEAR = 1024                                  # elements that a part is ahead of its own pass
-SOON = 128                                   # columns that a pass over rows far from each other is ahead of itself
 STRIP = 16                                   # rows whose gradients to weight and bias are added in the dtype of x
 
 
 # ---------------------------------------------------------------- statistics of a few rows
-@jit
+@jit(views=True)
 def shift_rows(src, other, job, f, key, count):
     """The shifts of rows key .. key + count - 1: of given statistics the mean, else from the first values; 0 where no mean is subtracted."""
     keys, L, shifts = job[KEYS], job[COUNT], job[SHIFTS]
@@ -83,7 +82,7 @@ def shift_rows(src, other, job, f, key, count):
         shifts_of_first(other, key * L, L, L, count, f, shifts + keys + key)
 
 
-@jit
+@jit(views=True)
 def row_statistics(job, f, key, count, sums):
     """mean and invstd of `count` rows from their sums, which stand at f[sums] and f[sums + count], one for each row."""
     keys, n, eps, folded = job[KEYS], job[COUNT], f[0], job[FOLDED]
@@ -100,7 +99,7 @@ def row_statistics(job, f, key, count, sums):
         f[folded + key + i], f[folded + keys + key + i] = mean[i], square[i]
 
 
-@jit
+@jit(views=True)
 def sum_rows(src, job, f, key, count, sums):
     """The sums of `count` rows and their statistics."""
     L, shifts = job[COUNT], job[SHIFTS] + key
@@ -115,7 +114,7 @@ def sum_rows(src, job, f, key, count, sums):
 
 
 # ---------------------------------------------------------------- groups of segments
-@jit
+@jit(views=True)
 def group_rows(first, last, src, weight, dst, bias, residual, job, table):
     """The forward of groups: task t is UNITS rows, ROWS at a time."""
     f = table.view(np.float64)
@@ -134,47 +133,52 @@ def group_rows(first, last, src, weight, dst, bias, residual, job, table):
                     scale = invstd * f[job[PARAMETERS] + c]
                     f[to], f[to + 1], f[to + 2] = center, scale, f[job[PARAMETERS] + C + c] - (rest * scale if rest != 0 else 0.0)
                     c = c + 1 if c + 1 < C else 0
-            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, 1, 0, job[STREAM])
+            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, 1, block * div * S, job[STREAM])
     settle(job[STREAM])
 
 
 @jit
 def group_rows_gradient(first, last, src, weight, dst, bias, residual, job, table):
     """The backward of groups, but for the sums over the images of what their channels add to dweight and dbias."""
-    f = table.view(np.float64)
-    S, div, keys, block, shifts = job[LENGTH], job[DIV], job[KEYS], job[ROWS], job[SHIFTS]
+    block, div = job[ROWS], job[DIV]
     known, lines = np.empty(6 * block * div, src.dtype), np.empty(block * div + 4 * block, np.float64)
     for t in range(first, last):
-        sums = job[SUMS] + t * 4 * block * div
-        for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
-            count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
-            run = count * div
-            shift_rows(src, weight, job, f, key, count)
-            if div == 1:
-                segment_gradient_sums(src, weight, key * S, S, S, count, f, shifts + key, shifts + keys + key, 1, sums, run)
-            else:
-                for i in range(key, key + count):
-                    segment_gradient_sums(src, weight, i * div * S, S, S, div, f, shifts + i, shifts + keys + i, 0, sums + (i - key) * div, run)
-            if not within_range(src, S, f, sums, run, run, True):
-                for i in range(run):
-                    if not within_range(src, S, f, sums + i, run, 1, True):
-                        owner = key + i // div
-                        found = wide_gradient_moments(src, weight, (key * div + i) * S, S, f[shifts + owner], f[shifts + keys + owner])
-                        f[sums + i], f[sums + run + i], f[sums + 2 * run + i], f[sums + 3 * run + i] = found
-            group_gradients(src, job, f, key, count, f[sums:sums + 4 * run], lines, known)
-            if dst.size:
-                gradient_segment(src, weight, dst, key * div * S, S, S, run, known, 0, 1, run, run * S, job[STREAM])
+        some_group_gradients(t, src, weight, dst, job, table.view(np.float64), known, lines)
     settle(job[STREAM])
 
 
-@jit
+@jit(views=True)
+def some_group_gradients(t, src, weight, dst, job, f, known, lines):
+    S, div, keys, block, shifts, end = job[LENGTH], job[DIV], job[KEYS], job[ROWS], job[SHIFTS], min(job[KEYS], (t + 1) * job[UNITS])
+    sums = job[SUMS] + t * 4 * block * div
+    for key in range(t * job[UNITS], end, block):
+        count = min(block, end - key)
+        run = count * div
+        shift_rows(src, weight, job, f, key, count)
+        if div == 1:
+            segment_gradient_sums(src, weight, key * S, S, S, count, f, shifts + key, shifts + keys + key, 1, sums, run)
+        else:
+            for i in range(key, key + count):
+                segment_gradient_sums(src, weight, i * div * S, S, S, div, f, shifts + i, shifts + keys + i, 0, sums + (i - key) * div, run)
+        if not within_range(src, S, f, sums, run, run, True):
+            for i in range(run):
+                if not within_range(src, S, f, sums + i, run, 1, True):
+                    owner = key + i // div
+                    found = wide_gradient_moments(src, weight, (key * div + i) * S, S, f[shifts + owner], f[shifts + keys + owner])
+                    f[sums + i], f[sums + run + i], f[sums + 2 * run + i], f[sums + 3 * run + i] = found
+        group_gradients(src, job, f, key, count, f[sums:sums + 4 * run], lines, known)
+        if dst.size:
+            gradient_segment(src, weight, dst, key * div * S, S, S, run, known, 0, 1, run, run * S, job[STREAM])
+
+
+@jit(views=True)
 def finish_running(first, last, src, weight, dst, bias, residual, job, table):
     """Move the running statistics of instance norm."""
     move_running(job, table.view(np.float64), job[FOLDED], job[FOLDED] + job[KEYS])
 
 
 # ---------------------------------------------------------------- a weight and a bias for each element
-@jit
+@jit(views=True)
 def scale_coefficients(src, job, f, key, count, known, apart):
     """center, rest and invstd of rows key .. key + count - 1, at known[k * apart + i]."""
     mean, invstd = f[job[STATS] + key:job[STATS] + key + count], f[job[STATS] + job[KEYS] + key:job[STATS] + job[KEYS] + key + count]
@@ -184,7 +188,7 @@ def scale_coefficients(src, job, f, key, count, known, apart):
         factor[i] = invstd[i]
 
 
-@jit
+@jit(views=True)
 def split_rows(src, mean, invstd, center, rest):
     """The means in two, as `split`: what the dtype of x leaves out counts times -invstd."""
     for i in range(mean.size):
@@ -197,22 +201,26 @@ def split_rows(src, mean, invstd, center, rest):
 @jit
 def rows(first, last, src, weight, dst, bias, residual, job, table):
     """The forward of rows whose elements have parameters of their own: task t is UNITS rows, ROWS at a time."""
+    known = np.empty(3 * job[ROWS], src.dtype)
     f = table.view(np.float64)
-    L, keys, period, block = job[COUNT], job[KEYS], job[PERIOD], job[ROWS]
-    alike = L * src.itemsize % LINE_BYTES == 0 or not job[STREAM]
-    known = np.empty(3 * block, src.dtype)
     for t in range(first, last):
-        for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
-            count = min(block, min(keys, (t + 1) * job[UNITS]) - key)
-            sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
-            scale_coefficients(src, job, f, key, count, known, block)
-            together = count if period == 1 and alike else 1
-            for i in range(0, count, together):
-                scale_rows(src, dst, (key + i) * L, L, together, L, bias, residual, (key + i) % period * L, known, i, block, job[STREAM])
+        some_rows(t, src, dst, bias, residual, job, f, known)
     settle(job[STREAM])
 
 
-@jit
+@jit(views=True)
+def some_rows(t, src, dst, bias, residual, job, f, known):
+    L, period, block, end = job[COUNT], job[PERIOD], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS])
+    for key in range(t * job[UNITS], end, block):
+        count = min(block, end - key)
+        sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
+        scale_coefficients(src, job, f, key, count, known, block)
+        together = count if period == 1 else 1
+        for i in range(0, count, together):
+            scale_rows(src, dst, (key + i) * L, L, together, L, bias, residual, (key + i) % period * L, known, i, block, block * L, job[STREAM])
+
+
+@jit(views=True)
 def wide_row_gradient_sums(x, dout, at, n, weight, to, shift):
     total, square, gradient, product = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
     xs, es, ws = x[at:at + n], dout[at:at + n], weight[to:to + n]
@@ -225,7 +233,7 @@ def wide_row_gradient_sums(x, dout, at, n, weight, to, shift):
     return total, square, gradient, product
 
 
-@jit
+@jit(views=True)
 def sum_row_gradients(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
     """As `row_gradient_sums`, once more in float64 where a row leaves the range of float32."""
     row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart)
@@ -236,7 +244,7 @@ def sum_row_gradients(x, dout, at, n, row, count, weight, to, step, f, shift, su
                 f[sums + i], f[sums + apart + i], f[sums + 2 * apart + i], f[sums + 3 * apart + i] = found
 
 
-@jit
+@jit(views=True)
 def row_gradients(src, job, f, key, count, sums, apart, known, step):
     """Of `count` rows, whose sums stand at f[sums + k * apart + i]: their statistics, and center, rest, invstd, -dout_mean, -slope of their dx,
     at known[k * step + i]. Loops over one array each, which LLVM makes vectors of."""
@@ -264,35 +272,54 @@ def row_gradients(src, job, f, key, count, sums, apart, known, step):
         less_slope[i] = product[i] * invstd[i] / -n
 
 
-@jit(exact=True)
-def rows_gradient(first, last, src, weight, dst, bias, residual, job, table):
-    """The backward of such rows; each task leaves what it adds to dweight and dbias in an area of its own, 2 lines of PADDED numbers.
-
-    Exact: where dx begins decides which loop a column's sums are made in, and LLVM is not to order them differently in each.
-    """
-    f = table.view(np.float64)
-    L, keys, period, P, block = job[COUNT], job[KEYS], job[PERIOD], job[PADDED], job[ROWS]
-    known = np.empty(5 * block, src.dtype)
-    strip, step = (STRIP, 0) if period == 1 else (1, L)
-    for t in range(first, last):
-        area, sums = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block
-        f[area:area + 2 * P] = 0
-        for key in range(t * job[UNITS], min(keys, (t + 1) * job[UNITS]), block):
-            count, done = min(block, min(keys, (t + 1) * job[UNITS]) - key), 0
-            shift_rows(src, src[:0], job, f, key, count)
-            while done < count:              # rows whose parameters lie one behind the other
-                to = (key + done) % period
-                more = min(count - done, period - to) if period > 1 else count
-                sum_row_gradients(src, weight, (key + done) * L, L, L, more, bias, to * L, step, f, job[SHIFTS] + key + done, sums + done, block)
-                done += more
-            row_gradients(src, job, f, key, count, sums, block, known, block)
-            for i in range(0, count, strip):
-                n, to = min(strip, count - i), (key + i) % period * L
-                gradient_rows(src, weight, dst, (key + i) * L, L, n, L, bias, to, known, i, block, f, area + to, P, n * L, job[STREAM])
-    settle(job[STREAM])
+@jit(views=True)
+def add_near(near, apart, f, to, step, n):
+    """The sums of a few rows, near[k * apart + i], into those in float64, f[to + k * step + i], k < 2; then they are 0."""
+    for k in range(2):
+        line, part = f[to + k * step:to + k * step + n], near[k * apart:k * apart + n]
+        for i in range(n):
+            line[i] += part[i]
+        part[:] = 0
 
 
 @jit
+def rows_gradient(first, last, src, weight, dst, bias, residual, job, table):
+    """The backward of such rows; each task leaves what it adds to dweight and dbias in an area of its own, 2 lines of PADDED numbers."""
+    known, near = np.empty(5 * job[ROWS], src.dtype), aligned(2 * job[PADDED], src)
+    near[:] = 0
+    for t in range(first, last):
+        some_row_gradients(t, src, weight, dst, bias, job, table.view(np.float64), known, near)
+    settle(job[STREAM])
+
+
+@jit(exact=True, views=True)
+def some_row_gradients(t, src, weight, dst, bias, job, f, known, near):
+    """A task. Exact: where dx begins decides which loop a column's sums are made in, and LLVM is not to order them differently in each."""
+    L, period, P, block, end = job[COUNT], job[PERIOD], job[PADDED], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS])
+    step, strip, taken = 0 if period == 1 else L, STRIP * period, 0
+    area, sums = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block
+    f[area:area + 2 * P] = 0
+    for key in range(t * job[UNITS], end, block):
+        count, done = min(block, end - key), 0
+        shift_rows(src, src[:0], job, f, key, count)
+        while done < count:                  # rows whose parameters lie one behind the other
+            to = (key + done) % period
+            more = min(count - done, period - to) if period > 1 else count
+            sum_row_gradients(src, weight, (key + done) * L, L, L, more, bias, to * L, step, f, job[SHIFTS] + key + done, sums + done, block)
+            done += more
+        row_gradients(src, job, f, key, count, sums, block, known, block)
+        done = 0
+        while done < count:
+            n, to = min(strip - taken, count - done) if period == 1 else 1, (key + done) % period * L
+            gradient_rows(src, weight, dst, (key + done) * L, L, n, L, bias, to, known, done, block, near, to, P, block * L, job[STREAM])
+            done, taken = done + n, taken + n
+            if taken == strip:
+                add_near(near, P, f, area, P, P)
+                taken = 0
+    add_near(near, P, f, area, P, P)
+
+
+@jit(views=True)
 def fold_rows(first, last, src, weight, dst, bias, residual, job, table):
     """dweight and dbias of each channel: the sums over its LENGTH columns and the areas, COLUMNS of them."""
     f = table.view(np.float64)
@@ -308,7 +335,7 @@ def fold_rows(first, last, src, weight, dst, bias, residual, job, table):
 
 
 # ---------------------------------------------------------------- long rows, in parts
-@jit
+@jit(views=True)
 def sum_parts(first, last, src, weight, dst, bias, residual, job, table):
     """First pass: part `unit % PARTS` of each row; 2 sums of the forward, 4 of the backward."""
     f = table.view(np.float64)
@@ -325,13 +352,13 @@ def sum_parts(first, last, src, weight, dst, bias, residual, job, table):
             f[sums + u], f[sums + units + u] = wide[0], wide[1]
 
 
-@jit
+@jit(views=True)
 def prepare_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Before the first pass: the shifts."""
     shift_rows(src, src[:0], job, table.view(np.float64), 0, job[KEYS])
 
 
-@jit
+@jit(views=True)
 def finish_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: the statistics of each row, in the backward what its dx is made of, and no gradients yet."""
     f = table.view(np.float64)
@@ -348,27 +375,34 @@ def finish_parts(first, last, src, weight, dst, bias, residual, job, table):
         scale_coefficients(src, job, f, 0, keys, known, keys)
 
 
-@jit
+@jit(views=True)
 def scale_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass of the forward."""
     f = table.view(np.float64)
     L, parts, span, keys = job[COUNT], job[PARTS], job[SPAN], job[KEYS]
     for u in range(first, last):
         key, s = u // parts, u % parts * span
-        scale_rows(src, dst, key * L + s, NEAR, 1, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, f, job[COEFFICIENTS] + key, keys,
-                   job[STREAM])
+        scale_rows(src, dst, key * L + s, L, 1, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, f, job[COEFFICIENTS] + key, keys,
+                   AHEAD_BYTES // src.itemsize, job[STREAM])
     settle(job[STREAM])
 
 
-@jit(exact=True)
+@jit
 def gradient_parts(first, last, src, weight, dst, bias, residual, job, table):
-    """Second pass of the backward: a task is a part of the columns, of all rows. PERIOD is 1. Exact as `rows_gradient` is."""
-    f = table.view(np.float64)
-    L, span, P, keys = job[COUNT], job[SPAN], job[PADDED], job[KEYS]
+    """Second pass of the backward: a task is a part of the columns, of all rows. PERIOD is 1."""
+    near = aligned(2 * job[SPAN], src)
+    near[:] = 0
     for t in range(first, last):
-        s = t * span
-        n, area = min(span, L - s), job[PLANES] + s
-        for key in range(0, keys, STRIP):
-            gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + key, keys, f, area, P, SOON,
-                          job[STREAM])
+        part_gradient(t * job[SPAN], src, weight, dst, bias, job, table.view(np.float64), near)
     settle(job[STREAM])
+
+
+@jit(exact=True, views=True)
+def part_gradient(s, src, weight, dst, bias, job, f, near):
+    """The part from column s on. Exact as `some_row_gradients` is."""
+    L, span, P, keys = job[COUNT], job[SPAN], job[PADDED], job[KEYS]
+    n = min(span, L - s)
+    for key in range(0, keys, STRIP):
+        gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + key, keys, near, 0, span,
+                      AHEAD_BYTES // src.itemsize, job[STREAM])
+        add_near(near, span, f, job[PLANES] + s, P, n)

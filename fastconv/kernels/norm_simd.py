@@ -20,7 +20,7 @@ X86 = isa() in ("avx512", "avx2", "avx", "sse")
 DOUBLE = ir.DoubleType()
 WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
-ABREAST = 4 if REGISTERS >= 32 else 2        # vectors of a row that a pass down the columns takes at a time
+ABREAST = 4 if REGISTERS >= 32 else 2        # rows that a pass with sums of columns takes at a time
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
 PROBES = (8, 4, 2, 1)                        # values whose mean is a shift: as many of these as a run has
@@ -99,19 +99,10 @@ def _whole(builder, n, width):
 
 
 # ---------------------------------------------------------------- elementwise
-def _emit_each(builder, scalar, sources, target, n, formula, stream, uniform, ahead):
-    """target[i] = formula(lanes, sources' values at i, uniform values) for i < n. sources, target: pointers; uniform: scalars to splat.
-
-    stream: whether to store past the caches, a value of the running kernel. ahead: how many elements behind their own the lines lie that are asked
-    for meanwhile; 0 for none.
-    """
-    lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
-    v, one = Lanes(builder, scalar, lanes), Lanes(builder, scalar, 1)
-    splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
-
-    def at(w, i, mask=None, past=False):
-        values = [w.load(builder.gep(source, [i]), mask) for source in sources]
-        w.store(formula(w, values, splat[w.lanes]), builder.gep(target, [i]), mask, past)
+def _emit_run(builder, v, n, at, target, aligned, stream):
+    """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
+    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel."""
+    one = Lanes(builder, v.scalar, 1)
 
     def some(begin, end):
         """Fewer than a vector's elements."""
@@ -122,21 +113,50 @@ def _emit_each(builder, scalar, sources, target, n, formula, stream, uniform, ah
             with _steps(builder, begin, end, 1) as (i, _):
                 at(one, i)
 
-    address = builder.ptrtoint(target, I64)
-    before = builder.lshr(builder.and_(builder.sub(_const(0), address), _const(VECTOR_BYTES - 1)), _const(2 if v.itemsize == 4 else 3))
-    head = builder.select(builder.icmp_signed("<", n, _const(ALIGNED_FROM * lanes)), _const(0), before)
-    some(_const(0), head)
-    stop = builder.add(head, _whole(builder, builder.sub(n, head), lanes))
-    past = builder.and_(stream, builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes)))
-    with builder.if_else(past) as (yes, no):
-        with yes, _steps(builder, head, stop, lanes) as (i, _):
-            at(v, i, past=True)
-        with no, _steps(builder, head, stop, lanes) as (i, _):
+    head = _const(0)
+    if target:
+        before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
+        head = builder.select(aligned, builder.lshr(before, _const(2 if v.itemsize == 4 else 3)), head)
+        some(_const(0), head)
+    stop = builder.add(head, _whole(builder, builder.sub(n, head), v.lanes))
+    if target:
+        with builder.if_else(builder.and_(stream, aligned)) as (yes, no):
+            with yes, _steps(builder, head, stop, v.lanes) as (i, _):
+                at(v, i, past=True)
+            with no, _steps(builder, head, stop, v.lanes) as (i, _):
+                at(v, i)
+    else:
+        with _steps(builder, head, stop, v.lanes) as (i, _):
             at(v, i)
     some(stop, n)
-    with builder.if_then(builder.icmp_signed("!=", ahead, _const(0))), _steps(builder, ahead, builder.add(ahead, n), LINE_BYTES // v.itemsize) as (i, _):
-        for place in (*sources, target):
-            _emit_prefetch(builder, builder.gep(place, [i]))
+
+
+def _emit_shared_line(builder, pointer, stream):
+    """Ask for the line of this address, to write, where stores go past the caches but for those to lines that two runs share: they wait for memory."""
+    shared = builder.icmp_signed("!=", builder.and_(builder.ptrtoint(pointer, I64), _const(LINE_BYTES - 1)), _const(0))
+    with builder.if_then(builder.and_(stream, shared)):
+        _emit_prefetch(builder, pointer, write=True)
+
+
+def _emit_each(builder, scalar, sources, columns, target, n, formula, stream, uniform, ahead):
+    """target[i] = formula(lanes, sources' and columns' values at i, uniform values) for i < n. All are pointers; uniform: scalars to splat.
+
+    stream: whether to store past the caches, a value of the running kernel; lines of the sources, `ahead` elements behind their own, are then asked
+    for meanwhile.
+    """
+    lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
+    v, one = Lanes(builder, scalar, lanes), Lanes(builder, scalar, 1)
+    splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
+    long = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes))
+    _emit_shared_line(builder, builder.gep(target, [ahead]), builder.and_(stream, long))
+
+    def at(w, i, mask=None, past=False):
+        for source in sources if past else ():
+            _emit_prefetch(builder, builder.gep(source, [builder.add(i, ahead)]))
+        values = [w.load(builder.gep(source, [i]), mask) for source in (*sources, *columns)]
+        w.store(formula(w, values, splat[w.lanes]), builder.gep(target, [i]), mask, past)
+
+    _emit_run(builder, v, n, at, target, long, stream)
 
 
 # ---------------------------------------------------------------- shifts
@@ -231,11 +251,11 @@ class _Chains:
     """`count` (1, 2 or 4) sums over i < n of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None) each, for the
     term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
-    early: whether lines are asked for ahead of their turn.
+    Lines are asked for ahead of their turn.
     """
 
-    def __init__(self, builder, scalar, n, formula, count, early):
-        self.b, self.scalar, self.n, self.formula, self.early = builder, scalar, n, formula, early
+    def __init__(self, builder, scalar, n, formula, count):
+        self.b, self.scalar, self.n, self.formula = builder, scalar, n, formula
         self.v, self.one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
         # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
         self.ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * self.v.lanes)), _const(AHEAD_BYTES // self.v.itemsize), _const(0))
@@ -263,7 +283,7 @@ class _Chains:
         main = b.add(begin, _whole(b, b.sub(end, begin), step))
         with _steps(b, begin, main, step) as (i, _):
             for j in range(len(self.sets)):
-                if self.early and j * VECTOR_BYTES % LINE_BYTES == 0:
+                if j * VECTOR_BYTES % LINE_BYTES == 0:
                     for source in sources[:2]:       # a third would be parameters, which stay near
                         _emit_prefetch(b, b.gep(source, [b.add(i, b.add(self.ahead, _const(j * v.lanes)))]))
                 add(j, b.add(i, _const(j * v.lanes)))
@@ -292,7 +312,7 @@ def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, 
     values. float32 is summed in chains of CHAIN vectors, and these in float64. The lanes of several short runs are added up together.
     """
     b = builder
-    chains = _Chains(b, scalar, n, formula, sums, early=len(sources) == 1)                    # two streams do better without
+    chains = _Chains(b, scalar, n, formula, sums)
     v, wide = chains.v, Lanes(b, DOUBLE, WIDE)
     together = max(1, v.lanes // sums)
     kept = cgutils.alloca_once(b, ir.ArrayType(v.type, together))
@@ -449,8 +469,7 @@ def _segment_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, f, s
 
 def _scale_segment(x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
     """y = (x - center) * scale + shift of each segment at + i * row .. + n, i < count: center, scale, shift are three numbers
-    known[known_at + i * step + k * apart], rounded to the dtype of x first. ahead: how many elements behind a segment the lines lie that are asked
-    for meanwhile, or 0."""
+    known[known_at + i * step + k * apart], rounded to the dtype of x first. ahead: how many elements further on memory is asked for meanwhile."""
     kind = x.dtype.type
     for i in range(count):
         center, scale, shift = (kind(known[known_at + i * step + k * apart]) for k in range(3))
@@ -473,7 +492,7 @@ def _emit_each_segment(context, builder, sig, args, arrays, formula, count_known
     with cgutils.for_range(builder, count) as loop:
         here, line = builder.mul(loop.index, row), builder.gep(known, [builder.mul(loop.index, step)])
         *sources, target = [builder.gep(place, [here]) for place in places]
-        _emit_each(builder, scalar, sources, target, n, formula, stream, _emit_known(builder, scalar, line, apart, count_known), ahead)
+        _emit_each(builder, scalar, sources, [], target, n, formula, stream, _emit_known(builder, scalar, line, apart, count_known), ahead)
     return context.get_dummy_value()
 
 
@@ -547,154 +566,118 @@ def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, weight, 
 
 
 # ---------------------------------------------------------------- down the columns of a matrix
-def _emit_prefetch(builder, pointer):
-    """Have the line of this address brought to the second level; it may lie behind the array."""
+def _emit_prefetch(builder, pointer, write=False):
+    """Have the line of this address brought to the second level, or to be written; it may lie behind the array."""
     byte = ir.IntType(8).as_pointer()
     function = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-    arguments = [builder.bitcast(pointer, byte), *(ir.Constant(I32, value) for value in (0, 2, 1))]     # to read, not in the first level, data
+    arguments = [builder.bitcast(pointer, byte), *(ir.Constant(I32, value) for value in (int(write), 3 if write else 2, 1))]      # to write, level, data
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
-def _emit_columns(builder, scalar, n, body, head=None, stream=None, abreast=ABREAST):
-    """body(lanes, columns, mask) for all columns below n: several vectors of them at a time, one, and what is left; mask: of a part of one.
+def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform, sums, formula, stream=None, ahead=None, abreast=ABREAST):
+    """target[r * row + j] = the first of formula(lanes, sources' values there, columns' values at j, uniform(lanes, r)), r < rows, j < n; the second
+    are terms (a, b or None), a * b or a, which are added to those of `sums` at j.
 
-    head: so many columns first. stream: whether those that come several vectors at a time are stored past the caches, body(..., past=True).
+    `abreast` rows at a time, along all columns: so memory is read nearly in its order, and the sums are loaded and stored once for them. target: None
+    for sums alone; then the next rows are asked for meanwhile. Else stream and ahead are as for `_emit_each`.
     """
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
+    alike = builder.icmp_signed("==", builder.and_(row, _const(v.lanes - 1)), _const(0))
+    enough = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * v.lanes))
 
-    def some(begin, end):
-        """Fewer than a vector's columns."""
-        if MASKS:
-            with builder.if_then(builder.icmp_signed("<", begin, end)):
-                body(v, [begin], v.mask(builder.sub(end, begin)))
-        else:
-            with _steps(builder, begin, end, 1) as (j, _):
-                body(one, [j], None)
+    def together(first, count):
+        begins = [builder.mul(builder.add(first, _const(r)), row) for r in range(count)]
+        known = {w.lanes: [uniform(w, builder.add(first, _const(r))) for r in range(count)] for w in (v, one)}
+        lines = [[builder.gep(place, [begin]) for place in (*sources, *([target] if target else ()))] for begin in begins]
+        further = builder.mul(row, rows) if ahead is None else ahead
+        if target:
+            for line in lines:
+                _emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
 
-    def several(**past):
-        with _steps(builder, head, group, abreast * v.lanes) as (j, _):
-            body(v, [builder.add(j, _const(k * v.lanes)) for k in range(abreast)], None, **past)
+        def at(w, j, mask=None, past=False):
+            fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (columns, sums))
+            values = [[w.load(builder.gep(place, [j]), mask) for place in line[:len(sources)]] for line in lines]
+            for r, line in enumerate(lines):
+                result, terms = formula(w, values[r], fixed, known[w.lanes][r])
+                totals = [builder.fadd(total, a) if b is None else w.fma(a, b, total) for total, (a, b) in zip(totals, terms)]
+                if target:
+                    w.store(result, builder.gep(line[-1], [j]), mask, past)
+                if past or (mask is None and not target):
+                    for place in line[:len(sources)]:
+                        _emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]))
+            for total, place in zip(totals, sums):
+                w.store(total, builder.gep(place, [j]), mask)
 
-    if head is None:
-        head = _const(0)
-    else:
-        some(_const(0), head)
-    rest = builder.sub(n, head)
-    group, stop = (builder.add(head, _whole(builder, rest, width)) for width in (abreast * v.lanes, v.lanes))
-    if stream is None:
-        several()
-    else:
-        with builder.if_else(stream) as (yes, no):
-            with yes:
-                several(past=True)
-            with no:
-                several()
-    with _steps(builder, group, stop, v.lanes) as (j, _):
-        body(v, [j], None)
-    some(stop, n)
+        aligned = builder.and_(enough, alike) if count > 1 else enough
+        _emit_run(builder, v, n, at, target and lines[0][-1], aligned, stream)
 
-
-class _ColumnSums:
-    """Sums of columns in registers, over a few rows, which are then added to those in memory, in the dtype of these: places[k] + column.
-
-    mask: of a part of a vector, as `_emit_columns` says; nothing else is written, for behind may be the sums of another thread."""
-
-    def __init__(self, w, columns, places, mask):
-        self.w, self.b, self.columns, self.places, self.mask = w, w.b, columns, places, mask
-        self.sums = [[cgutils.alloca_once(w.b, w.type) for _ in places] for _ in columns]
-        for place in (place for line in self.sums for place in line):
-            w.b.store(w.zero, place)
-
-    def add(self, column, terms):
-        for (a, b), place in zip(terms, self.sums[column]):
-            old = self.b.load(place)
-            self.b.store(self.b.fadd(old, a) if b is None else self.w.fma(a, b, old), place)
-
-    def flush(self):
-        kept = self.places[0].type.pointee
-        lanes = self.w.lanes if kept == self.w.scalar else min(self.w.lanes, WIDE)
-        wide = Lanes(self.b, kept, lanes)
-        for column, line in zip(self.columns, self.sums):
-            for place, memory in zip(line, self.places):
-                value = self.b.load(place)
-                for first in range(0, self.w.lanes, lanes):
-                    to = self.b.gep(memory, [self.b.add(column, _const(first))])
-                    some = ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes)))
-                    part, mask = self.b.shuffle_vector(value, value, some), self.mask and self.b.shuffle_vector(self.mask, self.mask, some)
-                    part = part if self.w.scalar == kept else self.b.fpext(part, wide.type)
-                    wide.store(self.b.fadd(wide.load(to, mask), part), to, mask)
+    rest = _const(0)
+    if abreast > 1:
+        rest = _whole(builder, rows, abreast)
+        with _steps(builder, _const(0), rest, abreast) as (r, _):
+            together(r, abreast)
+    with _steps(builder, rest, rows, 1) as (r, _):
+        together(r, 1)
 
 
-def _column_moments(x, at, row, rows, n, shifts, sums, to, step):
-    """Add to sums[to + j] and sums[to + step + j] the sums over r < rows of d and d * d, d = x[at + r * row + j] - shifts[j], for j < n.
+def _column_moments(x, at, row, rows, n, shifts, sums, step):
+    """Add to sums[j] and sums[step + j] the sums over r < rows of d and d * d, d = x[at + r * row + j] - shifts[j], for j < n.
 
-    sums: float64, with room for whole vectors. rows: so few that their sums may stay in the dtype of x."""
+    sums: of the dtype of x. rows: so few that their sums may stay in it."""
     for j in range(n):
         for r in range(rows):
-            d = float(x[at + r * row + j] - shifts[j])
-            sums[to + j] += d
-            sums[to + step + j] += d * d
+            d = x[at + r * row + j] - shifts[j]
+            sums[j] += d
+            sums[step + j] += d * d
 
 
-def _column_moments_intrinsic(typingctx, x, at, row, rows, n, shifts, sums, to, step):
+def _no_uniform(w, r):
+    return ()
+
+
+def _column_moments_intrinsic(typingctx, x, at, row, rows, n, shifts, sums, step):
+    def formula(w, values, columns, uniform):
+        d = w.b.fsub(values[0], columns[0])
+        return None, [(d, None), (d, d)]
+
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
-        x, shifts, sums = (_pointer(context, builder, sig.args[i], args[i], j) for i, j in ((0, args[1]), (5, _const(0)), (6, args[7])))
-
-        def body(w, columns, mask):
-            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[8]])], mask)
-            shift, ahead = [w.load(builder.gep(shifts, [j]), mask) for j in columns], builder.mul(args[2], args[3])
-            with cgutils.for_range(builder, args[3]) as loop:
-                line = builder.gep(x, [builder.mul(loop.index, args[2])])
-                for k, j in enumerate(columns):
-                    _emit_prefetch(builder, builder.gep(line, [builder.add(ahead, j)]))
-                    d = builder.fsub(w.load(builder.gep(line, [j]), mask), shift[k])
-                    found.add(k, [(d, None), (d, d)])
-            found.flush()
-
-        _emit_columns(builder, scalar, args[4], body)
+        x, shifts, *sums = (_pointer(context, builder, sig.args[i], args[i], j)
+                            for i, j in ((0, args[1]), (5, _const(0)), (6, _const(0)), (6, args[7])))
+        _emit_rows(builder, scalar, [x], None, *args[2:5], [shifts], _no_uniform, sums, formula)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, i, i, i, i, shifts, sums, i, i), codegen
+    return types.void(x, i, i, i, i, shifts, sums, i), codegen
 
 
-def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, to, step):
-    """Add to sums[to + k * step + j] the sums over r < rows of d, d * d, e and e * d (k = 0 .. 3), for j < n.
+def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, step):
+    """Add to sums[k * step + j] the sums over r < rows of d, d * d, e and e * d (k = 0 .. 3), for j < n.
 
-    d = x[at + r * row + j] - shifts[j], e = dout[at + r * row + j] - shifts[dout_shift + j]. sums: of either dtype; the rest as for `column_moments`.
+    d = x[at + r * row + j] - shifts[j], e = dout[at + r * row + j] - shifts[dout_shift + j]. The rest as for `column_moments`.
     """
     for j in range(n):
         for r in range(rows):
-            d, e = float(x[at + r * row + j] - shifts[j]), float(dout[at + r * row + j] - shifts[dout_shift + j])
+            d, e = x[at + r * row + j] - shifts[j], dout[at + r * row + j] - shifts[dout_shift + j]
             for k, term in enumerate((d, d * d, e, e * d)):
-                sums[to + k * step + j] += term
+                sums[k * step + j] += term
 
 
-def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts, dout_shift, sums, to, step):
+def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts, dout_shift, sums, step):
+    def formula(w, values, columns, uniform):
+        d, e = (w.b.fsub(value, shift) for value, shift in zip(values, columns))
+        return None, [(d, None), (d, d), (e, None), (e, d)]
+
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         sources = [_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1)]
         shifts = [_pointer(context, builder, sig.args[6], args[6], at) for at in (_const(0), args[7])]
-        sums = _pointer(context, builder, sig.args[8], args[8], args[9])
-
-        def body(w, columns, mask):
-            found = _ColumnSums(w, columns, [builder.gep(sums, [builder.mul(_const(k), args[10])]) for k in range(4)], mask)
-            shift, ahead = [[w.load(builder.gep(place, [j]), mask) for place in shifts] for j in columns], builder.mul(args[3], args[4])
-            with cgutils.for_range(builder, args[4]) as loop:
-                lines = [builder.gep(source, [builder.mul(loop.index, args[3])]) for source in sources]
-                for k, j in enumerate(columns):
-                    for line in lines:
-                        _emit_prefetch(builder, builder.gep(line, [builder.add(ahead, j)]))
-                    d, e = (builder.fsub(w.load(builder.gep(line, [j]), mask), s) for line, s in zip(lines, shift[k]))
-                    found.add(k, [(d, None), (d, d), (e, None), (e, d)])
-            found.flush()
-
-        _emit_columns(builder, scalar, args[5], body)
+        sums = [_pointer(context, builder, sig.args[8], args[8], builder.mul(_const(k), args[9])) for k in range(4)]
+        _emit_rows(builder, scalar, sources, None, *args[3:6], shifts, _no_uniform, sums, formula)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, dout, i, i, i, i, shifts, i, sums, i, i), codegen
+    return types.void(x, dout, i, i, i, i, shifts, i, sums, i), codegen
 
 
 def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
@@ -706,61 +689,16 @@ def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
             y[at + r * row + j] = (x[at + r * row + j] - center) * scale + shift
 
 
-def _emit_block(builder, scalar, sources, target, row, rows, n, stream, prepare, uniform, formula, abreast=ABREAST, ahead=None):
-    """target = formula(lanes, prepared, k, uniform, values, mask) at each r * row + j, r < rows, j < n, down a few vectors of columns at a time.
-
-    prepare(lanes, columns, mask): what these columns need in registers, of which k is one; its `flush`, if it has one, is called behind the last
-    row. uniform(lanes, r): what a row needs. What lies `ahead` elements behind is asked for meanwhile: the next block if nothing is said. Stores
-    are to whole lines where all rows allow it (one row does), and with `stream` then past the caches.
-    """
-    lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
-    itemsize, ahead = VECTOR_BYTES // lanes, builder.mul(row, rows) if ahead is None else ahead
-    alike = builder.or_(builder.icmp_signed("==", rows, _const(1)), builder.icmp_signed("==", builder.and_(row, _const(lanes - 1)), _const(0)))
-    aligned = builder.and_(alike, builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes)))
-    before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
-    head = builder.select(aligned, builder.udiv(before, _const(itemsize)), _const(0))
-
-    def body(w, columns, mask, past=False):
-        prepared = prepare(w, columns, mask)
-        with cgutils.for_range(builder, rows) as loop:
-            down, known = builder.mul(loop.index, row), uniform(w, loop.index)
-            for k, j in enumerate(columns):
-                place = builder.add(down, j)
-                if w.lanes == lanes and k * VECTOR_BYTES % LINE_BYTES == 0:
-                    for line in sources if past else [*sources, target]:
-                        _emit_prefetch(builder, builder.gep(line, [builder.add(place, ahead)]))
-                values = [w.load(builder.gep(source, [place]), mask) for source in sources]
-                w.store(formula(w, prepared, k, known, values, mask), builder.gep(target, [place]), mask, past)
-        if hasattr(prepared, "flush"):
-            prepared.flush()
-
-    _emit_columns(builder, scalar, n, body, head, builder.and_(stream, aligned), abreast)
-
-
-def _no_uniform(w, r):
-    return ()
-
-
-def _coefficients(pointer, step, count):
-    """What `prepare` of a block loads of each column: `count` numbers, step apart."""
-    def prepare(w, columns, mask):
-        lines = [w.b.gep(pointer, [w.b.mul(_const(k), step)]) for k in range(count)]
-        return [[w.load(w.b.gep(line, [j]), mask) for line in lines] for j in columns]
-
-    return prepare
-
-
 def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, step, stream):
-    def formula(w, prepared, k, uniform, values, mask):
-        center, scale, shift = prepared[k]
-        return w.fma(w.b.fsub(values[0], center), scale, shift)
+    def formula(w, values, columns, uniform):
+        center, scale, shift = columns
+        return w.fma(w.b.fsub(values[0], center), scale, shift), []
 
     def codegen(context, builder, sig, args):
-        scalar = context.get_value_type(sig.args[0].dtype)
-        source, target = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
-        known = _pointer(context, builder, sig.args[6], args[6], _const(0))
-        _emit_block(builder, scalar, [source], target, *args[3:6], builder.icmp_signed("!=", args[8], _const(0)),
-                    _coefficients(known, args[7], 3), _no_uniform, formula)
+        x, y = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
+        columns = [_pointer(context, builder, sig.args[6], args[6], builder.mul(_const(k), args[7])) for k in range(3)]
+        _emit_rows(builder, context.get_value_type(sig.args[0].dtype), [x], y, *args[3:6], columns, _no_uniform, [], formula,
+                   builder.icmp_signed("!=", args[8], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
@@ -778,27 +716,25 @@ def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, stream)
 
 
 def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coefficients, step, stream):
-    def formula(w, prepared, k, uniform, values, mask):
-        center, dout_center, a, b, d, invstd = prepared[k]
-        x, dout = values
-        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd)
+    def formula(w, values, columns, uniform):
+        (x, dout), (center, dout_center, a, b, d, invstd) = values, columns
+        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd), []
 
     def codegen(context, builder, sig, args):
-        scalar = context.get_value_type(sig.args[0].dtype)
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
-        known = _pointer(context, builder, sig.args[7], args[7], _const(0))
-        _emit_block(builder, scalar, [x, dout], dx, *args[4:7], builder.icmp_signed("!=", args[9], _const(0)),
-                    _coefficients(known, args[8], 6), _no_uniform, formula)
+        columns = [_pointer(context, builder, sig.args[7], args[7], builder.mul(_const(k), args[8])) for k in range(6)]
+        _emit_rows(builder, context.get_value_type(sig.args[0].dtype), [x, dout], dx, *args[4:7], columns, _no_uniform, [], formula,
+                   builder.icmp_signed("!=", args[9], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
     return types.void(x, dout, dx, i, i, i, i, coefficients, i, i), codegen
 
 
-def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, stream):
+def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, ahead, stream):
     """y = ((x - center) * invstd + rest) * weight[to + j] + bias[to + j] at each at + r * row + j, r < rows, j < n.
 
-    center, rest, invstd of row r: known[known_at + k * apart + r], rounded to the dtype of x first.
+    center, rest, invstd of row r: known[known_at + k * apart + r], rounded to the dtype of x first. ahead: as for `scale_segment`.
     """
     kind = x.dtype.type
     for r in range(rows):
@@ -808,27 +744,26 @@ def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, apart
             y[i] = ((x[i] - center) * invstd + rest) * weight[to + j] + bias[to + j]
 
 
-def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, stream):
+def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, ahead, stream):
+    def formula(w, values, uniform):
+        (x, weight, bias), (center, rest, invstd) = values, uniform
+        return w.fma(w.fma(w.b.fsub(x, center), invstd, rest), weight, bias)
+
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
-        source, target = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
-        parameters = [_pointer(context, builder, sig.args[i], args[i], args[8]) for i in (6, 7)]
+        arrays = [_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1)]
+        columns = [_pointer(context, builder, sig.args[i], args[i], args[8]) for i in (6, 7)]
         known = _pointer(context, builder, sig.args[9], args[9], args[10])
 
-        def prepare(w, columns, mask):
-            return [[w.load(builder.gep(parameter, [j]), mask) for parameter in parameters] for j in columns]
-
-        def formula(w, prepared, k, uniform, values, mask):
-            center, rest, invstd = uniform
-            weight, bias = prepared[k]
-            return w.fma(w.fma(builder.fsub(values[0], center), invstd, rest), weight, bias)
-
-        _emit_block(builder, scalar, [source], target, *args[3:6], builder.icmp_signed("!=", args[12], _const(0)), prepare,
-                    _known_rows(builder, scalar, known, args[11], 3), formula, 2 * ABREAST)
+        with cgutils.for_range(builder, args[4]) as loop:
+            here = builder.mul(loop.index, args[3])
+            source, target = (builder.gep(place, [here]) for place in arrays)
+            uniform = _emit_known(builder, scalar, builder.gep(known, [loop.index]), args[11], 3)
+            _emit_each(builder, scalar, [source], columns, target, args[5], formula, builder.icmp_signed("!=", args[13], _const(0)), uniform, args[12])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, y, i, i, i, i, weight, bias, i, known, i, i, i), codegen
+    return types.void(x, y, i, i, i, i, weight, bias, i, known, i, i, i, i), codegen
 
 
 def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, apart, sums, sums_at, step, ahead, stream):
@@ -838,7 +773,7 @@ def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, a
         sums of dout * xhat and of dout
 
     center, rest, invstd, -dout_mean, -slope of row r: known[known_at + k * apart + r], rounded to the dtype of x first. sums: as for
-    `column_moments`. ahead: how many elements behind its own place a pass is next.
+    `column_moments`, ahead: as for `scale_segment`.
     """
     kind = x.dtype.type
     for r in range(rows):
@@ -851,36 +786,24 @@ def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, a
             sums[sums_at + step + j] += dout[i]
 
 
-def _known_rows(builder, scalar, pointer, apart, count):
-    """What `uniform` of a block loads of each row: `count` numbers, apart from each other."""
-    def uniform(w, r):
-        return [w.splat(value) for value in _emit_known(builder, scalar, builder.gep(pointer, [r]), apart, count)]
-
-    return uniform
-
-
 def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, to, known, known_at, apart, sums, sums_at, step, ahead, stream):
+    def formula(w, values, columns, uniform):
+        center, rest, invstd, less_mean, less_slope = uniform
+        value, e = values
+        xhat = w.fma(w.b.fsub(value, center), invstd, rest)
+        return w.b.fmul(w.fma(xhat, less_slope, w.fma(e, columns[0], less_mean)), invstd), [(e, xhat), (e, None)]
+
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
-        weights, known, sums = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9, 12))
+        weights, known = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9))
+        sums = [_pointer(context, builder, sig.args[12], args[12], at) for at in (args[13], builder.add(args[13], args[14]))]
 
-        def prepare(w, columns, mask):
-            found = _ColumnSums(w, columns, [sums, builder.gep(sums, [args[14]])], mask)
-            found.weights = [w.load(builder.gep(weights, [j]), mask) for j in columns]
-            return found
+        def uniform(w, r):
+            return [w.splat(value) for value in _emit_known(builder, scalar, builder.gep(known, [r]), args[11], 5)]
 
-        def formula(w, prepared, k, uniform, values, mask):
-            center, rest, invstd, less_mean, less_slope = uniform
-            value, e = values
-            xhat = w.fma(builder.fsub(value, center), invstd, rest)
-            if mask is not None:             # 0 * NaN would reach the sums of the columns behind
-                xhat = builder.select(mask, xhat, w.zero)
-            prepared.add(k, [(e, xhat), (e, None)])
-            return builder.fmul(w.fma(xhat, less_slope, w.fma(e, prepared.weights[k], less_mean)), invstd)
-
-        _emit_block(builder, scalar, [x, dout], dx, *args[4:7], builder.icmp_signed("!=", args[16], _const(0)), prepare,
-                    _known_rows(builder, scalar, known, args[11], 5), formula, ahead=args[15])
+        _emit_rows(builder, scalar, [x, dout], dx, *args[4:7], [weights], uniform, sums, formula, builder.icmp_signed("!=", args[16], _const(0)),
+                   args[15], abreast=1)
         return context.get_dummy_value()
 
     i = types.int64

@@ -10,6 +10,7 @@ from numba import config, from_dtype, types
 from .. import check, recycling, runtime
 from ..kernels import handed, norm
 from ..kernels import norm_call as kernels
+from ..kernels.gemm import aligned
 from ..kernels.jit import at_hand
 from ..kernels.tasks import NOTHING, address, run_tasks
 from . import known
@@ -119,7 +120,7 @@ def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarra
             raise _failed()
         return
     weight, bias, mean, var = numbers
-    table, residual, none = np.empty(plan.table, np.int64), np.empty(plan.residual, x.dtype), NOTHING[x.dtype]
+    table, residual, none = np.empty(plan.table, np.int64), _on_numpy(aligned, plan.residual, x), NOTHING[x.dtype]
     _on_numpy(kernels.begin, plan.job, table, call.eps, call.momentum, weight, bias, mean, var)
     left, right = _on_numpy(kernels.columns, plan.job, weight, 1.0), _on_numpy(kernels.columns, plan.job, bias, 0.0)
     _run_steps(plan, work, x, none, y, left, right if plan.elementwise else residual, table)
@@ -171,7 +172,7 @@ def _backward(plan: Layout, arrays: tuple[np.ndarray, ...], numbers: list[np.nda
             raise _failed()
         return
     weight, first, second = numbers
-    table, residual = np.empty(plan.table, np.int64), np.empty(plan.residual, weight.dtype)
+    table, residual = np.empty(plan.table, np.int64), _on_numpy(aligned, plan.residual, weight)
     _on_numpy(kernels.begin, plan.job, table, eps, 0.0, weight, weight[:0], first, second)
     _run_steps(plan, work, *arrays, _on_numpy(kernels.columns, plan.job, weight, 1.0), residual, table)
     _on_numpy(kernels.end_backward, plan.job, table, *gradients)
