@@ -249,6 +249,20 @@ def test_gradient_to_the_weights_in_windows(monkeypatch, forget, stride, kernel,
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("size, stride, unit_pixels", [((11, 13), 2, 256), ((11, 13), (2, 3), 24), ((9, 40), (3, 2), 24), ((12, 12), (1, 2), 256)])
+def test_gradient_to_the_weights_of_strided_1x1_kernels(monkeypatch, forget, size, stride, unit_pixels, dtype):
+    """What is left of x is turned around: several images in a unit, units that begin and end within a row, the last of them smaller."""
+    monkeypatch.setattr(direct_weight, "UNIT_PIXELS", unit_pixels)
+    monkeypatch.setattr(direct_weight, "LEAST_UNIT", unit_pixels)
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (3, 2 * 35, *size)).astype(dtype), rng.integers(-4, 5, (2 * 70, 35, 1, 1)).astype(dtype)
+    options = dict(stride=stride, groups=2, algorithm="direct", need=(False, True, False))
+    plan = fastconv.plan_conv2d(x.shape, weight.shape, dtype, stride, groups=2, algorithm="direct")
+    assert plan.to_weight.straight
+    _shown_where_the_loops_show_it(x, weight, rng.integers(-4, 5, plan.y_shape).astype(dtype), options)
+
+
+@EACH_DTYPE
 @pytest.mark.parametrize("C, stride, kernel", [(3, 2, 3), (3, 1, 3), (1, 3, 5), (4, (1, 2), (2, 3)), (2, 4, 5)])
 def test_gradient_to_the_input_in_columns(monkeypatch, forget, C, stride, kernel, dtype):
     """The way of few channels, tap by tap: several blocks of rows, NaN and inf that reach only what they do in the loops."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import direct_dots, direct_weight
+from ..kernels.simd import LINE_BYTES
 from ..kernels.tiles import DOT_COLUMNS, DOT_COLUMNS_SMALL, DOT_ROWS, DOT_ROWS_SMALL, ROWS, TILES, VECTOR_BYTES, VECTORS
 from .direct import TOTAL_BYTES, WINDOW_BYTES, Axis, Plane, padded_filters, tile_rows
 from .parts import TASKS, even, round_up, split
@@ -75,11 +76,17 @@ def turned(s: Shape) -> WeightStage:
         h, w = Axis.forward(1, 1, 1, 0, 1), Axis.forward(P, 1, 1, 0, 1)
         straight = C * s.N * P <= F * s.N * P + C * F
         return _gather(s.N, s.G, *((F, C) if straight else (C, F)), (1, P), (1, P), h, w, s.size, straight, True)
+    inside = s.KH == s.KW == 1 and s.PT == s.PL == 0 and (s.OH - 1) * s.SH < s.H and (s.OW - 1) * s.SW < s.W
+    if inside and VECTORS * VECTOR_BYTES // s.size <= C <= F // 2 and s.OW <= UNIT_PIXELS:
+        P = s.OH * s.OW                      # a product, too, with what remains of x when it is turned around
+        h, w = Axis.forward(1, 1, 1, 0, 1), Axis.forward(P, 1, 1, 0, 1)
+        return _gather(s.N, s.G, F, C, (1, P), (1, P), h, w, s.size, True, True, (s.SH, s.SW, s.OW, s.H, s.W))
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
     return _gather(s.N, s.G, C, F, (s.H, s.W), (s.OH, s.OW), h, w, s.size, False, False)
 
 
-def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool, product: bool) -> WeightStage:
+def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, straight: bool, product: bool,
+            spread: tuple[int, ...] = (1, 1, 0, 0, 0)) -> WeightStage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
@@ -97,7 +104,7 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     elif OW <= unit:
         rows = even(OH, unit // OW)
     else:
-        rows, columns = 1, even(OW, unit, direct_weight.NEAR if in_place else 1)
+        rows, columns = 1, even(OW, unit, LINE_BYTES // size if in_place else 1)
     units = -(-N // images) * -(-OH // rows) * -(-OW // columns)
     near_h, near_w = h.near(), w.near()
     segment = near_w.reach(columns)
@@ -110,7 +117,7 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
         whole = ROWS // int(np.gcd(ROWS, taps))      # so many channels fill tiles with their taps
         channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
         channels = min(C, channels // whole * whole or channels)
-    local = C <= channels                    # no two tasks would turn the same part of dout
+    local = C <= channels and not spread[2]  # no two tasks would turn the same part of dout
     if not compact:
         each = (channels * taps + ROWS + (room if local else 0)) * size
         if each * filters > TOTAL_BYTES:
@@ -130,13 +137,13 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     for first in range(0, units, per_round):
         count = min(per_round, units - first)
         job = np.array([N, G, C, F, H, W, OH, OW, h.step, w.step, h.low, w.low, h.extent, w.extent, images, rows, columns, first, count,
-                        min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight, in_place], np.int64)
+                        min(parts, count), channels, filters, taps, grid.size, packed_filters, local, straight, in_place, *spread], np.int64)
         rounds.append(Round(job, min(parts, count), 0 if local else count * G))
     workspace = ((not in_place) * images * channels * plane + (channels * taps + lanes + (room if local else 0)) * filters) * size
     table = np.concatenate([grid.ravel(), tap_rows.ravel()]).astype(np.int64)
     # The cost for one image, in vector multiply-adds: tiles, turning dout around, loading windows, waiting for memory.
     P, read = OH * OW, C * H * W + F * OH * OW
-    loaded = 0 if in_place else C * H * W * -(-F // filters)
+    loaded = (0 if in_place else C * H * W * -(-F // filters)) + (F * OH * OW if spread[2] else 0)
     cost = (TILES_TURNED * tile_rows(C * taps) * padded_filters(F, width, lanes) * P + TURN * F * P + LOAD * loaded + WAIT * read) / lanes
     share = C * F * taps * P / lanes / cost
     return WeightStage(direct_weight.weights, direct_weight.turn_dout, rounds, table, tasks, parts, 0 if local else per_round * G * packed_filters * room,

@@ -164,13 +164,13 @@ def in_runs(offsets, at, apart):
 
 @jit
 def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, apart, tap_at, weight, weight_at, total, total_at, row,
-                  ahead, ahead_step):
+                  ahead, ahead_step, ahead_tile, ahead_tiles):
     """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in table[pixel_table + p].
 
-    apart: how far one pixel is from the next of its row, or 0 where they follow no rule. ahead: the address of weights that come next, `channels`
-    runs of as many bytes as there are weights in each, ahead_step bytes apart: two tiles fetch them while they compute. Or NEXT_PIXELS: each tile
-    fetches the next one's pixels, of one tap. Or NEXT_ROWS: each fetches `channels` runs of `taps` cache lines, ahead_step bytes apart, from the
-    next one's first pixel on. 0 for none.
+    apart: how far one pixel is from the next of its row, or 0 where they follow no rule. ahead: the address of what comes next: the first
+    ahead_tiles tiles, ahead_tile bytes apart, fetch `channels` runs of `taps` cache lines, ahead_step bytes apart, while they compute. Or
+    NEXT_PIXELS: each tile fetches the next one's pixels, of one tap. Or NEXT_ROWS: each fetches such runs from the next one's first pixel on, the
+    last one from address ahead_tile on. 0 for none.
 
     No array has two names here: Numba would count its users at every tile, and wait each time for all that the last one wrote.
     """
@@ -188,9 +188,9 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
             if ahead == NEXT_PIXELS:         # as far as the last of them: the line of the first one came with this tile's
                 part, part_step = src.ctypes.data + (base + table[pixel_table + min(p + 2 * ROWS, pixels) - 1]) * src.itemsize, plane * src.itemsize
             elif ahead == NEXT_ROWS:
-                part = src.ctypes.data + (base + table[pixel_table + min(p + ROWS, pixels - 1)]) * src.itemsize
-            elif ahead and p < VECTORS * ROWS:
-                part = ahead + p // ROWS * taps * LINE_BYTES
+                part = src.ctypes.data + (base + table[at + ROWS]) * src.itemsize if left > ROWS else ahead_tile
+            elif ahead and p < ahead_tiles * ROWS:
+                part = ahead + p // ROWS * ahead_tile
             if left >= ROWS and in_runs(table, at, apart):
                 gather_tile_ahead(ROWS, VECTORS, 1, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to,
                                   row, part, part_step)
@@ -271,7 +271,8 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         nt = min(most_taps, taps - t0)
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
                         gather_pixels(nn * pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, pixels_of, base,
-                                      offsets_of, pixel_table, apart, tap_at + t0, weights_of, at, sums_of, of_phase, panel, ahead, ahead_step)
+                                      offsets_of, pixel_table, apart, tap_at + t0, weights_of, at, sums_of, of_phase, panel, ahead, ahead_step,
+                                      nt * LINE_BYTES, VECTORS)
                         if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel

@@ -11,15 +11,16 @@ from __future__ import annotations
 from .direct import NEXT_ROWS, gather_pixels, panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import borrowed, copy_row, integers, lanes_of, one_of, prefetch, transpose_square, turn_column
+from .simd import LINE_BYTES, borrowed, copy_row, integers, lanes_of, one_of, prefetch, transpose_square, turn_column
 from .simd_tiles import KEEP, turn_block
-from .tiles import VECTORS
+from .tiles import ROWS, VECTORS
 from .window import load_window
 
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "row0", "column0", "extent_h", "extent_w", "images", "rows", "columns",
-       "first_unit", "units", "parts", "channels", "filters", "taps", "row_table", "packed_filters", "local", "straight", "in_place")
+       "first_unit", "units", "parts", "channels", "filters", "taps", "row_table", "packed_filters", "local", "straight", "in_place",
+       "apart_h", "apart_w", "across", "whole_h", "whole_w")
 SIZES = len(JOB)
-NEAR = 16                                    # parts of a row read in place: while one is multiplied, another row is fetched
+FEW_UNITS = 4                                # whose sums are added where they belong at once: with more of them it pays to keep the sums side by side
 
 
 @jit
@@ -68,15 +69,30 @@ def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, r
 
 @jit
 def turn_dout(first, last, src, weight, dst, bias, residual, job, table):
-    """Task: one unit of the round of one group of dout (src), into dst for `weights`."""
+    """Task: one unit of the round of one group of dout (src), into dst for `weights`.
+
+    Or of the x of one strided tap: of its planes (whole_h, whole_w) each apart_h-th row and each apart_w-th column, `across` of a row.
+    """
     (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
-     filters, taps, row_table, packed_filters, local, straight, in_place) = unpack_job(job)
-    room, P = images * rows * columns, OH * OW
+     filters, taps, row_table, packed_filters, local, straight, in_place, apart_h, apart_w, across, whole_h, whole_w) = unpack_job(job)
+    room, P, width = images * rows * columns, OH * OW, VECTORS * lanes_of(src)
+    spread = across > 0
+    near = aligned(images * width * (columns + 2 * across) if spread else 0, src)
     for t in range(first, last):
         g, u = t % G, t // G
         n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
-        run = ni * OW if nj == OW else nj
-        turn_unit(src, (n0 * G + g) * F * P + i0 * OW + j0, P, F, nn, G * F * P, run, dst, (u * G + g) * packed_filters * room, room)
+        run, place = ni * OW if nj == OW else nj, (u * G + g) * packed_filters * room
+        if not spread:
+            turn_unit(src, (n0 * G + g) * F * P + i0 * OW + j0, P, F, nn, G * F * P, run, dst, place, room)
+            continue
+        begin, end = j0 // across, (j0 + nj + across - 1) // across          # rows that hold the unit's pixels
+        plane = (end - begin) * across
+        for f in range(0, F, width):
+            nf = min(width, F - f)
+            for image in range(nn):
+                load_window(src, (((n0 + image) * G + g) * F + f) * whole_h * whole_w, nf, whole_h, whole_w, begin * apart_h, apart_h, end - begin, 0,
+                            across, apart_w, 1, near[image * nf * plane:])
+            turn_unit(near, j0 - begin * across, plane, nf, nn, nf * plane, run, dst, place + f * room, room)
 
 
 @jit
@@ -89,7 +105,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     read where it lies, each plane one row; then the offsets are those of one image's planes.
     """
     (N, G, C, F, H, W, OH, OW, step_h, step_w, row0, column0, extent_h, extent_w, images, rows, columns, first_unit, units, parts, channels,
-     filters, taps, row_table, packed_filters, local, straight, in_place) = unpack_job(job)
+     filters, taps, row_table, packed_filters, local, straight, in_place, apart_h, apart_w, across, whole_h, whole_w) = unpack_job(job)
     lanes = lanes_of(src)
     width, room, K, P = VECTORS * lanes, images * rows * columns, C * taps, OH * OW
     f_blocks, c_blocks = (F + filters - 1) // filters, (C + channels - 1) // channels
@@ -100,6 +116,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     total, turned = aligned(most * padded, src), aligned(room * padded if local else 0, src)
     pixels_of, douts_of = one_of(in_place, src, window), one_of(local, turned, weight)
     offsets_of, sums_of, results = borrowed(table), borrowed(total), borrowed(dst)
+    src_start, weight_start, line = src.ctypes.data, weight.ctypes.data, LINE_BYTES // src.itemsize
     skip_h, skip_w = 1 if extent_h > 1 else step_h, 1 if extent_w > 1 else step_w           # one tap: what lies between is left out
     for task in range(first, last):
         f0, t = task % f_blocks * filters, task // f_blocks
@@ -107,10 +124,16 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
         g, part = t % G, t // G
         f1, nc = min(F, f0 + filters), min(channels, C - c0)
         begin, end = part * units // parts, (part + 1) * units // parts
-        once = straight > 0 and end - begin == 1             # the sums of one unit go where they belong at once
+        once = straight > 0 and end - begin <= FEW_UNITS     # the sums go where they belong at once
         for u in range(begin, end):
             n0, nn, i0, ni, j0, nj = unit_at(first_unit + u, N, OH, OW, images, rows, columns)
-            base, outer, inner, step, ahead, ahead_step = 0, 1, nn * ni * nj, 0, 0, 0
+            # What comes next, of this task or of the one after it, is fetched ahead.
+            after = task if u + 1 < end else task + 1
+            f_next, t = after % f_blocks * filters, after // f_blocks
+            c_next, t = t % c_blocks * channels, t // c_blocks
+            g_next, u_next = t % G, u + 1 if after == task else t // G * units // parts
+            m0, mn, k0, mi, l0, mj = unit_at(first_unit + u_next, N, OH, OW, images, rows, columns)
+            base, outer, inner, step, ahead, ahead_step, later, later_step = 0, 1, nn * ni * nj, 0, 0, 0, 0, 0
             if not in_place:
                 for image in range(nn):
                     load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, skip_h, window_rows, j0 * step_w + column0,
@@ -118,22 +141,29 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             else:
                 base = ((n0 * G + g) * C + c0) * plane + j0
                 if nj == W:                  # the next channels' whole planes, of each image
-                    outer, inner, step, ahead, ahead_step = nn, nj, G * C * plane, NEXT_ROWS, G * C * plane * src.itemsize
-                elif nj % NEAR == 0:         # or the next channels' parts, one after the other: as many cache lines each as there are float32 steps
-                    outer, inner, step, ahead, ahead_step = NEAR, nj // NEAR, nj // NEAR, NEXT_ROWS, plane * src.itemsize
+                    outer, inner, step, ahead_step, later_step = nn, nj, G * C * plane, G * C * plane * src.itemsize, G * F * P * src.itemsize
+                elif nj % line == 0:         # or the next channels' parts, one after the other: of `line` channels as many cache lines as there are steps
+                    outer, inner, step, ahead_step, later_step = line, nj // line, nj // line, plane * src.itemsize, P * src.itemsize
+                if ahead_step:
+                    ahead, later = NEXT_ROWS, weight_start + (((m0 * G + g_next) * F + f_next) * P + l0) * src.itemsize if local else 0
             if local:
                 turn_unit(weight, ((n0 * G + g) * F + f0) * P + i0 * OW + j0, P, f1 - f0, nn, G * F * P, ni * OW if nj == OW else nj, turned, 0, room)
-            to = 0
+            to, tile, tiles = 0, src_start + (((m0 * G + g_next) * C + c_next) * plane + l0) * src.itemsize, 0
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
                 at = (f - f0) * room if local else ((u * G + g) * packed_filters + f) * room
                 if once and panel <= F - f:
-                    gather_pixels(nc, panel, lanes, 0, outer, step, inner, pixels_of, base, offsets_of, row_table, plane, 0, douts_of, at, results,
-                                  ((part * G + g) * C + c0) * F + f, F, ahead if f == f0 else 0, ahead_step)
+                    gather_pixels(nc, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table, plane, 0, douts_of,
+                                  at, results, ((part * G + g) * C + c0) * F + f, F, ahead, ahead_step, tile, tiles)
                 else:
                     gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table,
-                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, ahead if f == f0 else 0, ahead_step)
+                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, ahead, ahead_step, tile, tiles)
                 to += most * panel
+                if f == f0:                  # the first panel's tiles fetch x, the others' the dout of the next unit, `line` filters each
+                    ahead, ahead_step, tile, tiles = later, later_step, line * P * src.itemsize, (f1 - f0 + line - 1) // line
+                elif later:
+                    ahead += nc // ROWS * tile
+                    tiles -= nc // ROWS
         to = 0
         for f in range(f0, f1, width):
             panel = panel_width(F - f, lanes)
