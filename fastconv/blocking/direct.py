@@ -265,7 +265,8 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     cost = (all_taps * C * (h.grid // rows * tile_rows(images * pixels) / images + tile_rows(h.grid % rows * w.grid)) * padded / lanes
             + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * reached * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * near_h.reach(rows) * (ROW_COST + pitch / lanes)))
-    cost *= IN_PLACE if in_place else GATHERED               # in place every channel is a stream of its own, and no prefetcher follows so many
+    double = size == 8 and not forward and phases == images == 1 and not raw and h.grid * w.grid >= LEAST_PIXELS
+    cost *= GATHERED if not in_place else IN_PLACE_DOUBLE if double else IN_PLACE
     room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
@@ -275,7 +276,9 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
 
 
 TURN_COST = 10.0                             # vector operations to turn one vector of pixels around, and to store it; twice that where planes alias
-IN_PLACE, GATHERED = (1.04, 1.0) if TILES.registers >= 32 else (1.4, 1.05)     # reading pixels one by one: small tiles hide it less
+# Reading pixels one by one: small tiles hide it less. In place no prefetcher follows so many streams, and float64 has twice as many lines to wait for:
+# the gradient to the input of one tap and stride rather copies planes of 14x14 near (measured at batch 8).
+IN_PLACE, IN_PLACE_DOUBLE, GATHERED = (1.04, 1.2, 1.0) if TILES.registers >= 32 else (1.4, 1.4, 1.05)
 ROW_COST = 6.0                               # to find a row of a window and its edges
 
 
