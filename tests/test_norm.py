@@ -430,6 +430,19 @@ def test_parameters_that_are_views_of_the_running_statistics_are_read_first():
         wanted = function(x, mean.copy(), var.copy(), mean.copy(), var.copy(), True)
         assert np.array_equal(function(x, mean, var, mean, var, True), wanted) and not np.array_equal(mean, np.arange(4))
 
+
+@EACH_DTYPE
+@pytest.mark.parametrize("shape", [(5, 40), (1, 300_000)], ids=["rows", "parts"])
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_infinities_in_rows_stay_where_the_loops_leave_them(name, shape, dtype):
+    """Of a root mean square of inf only the infinities themselves become NaN; of a mean of inf all."""
+    x, dout = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
+    x[0, [3, 7]] = np.inf
+    x[-1, 9] = -np.inf
+    assert_same(getattr(fastconv, name), getattr(naive, name), (x, shape[1:]), {"return_stats": True})
+    assert_same(getattr(fastconv, f"{name}_backward"), getattr(naive, f"{name}_backward"), (dout, x, shape[1:]), {})
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 def test_the_rows_of_a_task_count_no_users_of_arrays():
     """A count is an atomic instruction that waits for all stores before it: a fifth of the time of rows of 512."""

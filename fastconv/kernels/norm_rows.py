@@ -88,9 +88,9 @@ def row_statistics(job, f, key, count, sums):
     keys, n, eps, folded = job[KEYS], job[COUNT], f[0], job[FOLDED]
     total, square, shift = f[sums:sums + count], f[sums + count:sums + 2 * count], f[job[SHIFTS] + key:job[SHIFTS] + key + count]
     mean, invstd = f[job[STATS] + key:job[STATS] + key + count], f[job[STATS] + keys + key:job[STATS] + keys + key + count]
-    centered = 1.0 if job[FLAGS] & CENTERED else 0.0
+    centered = job[FLAGS] & CENTERED
     for i in range(count):
-        offset = centered * (total[i] / n)
+        offset = total[i] / n if centered else 0.0           # no factor of 0: a sum of inf would leave NaN
         variance = square[i] / n - offset * offset
         variance = 0.0 if variance < 0 else variance
         square[i] = variance
