@@ -249,16 +249,19 @@ def test_gradient_to_the_weights_in_windows(monkeypatch, forget, stride, kernel,
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("size, stride, unit_pixels", [((11, 13), 2, 256), ((11, 13), (2, 3), 24), ((9, 40), (3, 2), 24), ((12, 12), (1, 2), 256)])
-def test_gradient_to_the_weights_of_strided_1x1_kernels(monkeypatch, forget, size, stride, unit_pixels, dtype):
-    """What is left of x is turned around: several images in a unit, units that begin and end within a row, the last of them smaller."""
+@pytest.mark.parametrize("size, stride, unit_pixels", [((11, 13), 2, 256), ((11, 13), (2, 3), 24), ((9, 40), (3, 2), 24), ((12, 12), (1, 2), 256),
+                                                       ((13, 13), 2, 49), ((7, 7), 1, 49)])
+def test_gradient_to_the_weights_of_1x1_kernels(monkeypatch, forget, size, stride, unit_pixels, dtype):
+    """What is left of x is turned around: several images in a unit, units that begin and end within a row, the last of them smaller; or so few
+    units that their sums are added where they belong."""
     monkeypatch.setattr(direct_weight, "UNIT_PIXELS", unit_pixels)
     monkeypatch.setattr(direct_weight, "LEAST_UNIT", unit_pixels)
     rng = np.random.default_rng(3)
     x, weight = rng.integers(-4, 5, (3, 2 * 35, *size)).astype(dtype), rng.integers(-4, 5, (2 * 70, 35, 1, 1)).astype(dtype)
     options = dict(stride=stride, groups=2, algorithm="direct", need=(False, True, False))
     plan = fastconv.plan_conv2d(x.shape, weight.shape, dtype, stride, groups=2, algorithm="direct")
-    assert plan.to_weight.straight
+    job, parts, _ = plan.to_weight.rounds[0]
+    assert plan.to_weight.straight and (unit_pixels != 49 or 1 < job[direct_weight.direct_weight.JOB.index("units")] / parts <= 4)
     _shown_where_the_loops_show_it(x, weight, rng.integers(-4, 5, plan.y_shape).astype(dtype), options)
 
 
