@@ -150,3 +150,14 @@ def test_powers_of_special_numbers(p, dtype):
     np.testing.assert_allclose(found, true, rtol=1e-14 if dtype is np.float64 else 1.3e-7)
     signs = ~np.isnan(true)
     np.testing.assert_array_equal(np.signbit(found)[signs], np.signbit(true)[signs])
+
+
+@pytest.mark.parametrize("p", [4, 5, 2.5, 1.5], ids=str)
+@pytest.mark.parametrize("size", [8, 60], ids=["side by side", "rows"])
+def test_gradient_where_x_is_infinite(size, p):
+    """Infinities of both signs in one window have a sum where their powers do."""
+    x = values((1, 2, size, size), p, np.float32)
+    x[0, 0, 2, 3], x[0, 0, 3, 2], x[0, 1, 4, 4] = np.inf, -np.inf, -np.inf
+    dout = random_array((1, 2, size - 1, size - 1), np.float32)
+    with np.errstate(invalid="ignore"):
+        assert_same(fastconv.lp_pool2d_backward, naive.lp_pool2d_backward, (dout, x, p, 2, 1), tolerance=4e-6)

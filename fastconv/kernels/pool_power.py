@@ -77,10 +77,16 @@ def slopes_of(x, p, slopes):
 
 
 @jit
-def add_product(x, slopes, sums):
-    """sums += x * x^(p - 1)."""
+def raised_from(number, slope, p):
+    """number^p, slope being number^(p - 1): a whole p has another sign than p - 1, other powers are those of |number| or NaN."""
+    return (number if sign_of(np.float64(p)) * sign_of(np.float64(p) - 1) == -1 else abs(number)) * slope
+
+
+@jit
+def add_product(x, slopes, p, sums):
+    """sums += x^p. slopes: x^(p - 1)."""
     for i in range(sums.size):
-        sums[i] += x[i] * slopes[i]
+        sums[i] += raised_from(x[i], slopes[i], p)
 
 
 @jit
@@ -114,7 +120,7 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, s
                 if 0 <= h < H:
                     at = ((plane * D + d) * H + h) * W
                     if 0 <= at - sloped < slopes.size:
-                        add_product(src[at + c0:at + c1], slopes[at - sloped + c0:], sums)
+                        add_product(src[at + c0:at + c1], slopes[at - sloped + c0:], p, sums)
                     elif known.size:         # neighbouring rows of the result share rows of x
                         slot = kd * KH + h % KH
                         add_kept_power(src[at + c0:at + c1], p, sums, at + c0, kept[slot * line.size:], known[slot:])
@@ -349,7 +355,7 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
             if shared:
                 slopes_of(x, p, slopes)
                 for i in range(raised_x.size):
-                    raised_x[i] = x[i] * slopes[i]
+                    raised_x[i] = raised_from(x[i], slopes[i], p)
             else:
                 powers(x, p, raised_x)
             place(raised_x, places, V, padded, lanes)
