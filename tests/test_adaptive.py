@@ -5,6 +5,7 @@ from cases import broadcasts, inject, layouts, random_array
 
 import fastconv
 import naive
+from fastconv.pool import adaptive
 from fastconv.testing import assert_gradient, assert_same
 
 # (shape of x, output_size); the number of pooled axes is the last
@@ -71,6 +72,18 @@ def test_windows_of_nan_or_minus_infinity_only():
             y, indices = fastconv.adaptive_max_pool2d(x, 2, return_indices=True)
             assert_same(y, np.full((1, 1, 2, 2), value), exact=True)
             assert indices.reshape(-1).tolist() == [0, wide // 2, 2 * wide, 2 * wide + wide // 2]
+
+
+@pytest.mark.parametrize("many", [126, 127, 128, 129, 255, 257])
+def test_the_last_row_and_column_of_a_large_window(many, monkeypatch):
+    """Rows and columns are counted in 8 bits, where these are enough."""
+    monkeypatch.setattr(adaptive, "_listed", lambda *arguments: None)
+    for high, wide in ((64, many), (many, 8), (many, many)):
+        x, dout = np.zeros((1, 1, 2 * high, 2 * wide), np.float32), np.ones((1, 1, 2, 2), np.float32)
+        x[..., high - 1::high, wide - 1::wide] = 1
+        places = np.flatnonzero(x)
+        assert np.array_equal(fastconv.adaptive_max_pool2d(x, 2, return_indices=True)[1].reshape(-1), places)
+        assert_same(fastconv.adaptive_max_pool2d_backward(dout, x, 2), x, exact=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,9 +1,11 @@
 """The gradient of max pooling in lines: each intrinsic against its plain-loop twin and NumPy, and any window against the indices of the forward."""
 import numpy as np
 import pytest
+from isolated import run
 from numba import njit
 
 import fastconv
+from fastconv.instruction_set import available
 from fastconv.kernels import simd, simd_lines
 from fastconv.kernels.simd_lines import MOST_LINES
 from fastconv.pool import maximum, window
@@ -140,6 +142,20 @@ def test_gradients_of_any_window(seed, dtype, monkeypatch):
         np.testing.assert_array_equal(found.reshape(wanted.shape), wanted, err_msg=str((x.shape, *arguments[1:])))
 
 
+@pytest.mark.parametrize("stride", [(1, 1), (3, 2)], ids=str)
+@pytest.mark.parametrize("many", [126, 127, 128, 129, 255, 257])
+def test_the_last_row_and_column_of_a_large_window(many, stride, monkeypatch):
+    """Rows and columns are counted in 8 bits, where these are enough."""
+    monkeypatch.setattr(window, "WINDOWS", type(window.WINDOWS)())
+    monkeypatch.setattr(maximum, "listed", lambda *arguments: None)
+    for kernel in ((1, many), (many, 1), (2, many)):
+        x = np.arange(np.prod([k + 9 for k in kernel]), dtype=np.float32).reshape(1, 1, *(k + 9 for k in kernel))
+        last = np.zeros_like(x)
+        last[..., kernel[0] - 1::stride[0], kernel[1] - 1::stride[1]] = 1
+        dout = np.ones(fastconv.max_pool2d(x, kernel, stride).shape, np.float32)
+        assert np.array_equal(fastconv.max_pool2d_backward(dout, x, kernel, stride), last)
+
+
 @EACH_DTYPE
 def test_what_a_window_gives_stays_where_it_goes(dtype):
     """A NaN or infinity in dout reaches one element."""
@@ -151,3 +167,40 @@ def test_what_a_window_gives_stays_where_it_goes(dtype):
         found = fastconv.max_pool2d_backward(dout, x, *arguments)[0].reshape(2, -1)
         assert np.isnan(found).sum() == np.isinf(found).sum() == 1
         assert np.isnan(found[1, indices[0, 1, 3, 4]]) and np.isinf(found[0, indices[0, 0, 5, 5]])
+
+
+PROGRAM = """
+import numpy as np, fastconv, naive
+from fastconv.pool import adaptive, maximum
+maximum.listed = adaptive._listed = lambda *arguments: None
+done, run_tasks = set(), maximum.run_tasks
+
+def seen(kernel, *arguments):
+    done.add(kernel.__name__)
+    run_tasks(kernel, *arguments)
+
+maximum.run_tasks = adaptive.run_tasks = seen
+rng = np.random.default_rng(0)
+
+def same(name, x, *arguments):
+    x[0, 0, 2, 3:5] = np.nan, -np.inf
+    dout = rng.integers(-3, 4, getattr(naive, name)(x, *arguments).shape).astype(np.float32)
+    back = name + "_backward"
+    assert np.array_equal(getattr(fastconv, back)(dout, x, *arguments), getattr(naive, back)(dout, x, *arguments)), arguments
+
+for arguments in ((3, 1, 1), (5, 1, (1, 2)), ((2, 3), (1, 2), ((1, 0), (0, 2))), (5, 5), (3, 3, 1, 2)):
+    same("max_pool2d", rng.integers(-2, 3, (1, 2, 17, 19)).astype(np.float32), *arguments)
+for W in range(5, 9):                    # windows that miss the image
+    same("max_pool2d", rng.integers(-2, 3, (1, 2, 6, W)).astype(np.float32), 2, 3, ((0, 0), (9, 9)), (1, 10))
+for size in ((4, 6), (2, 5), (7, 19)):
+    same("adaptive_max_pool2d", rng.integers(-2, 3, (1, 2, 17, 19)).astype(np.float32), size)
+assert {"max_backward_lines", "max_backward_places", "adaptive_maximum_backward"} <= done, done
+print("right")
+"""
+
+
+@pytest.mark.parametrize("setting", [*(f"FASTCONV_ISA={isa}" for isa in available()[1:][-1:]), "NUMBA_DISABLE_JIT=1"])
+def test_the_smallest_vectors_and_plain_loops(setting):
+    """Plain loops know the end of an array, too: no row is looked up for a window that has none."""
+    name, value = setting.split("=")
+    assert run(PROGRAM, **{name: value}) == "right"
