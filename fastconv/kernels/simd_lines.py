@@ -48,7 +48,8 @@ def _padding(b, v):
 
 
 def _lay(step, keys, src, at, n, line, to, before, length, ahead):
-    """line[to + before + i * step] = src[at + i] for i < n, of those that lie in line[to:to + length], and zeros elsewhere there and in two vectors behind.
+    """line[to + before + i * step] = src[at + i] for i < n, of those that lie in line[to:to + length], and zeros elsewhere there. What stood in the two
+    vectors behind is lost.
 
     step: the literal 1 or 2; keys: the literal 0, or 1: of the elements their keys, and for zeros those of padding. ahead: how far behind src[at]
     lies what is to be fetched meanwhile.
@@ -102,7 +103,7 @@ def _lay_intrinsic(typingctx, step, keys, src, at, n, line, to, before, length, 
         with b.if_then(b.icmp_signed(">", left, _const(0))):
             place = b.gep(source, [whole])
             v.prefetch(b.gep(place, [ahead]))
-            put(b.select(v.mask(left), key(_load_part(b, v, left, place)), nothing), whole)
+            put(key(_load_part(b, v, left, place)), whole)         # what lies behind is cleared next
         clear(b.add(before, b.mul(n, _const(S))), length)
         return context.get_dummy_value()
 

@@ -193,9 +193,9 @@ def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to
 def _product_tile(rows, vectors, level, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step):
     """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * apart + place(k)] * b[b_at + k * width + j], for r < rows, j < width.
 
-    place(k) = k // block * a_block + k % block * a_step; width = vectors * lanes; keep: add to what stands in c. rows, vectors and apart:
-    integer literals, so that one register holds the place of all rows of a. At step k the cache lines `ahead` elements behind
-    those of b are fetched, which may be anywhere.
+    place(k) = k // block * a_block + k % block * a_step; width = vectors * lanes; keep: add to what stands in c. rows, vectors, level and apart:
+    integer literals, so that one register holds the place of all rows of a. At step k the cache lines of the `width` elements from
+    b[b_at + ahead + k * ahead_step] on are fetched, which may be anywhere, into the caches that `level` says.
     """
     width = vectors * VECTOR_BYTES // a.itemsize
     for r in range(rows):
