@@ -42,7 +42,7 @@ def average(first, last, src, weight, dst, bias, residual, job, table):
             at, rows = plane, 0
             prefetch(src, plane + (od * H + h0) * SD * W + lo + ahead, fetched if column_blocks == 1 else hi - lo)
             if inner:
-                at += h0 * W
+                at += (od * SD * H + h0) * W
             else:
                 rows = rows_of(offsets, job, od, oh)
             if variant == TWO_2:

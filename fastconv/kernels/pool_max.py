@@ -135,10 +135,10 @@ def maximum(first, last, src, weight, dst, bias, residual, job, table):
             at, rows = plane, 0
             prefetch(src, plane + (od * H + h0) * SD * W + lo + ahead, fetched if column_blocks == 1 else hi - lo)
             if inner:
-                at += h0 * W
+                at += (od * SD * H + h0) * W
                 fresh, tested = max(tested, h0), h0 + KH
                 read = tested - SH           # of the last rows pool_row finds out itself
-                if fresh < read and any_nan(src, plane + fresh * W + lo, (read - 1 - fresh) * W + hi - lo):
+                if fresh < read and any_nan(src, at + (fresh - h0) * W + lo, (read - 1 - fresh) * W + hi - lo):
                     bad = read - 1
             else:
                 rows = rows_of(offsets, job, od, oh)
