@@ -161,3 +161,14 @@ def test_gradient_where_x_is_infinite(size, p):
     dout = random_array((1, 2, size - 1, size - 1), np.float32)
     with np.errstate(invalid="ignore"):
         assert_same(fastconv.lp_pool2d_backward, naive.lp_pool2d_backward, (dout, x, p, 2, 1), tolerance=4e-6)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.5, 4], ids=str)
+@pytest.mark.parametrize("size", [8, 60], ids=["side by side", "rows"])
+def test_gradient_where_x_is_zero(size, p):
+    """x^(p - 1) is infinite there for p < 1, x^p is not."""
+    x = values((1, 2, size, size), p, np.float32)
+    x[0, 0, ::3, 2:4] = 0
+    dout = random_array((1, 2, size // 2, size // 2), np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert_same(fastconv.lp_pool2d_backward, naive.lp_pool2d_backward, (dout, x, p, 2), tolerance=4e-6)
