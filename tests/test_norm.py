@@ -338,6 +338,7 @@ def test_results_past_the_caches_are_the_same_bits(shape, dtype, monkeypatch):
 
     def forget():
         known._calls.clear()
+        known.SHORT.clear()
         layout.rows.cache_clear()
         layout.columns.cache_clear()
 
@@ -429,6 +430,40 @@ def test_parameters_that_are_views_of_the_running_statistics_are_read_first():
         mean, var = np.arange(4, dtype=np.float32), np.ones(4, np.float32)
         wanted = function(x, mean.copy(), var.copy(), mean.copy(), var.copy(), True)
         assert np.array_equal(function(x, mean, var, mean, var, True), wanted) and not np.array_equal(mean, np.arange(4))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("name, shape, others", [
+    ("layer_norm", (11, 256), ((256,),)), ("layer_norm", (11, 301), ((301,),)), ("layer_norm", (1, 300_001), ((300_001,),)), ("rms_norm", (9, 263), ((263,),)),
+    ("group_norm", (3, 6, 17, 19), (2,)), ("instance_norm", (3, 5, 300), (None, None)), ("batch_norm", (3, 5, 17, 19), (None, None)),
+    ("batch_norm", (21, 320), (None, None)), ("batch_norm", (21, 303), (None, None))], ids=str)
+def test_results_stored_past_the_caches(monkeypatch, name, shape, others, dtype):
+    """What only large results are, here of small ones: the same bits, and nothing beside them, wherever in a cache line they begin."""
+    rng, forward, backward = np.random.default_rng(0), getattr(fastconv, name), getattr(fastconv, f"{name}_backward")
+    x, dout = rng.standard_normal((2, *shape)).astype(dtype)
+    parameters = rng.standard_normal((1 if name == "rms_norm" else 2, shape[1])).astype(dtype)
+    options = {"training": True} if name == "batch_norm" else {}
+
+    def found():
+        known._calls.clear()
+        known.SHORT.clear()
+        for lay_out in (layout.segments, layout.columns, layout.groups, layout.rows):
+            lay_out.cache_clear()
+        results = []
+        for start in (0, 1, 3):
+            room = np.full(x.size + 64, 7.5, dtype)
+            out = room[start + 16:start + 16 + x.size].reshape(shape)
+            forward(x, *others, *parameters, **options, out=out)
+            results.append(room[start:start + x.size + 32])
+        return [*results, *backward(dout, x, *others, *parameters, **options)]
+
+    wanted = found()
+    monkeypatch.setattr(layout, "PAST", 0)
+    got = found()
+    monkeypatch.undo()
+    again = found()
+    for a, b, c in zip(got, wanted, again):
+        assert np.array_equal(a, b) and np.array_equal(b, c)
 
 
 @EACH_DTYPE
