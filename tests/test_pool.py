@@ -123,6 +123,19 @@ def test_gradients_of_wide_rows_with_ties(arguments, dtype, monkeypatch):
     window.WINDOWS.clear()
 
 
+@pytest.mark.parametrize("kernel, stride, padding", [((1, 2, 2), None, 0), ((1, 3, 3), (1, 2, 2), (0, 1, 1)), ((1, 3, 3), (2, 1, 1), (0, 1, 1)),
+                                                     ((1, 2, 2), 1, 0), ((1, 5, 5), 1, (0, 2, 2)), (1, 1, 0), (1, (2, 1, 1), 0)], ids=str)
+def test_flat_windows_lie_at_every_depth(kernel, stride, padding):
+    x = np.random.default_rng(0).integers(-9, 10, (1, 2, 5, 9, 20)).astype(np.float32)
+    other = x.copy()
+    other[0, 1, 2, 4, 5:7], other[0, 0, 4, 0, 0] = np.nan, np.inf
+    for name in ("max_pool3d", "avg_pool3d"):
+        for image in (x, other):
+            assert_same(getattr(fastconv, name), getattr(naive, name), (image, kernel, stride, padding))
+        dout = getattr(naive, name)(x, kernel, stride, padding)
+        assert_same(getattr(fastconv, name + "_backward"), getattr(naive, name + "_backward"), (dout, x, kernel, stride, padding))
+
+
 def test_nan_wins_wherever_it_stands_in_the_window():
     for place in range(4):
         x = np.arange(4.0, dtype=np.float32).reshape(1, 1, 2, 2).repeat(20, 3)
