@@ -8,7 +8,9 @@ from __future__ import annotations
 from .geometry import inside
 from .jit import jit
 from .rows import copy_strided
-from .simd import copy_rows
+from .simd import copy_rows, prefetch
+
+CHANNELS_AHEAD = 4                           # whose rows are fetched: from plane to plane no prefetcher of the processor follows
 
 
 @jit(inline=True)
@@ -24,6 +26,11 @@ def load_window(src, base, channels, H, W, row0, row_step, rows, col0, segment, 
         n = last - first
         for c in range(channels):
             to, start = (c * rows * kept + s) * segment, base + (c * H + row0 + top * row_step) * W + col0 + s + first * phases
+            if s == 0 and row_step == 1:
+                prefetch(src, start + CHANNELS_AHEAD * H * W, (bottom - top) * W)
+            elif s == 0:
+                for r in range(bottom - top):
+                    prefetch(src, start + (CHANNELS_AHEAD * H + r * row_step) * W, n * phases)
             for r in range(top):
                 window[to + r * pitch:to + r * pitch + segment] = 0
             for r in range(bottom, rows):
