@@ -164,13 +164,14 @@ def in_runs(offsets, at, apart):
 
 @jit
 def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base, table, pixel_table, apart, tap_at, weight, weight_at, total, total_at, row,
-                  ahead, ahead_step, ahead_tile, ahead_tiles):
+                  ahead, ahead_step, ahead_tile, ahead_tiles, far, far_step):
     """total[total_at + p * row:][:width] (+)= the sum over a chunk, for all p < pixels: tiles of pixels whose offsets stand in table[pixel_table + p].
 
     apart: how far one pixel is from the next of its row, or 0 where they follow no rule. ahead: the address of what comes next: the first
     ahead_tiles tiles, ahead_tile bytes apart, fetch `channels` runs of `taps` cache lines, ahead_step bytes apart, while they compute. Or
     NEXT_PIXELS: each tile fetches the next one's pixels, of one tap. Or NEXT_ROWS: each fetches such runs from the next one's first pixel on, the
-    last one from address ahead_tile on. 0 for none.
+    last one from address ahead_tile on. 0 for none. far: the address of what comes after that: the tiles that are left fetch `channels` runs of it,
+    far_step bytes apart, each tile further `taps` lines of them, those before it passed over. 0 for none.
 
     No array has two names here: Numba would count its users at every tile, and wait each time for all that the last one wrote.
     """
@@ -191,6 +192,8 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
                 part = src.ctypes.data + (base + table[at + ROWS]) * src.itemsize if left > ROWS else ahead_tile
             elif ahead and p < ahead_tiles * ROWS:
                 part = ahead + p // ROWS * ahead_tile
+            elif far:
+                part, part_step = far + p // ROWS * taps * LINE_BYTES, far_step
             if left >= ROWS and in_runs(table, at, apart):
                 gather_tile_ahead(ROWS, VECTORS, 1, valid, flags, channels, plane, taps, src, base, table, at, table, tap_at, weight, weight_at, total, to,
                                   row, part, part_step)
@@ -251,6 +254,13 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
             else:
                 base = c0 * plane if whole else 0
             to, near, f_near, ahead = 0, 0, f0, 0
+            far, far_lines = 0, 0            # what comes into the window next, and how many lines of each channel are still to be fetched
+            later = task if c0 + nc < C and not whole else task + 1
+            if not in_place and later < last and (not whole or later // f_blocks != task // f_blocks):
+                t = later // f_blocks
+                h = max(0, t % row_blocks * rows * step_h + row0)
+                far = src.ctypes.data + ((t // row_blocks * C + (c0 if whole else (c0 + nc) % C)) * H + h) * W * src.itemsize
+                far_lines = min(H - h, loaded * skip_h) * W * src.itemsize // LINE_BYTES + 1
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
                 if f == f_near:
@@ -272,7 +282,9 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         at = near if raw else g * group_weights + table[PHASE * q + 2] + f * C * taps + (c0 * taps + t0) * panel
                         gather_pixels(nn * pixels, panel, lanes, KEEP if c0 + t0 else 0, nc, plane, nt, pixels_of, base,
                                       offsets_of, pixel_table, apart, tap_at + t0, weights_of, at, sums_of, of_phase, panel, ahead, ahead_step,
-                                      nt * LINE_BYTES, VECTORS)
+                                      nt * LINE_BYTES, VECTORS, far, H * W * src.itemsize)
+                        fetched = (nn * pixels + ROWS - 1) // ROWS * nt
+                        far, far_lines = far + fetched * LINE_BYTES if far_lines > fetched else 0, far_lines - fetched
                         if ahead and ahead != NEXT_PIXELS:
                             ahead += VECTORS * nt * LINE_BYTES
                     near += nc * taps * panel

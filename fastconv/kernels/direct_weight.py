@@ -11,7 +11,7 @@ from __future__ import annotations
 from .direct import NEXT_ROWS, gather_pixels, panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import LINE_BYTES, borrowed, copy_row, integers, lanes_of, one_of, prefetch, transpose_square, turn_column
+from .simd import LINE_BYTES, borrowed, copy_row, integers, lanes_of, one_of, prefetch, prefetch_rows, transpose_square, turn_column
 from .simd_tiles import KEEP, turn_block
 from .tiles import ROWS, VECTORS
 from .window import load_window
@@ -57,6 +57,7 @@ def turn_unit(src, plane, stride, filters, images, image_stride, run, dst, to, r
             for image in range(images):
                 start = plane + (f0 + v) * stride + image * image_stride
                 for p in range(0, whole, lanes):
+                    prefetch_rows(0, src, start + p + lanes * stride, stride)
                     transpose_square(valid, src, start + p, stride, dst, at + p * panel, panel)
                 for p in range(whole, run):
                     if valid == lanes:
@@ -154,10 +155,10 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
                 at = (f - f0) * room if local else ((u * G + g) * packed_filters + f) * room
                 if once and panel <= F - f:
                     gather_pixels(nc, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table, plane, 0, douts_of,
-                                  at, results, ((part * G + g) * C + c0) * F + f, F, ahead, ahead_step, tile, tiles)
+                                  at, results, ((part * G + g) * C + c0) * F + f, F, ahead, ahead_step, tile, tiles, 0, 0)
                 else:
                     gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table,
-                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, ahead, ahead_step, tile, tiles)
+                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, ahead, ahead_step, tile, tiles, 0, 0)
                 to += most * panel
                 if f == f0:                  # the first panel's tiles fetch x, the others' the dout of the next unit, `line` filters each
                     ahead, ahead_step, tile, tiles = later, later_step, line * P * src.itemsize, (f1 - f0 + line - 1) // line
