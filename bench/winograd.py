@@ -5,8 +5,8 @@
 
 prepared: a layer's forward pass at batch 1 (weights packed or transformed before), forward: the function at batch 16, input and weight: its
 gradients at batch 16; fewer images where they would fill the memory. One thread's own time, as a share of the FMA peak of the same turn
-of the machine, whatever the algorithm multiplies: direct sums end at 1. Every result is proven first. Kernels of 5x5, 1x3 and 3x1 are in none of
-the tables; for them stand layers of GoogLeNet, AlexNet and Inception-ResNet.
+of the machine, whatever the algorithm multiplies: direct sums end at 1. What `auto` takes is called by auto. Every result is proven first.
+Kernels of 5x5, 1x3 and 3x1 are in none of the tables; for them stand layers of GoogLeNet, AlexNet and Inception-ResNet.
 
 errors: max|y - truth| / max|truth| of the forward pass, for the number of channels, the kind of images and of weights; the truth is summed in the
 longest floating-point numbers of the machine. he: normal weights scaled after He; positive: their absolute values.
@@ -93,7 +93,8 @@ def choice(layer: Layer, dtype: str, way: str) -> str:
 def measure(way: str, layer: Layer, dtype: str, seconds: float) -> Row:
     given, chosen, direction = convs.problem(layer, dtype, DIRECTIONS[way]), choice(layer, dtype, way), DIRECTIONS[way]
     names = list(dict.fromkeys(("direct", "winograd", chosen)))
-    calls = [prepared(given, name) if way == "prepared" else convs.fast_call(given, direction, algorithm=name) for name in names]
+    calls = [prepared(given, name) if way == "prepared" else convs.fast_call(given, direction, algorithm="auto" if name == chosen else name)
+             for name in names]
     for call in calls:
         convs.prove(given, direction, call(), promised(dtype, winograd=True), whole=False if layer.groups == 1 else None)
     most = peak.fma_peak(dtype, 1)

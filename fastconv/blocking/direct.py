@@ -137,7 +137,7 @@ def _columns(s: Shape) -> Stage:
     job = _job(s.N, s.C, s.H, s.W, s.F, s.OH, s.OW, s.KH, s.KW, s.SH, s.SW, s.PT, s.PL, s.DH, s.DW, s.G, bands, block, chunk, panel, group)
     taps = 5 * P / lanes if s.SW in (1, 2, 4) else 2 * P + s.OH * ROW_COST         # vector operations to add one row of columns to dx
     vectors = bands * -(-s.OH // (bands * block)) * round_up(min(block, -(-s.OH // bands)) * s.OW, width) / lanes
-    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 4 * F * vectors + rows * taps
+    cost = (F + TILE_COST) * tile_rows(rows, panel) * vectors + 4 * F * vectors + rows * taps + s.H * TAP_COST * (rows + s.KH + C)
     room = block * row_bytes + 2 * width * (rows + chunk) * s.size
     # One weight for each row: "channels" are rows here, each of one tap.
     return Stage(direct.columns, job, np.zeros(1, np.int64), s.N * s.G * bands, pack.pack_rows_turned, _job(rows, F, 1, group, 1, panel),
@@ -145,6 +145,7 @@ def _columns(s: Shape) -> Stage:
                  0.0 if room > MOST_BYTES else UNALIGNED * rows * F * P / lanes / max(1.0, cost))
 
 
+TAP_COST = 20.0                              # vector operations to find what each tap and each channel adds to a row of dx
 COLUMNS_BYTES = 256 * 1024                   # columns that a task keeps until they are added, and the dout that they are made of
 MOST_BYTES = 16 * 1024 * 1024                # of a task's columns, or of the window of all phases, up to which they serve
 
