@@ -227,6 +227,27 @@ def test_gradient_of_softmax(name, shape, dim):
     assert_gradient(*functions(name), (random_array(shape), dim))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("shape", [(2, 5, 96), (3, 4, 8208), (2, 7, 333), (1, 3, 1)], ids=str)
+def test_gradient_of_softmax_stored_past_the_caches(shape, dtype, monkeypatch):
+    x, dout = random_array(shape, dtype), random_array(shape, dtype, seed=1)
+    y = fastconv.softmax(x, 1)
+
+    def result():
+        activation.SHORT.clear()
+        activation._sums.cache_clear()
+        return fastconv.softmax_backward(dout, x, 1, y=y)
+
+    wanted = result()
+    monkeypatch.setattr(activation, "PAST", 0)
+    found = result()
+    monkeypatch.undo()
+    assert found.tobytes() == wanted.tobytes() == result().tobytes()
+    wide = y.astype(np.float64)
+    truth = wide * (dout - (dout.astype(np.float64) * wide).sum(1, keepdims=True))
+    assert_same(found.astype(np.float64), truth, tolerance=1e-6 if dtype == np.float32 else 1e-13)
+
+
 @pytest.mark.parametrize("shape, dim", [((6, 50), 1), ((50, 6), 0), ((3, 20, 70), 1), ((2, 5000), 1), ((2, 300), 1)], ids=str)
 def test_softmax_keeps_nan_and_inf(shape, dim):
     x = random_array(shape, np.float32)

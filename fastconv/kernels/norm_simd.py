@@ -131,7 +131,7 @@ def emit_run(builder, v, n, at, target, aligned, stream):
     some(stop, n)
 
 
-def _emit_shared_line(builder, pointer, stream):
+def emit_shared_line(builder, pointer, stream):
     """Ask for the line of this address, to write, where stores go past the caches but for those to lines that two runs share: they wait for memory."""
     shared = builder.icmp_signed("!=", builder.and_(builder.ptrtoint(pointer, I64), _const(LINE_BYTES - 1)), _const(0))
     with builder.if_then(builder.and_(stream, shared)):
@@ -148,7 +148,7 @@ def _emit_each(builder, scalar, sources, columns, target, n, formula, stream, un
     v, one = Lanes(builder, scalar, lanes), Lanes(builder, scalar, 1)
     splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
     long = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes))
-    _emit_shared_line(builder, builder.gep(target, [ahead]), builder.and_(stream, long))
+    emit_shared_line(builder, builder.gep(target, [ahead]), builder.and_(stream, long))
 
     def at(w, i, mask=None, past=False):
         for source in sources if past else ():
@@ -593,7 +593,7 @@ def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform,
         further = builder.mul(row, rows) if ahead is None else ahead
         if target:
             for line in lines:
-                _emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
+                emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
 
         def at(w, j, mask=None, past=False):
             fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (columns, sums))

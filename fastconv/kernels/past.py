@@ -12,7 +12,7 @@ from numba import types
 from .activation import BLOCK
 from .gemm import aligned
 from .jit import jit
-from .norm_simd import Lanes, emit_prefetch, emit_run, settle
+from .norm_simd import Lanes, emit_prefetch, emit_run, emit_shared_line, settle
 from .simd import ALL_LEVELS, LINE_BYTES, _pointer, either
 from .tasks import call
 from .tiles import VECTOR_BYTES
@@ -22,7 +22,7 @@ PART = 6144                                  # bytes of a part: two of each sour
 
 
 def _store_past(line, dst, at, n, src, other, ahead):
-    """dst[at + i] = line[i] for i < n, past the caches, and src and other are asked for `ahead` elements further on. dst[at] begins a line."""
+    """dst[at + i] = line[i] for i < n, past the caches but for parts of lines; what follows `ahead` elements later is asked for meanwhile."""
     dst[at:at + n] = line[:n]
 
 
@@ -38,6 +38,7 @@ def _store_past_intrinsic(typingctx, line, dst, at, n, src, other, ahead):
                 emit_prefetch(builder, builder.gep(place, [i]), locality=ALL_LEVELS)
             w.store(w.load(builder.gep(source, [i]), mask), builder.gep(target, [i]), mask, past)
 
+        emit_shared_line(builder, builder.gep(target, [args[6]]), always)
         emit_run(builder, Lanes(builder, scalar, 8 * VECTOR_BYTES // sig.args[0].dtype.bitwidth), args[3], each, target, always, always)
         return context.get_dummy_value()
 
