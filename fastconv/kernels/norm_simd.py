@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..instruction_set import isa
-from .simd import AHEAD_BYTES, ALL_LEVELS, I32, I64, LINE_BYTES, SECOND_LEVEL, _pointer, either
+from .simd import AHEAD_BYTES, ALL_LEVELS, I32, I64, LINE_BYTES, SECOND_LEVEL, _pointer, either, emit_choice
 from .tiles import FMA, REGISTERS, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
@@ -196,16 +196,7 @@ def _shifts_of_first_intrinsic(typingctx, x, at, row, n, count, f, to):
                 shift = b.select(useful, mean, zero)
                 b.store(shift if scalar == DOUBLE else b.fpext(shift, DOUBLE), b.gep(target, [loop.index]))
 
-        def tried(probes):
-            if len(probes) == 1:
-                return probed(*probes)
-            with b.if_else(b.icmp_signed(">=", n, _const(probes[0]))) as (enough, fewer):
-                with enough:
-                    probed(probes[0])
-                with fewer:
-                    tried(probes[1:])
-
-        tried(PROBES)
+        emit_choice(b, PROBES, lambda probe: b.icmp_signed(">=", n, _const(probe)), probed)
         return context.get_dummy_value()
 
     i = types.int64
