@@ -10,13 +10,16 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import config
 
 from . import check, recycling, runtime
 from .kernels import activation as kernels
 from .kernels import dropout as drops
 from .kernels import softmax as rows
 from .kernels.handed import at_once
-from .kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from .kernels.past import PAST, in_parts
+from .kernels.simd import LINE_BYTES
+from .kernels.tasks import NO_TABLE, NOTHING, address, run_tasks
 from .remembered import Remembered
 
 __all__ = [
@@ -28,6 +31,9 @@ ANY = range(65)
 WORK = 4.0                                   # for each byte of the result: worth two threads where one takes some 25 microseconds (measured)
 LONG = 65536                                 # elements that exp takes at once, where they are one run of memory
 BLOCK = 32768                                # elements of a task of softmax: so many for long runs of memory (measured)
+AHEAD = 4096                                 # bytes of all lines together that the gradient of softmax across lines of memory fetches ahead (measured)
+QUICK = {kernels.relu, kernels.relu_backward, kernels.leaky_relu, kernels.leaky_relu_backward, drops.dropout_backward}     # always wait for memory
+QUICK_BY_RESULT = {kernels.sigmoid_backward, kernels.tanh_backward}                    # where they are given the forward's result
 
 
 # ---------------------------------------------------------------- element by element
@@ -220,9 +226,13 @@ def _blocks(x: np.ndarray) -> int:
 
 
 def _run(kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray, bias: np.ndarray, job: np.ndarray = NO_TABLE) -> None:
-    """An elementwise kernel over blocks of src."""
-    run_tasks(kernel, _blocks(dst), WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype],
-              job, NO_TABLE)
+    """An elementwise kernel over blocks of src: in parts stored past the caches where these do not hold its arrays, and it waits for memory rather
+    than for its own work, as every kernel does where threads share the memory."""
+    work, large = WORK * dst.nbytes, src.nbytes + weight.nbytes + dst.nbytes >= PAST
+    if large and not job.size and (kernel in QUICK or (kernel in QUICK_BY_RESULT and bias.size) or runtime.threads_for(work) > 1):
+        place = address(kernel, dst.dtype)
+        kernel, job = in_parts, [place] if config.DISABLE_JIT else np.array([place])
+    run_tasks(kernel, _blocks(dst), work, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), bias, NOTHING[dst.dtype], job, NO_TABLE)
 
 
 def _forward(kernel: Any, x: Any, out: Any, slope: float | None = None) -> np.ndarray:
@@ -307,11 +317,11 @@ class _Sums:
             count = max(1, rows.CHUNK // D)
             self.tasks, self.job = -(-outer // count), np.array([D, outer, count, log], np.int64)
         else:
-            self.forward, self.backward = rows.softmax_columns, rows.softmax_columns_backward
+            self.forward, self.backward = rows.softmax_columns, rows.log_softmax_columns_backward if log else rows.softmax_columns_backward
             columns = min(inner, max(64, BLOCK // D // 64 * 64))
             blocks = -(-inner // columns)
-            self.tasks = outer * blocks
-            self.job = np.array([D, inner, columns, blocks, log, blocks == 1 and D * inner <= LONG], np.int64)
+            self.tasks, ahead = outer * blocks, max(AHEAD // D, LINE_BYTES) // dtype.itemsize
+            self.job = np.array([D, inner, columns, blocks, log, blocks == 1 and D * inner <= LONG, ahead, 3 * nbytes >= PAST], np.int64)
 
     def run(self, kernel: Any, src: np.ndarray, weight: np.ndarray, dst: np.ndarray) -> None:
         run_tasks(kernel, self.tasks, WORK * dst.nbytes, src.reshape(-1), weight.reshape(-1), dst.reshape(-1), self.nothing, self.nothing, self.job,

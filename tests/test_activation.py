@@ -6,7 +6,10 @@ import pytest
 from cases import inject, layouts, random_array
 
 import fastconv
+from fastconv import activation
+from fastconv.kernels import activation as kernels
 from fastconv.kernels import dropout as drops
+from fastconv.kernels.tasks import address
 from fastconv.testing import assert_gradient, assert_same
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=["f2", "f4", "f8"])
@@ -154,6 +157,38 @@ SUMS = [((5,), 0), ((), 0), ((), -1), ((3, 10), 1), ((3, 10), 0), ((3, 10), -2),
         ((0, 5), 1), ((2, 0, 3), 1), ((2, 0, 3), 2), ((200, 100, 5), 1), *[((3, size), 1) for size in (63, 64, 65, 127, 128, 129, 191)]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@EACH
+def test_results_stored_past_the_caches(name, arguments, dtype, monkeypatch):
+    """Wherever they begin, and in however many parts and blocks: the same bits, and none beside them."""
+    forward, backward = functions(name)
+    x, dout = random_array((40_003,), dtype, seed=1), random_array((40_003,), dtype, seed=2)
+    x[[0, 5000, -1]] = np.nan, np.inf, -np.inf
+
+    def results():
+        found = []
+        for size in (1, 5, 700, 3089, x.size):
+            for start in (0, 1, 3):
+                room = np.full(size + 64, 7.5, dtype)
+                forward(x[:size], *arguments, out=room[start + 16:start + 16 + size])
+                found += [room[start:start + size + 32], backward(dout[:size], x[:size], *arguments)]
+                if name in ("sigmoid", "tanh"):
+                    found.append(backward(dout[:size], x[:size], y=room[start + 16:start + 16 + size]))
+        mask = np.where(dout > 0, dtype(2), dtype(0))
+        return [*found, fastconv.dropout_backward(dout, x, mask=mask)]
+
+    activation.SHORT.clear()
+    monkeypatch.setattr(activation, "_remember", lambda *_: None)
+    wanted, done = results(), []
+    monkeypatch.setattr(activation, "PAST", 0)
+    monkeypatch.setattr(activation, "QUICK", {kernel for kernel in vars(kernels).values() if callable(kernel)} | activation.QUICK)
+    monkeypatch.setattr(activation, "address", lambda kernel, dtype: done.append(kernel) or address(kernel, dtype))
+    found = results()
+    assert len(done) >= len(wanted)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+
+
 def softmax_formula(x, dim):
     x = np.atleast_1d(x.astype(np.float64))
     if 0 in x.shape:
@@ -190,6 +225,27 @@ def test_softmax(shape, dim, dtype):
 @pytest.mark.parametrize("shape, dim", [((4, 6), 1), ((4, 6), 0), ((2, 3, 4), 1)], ids=str)
 def test_gradient_of_softmax(name, shape, dim):
     assert_gradient(*functions(name), (random_array(shape), dim))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+@pytest.mark.parametrize("shape", [(2, 5, 96), (3, 4, 8208), (2, 7, 333), (1, 3, 1)], ids=str)
+def test_gradient_of_softmax_stored_past_the_caches(shape, dtype, monkeypatch):
+    x, dout = random_array(shape, dtype), random_array(shape, dtype, seed=1)
+    y = fastconv.softmax(x, 1)
+
+    def result():
+        activation.SHORT.clear()
+        activation._sums.cache_clear()
+        return fastconv.softmax_backward(dout, x, 1, y=y)
+
+    wanted = result()
+    monkeypatch.setattr(activation, "PAST", 0)
+    found = result()
+    monkeypatch.undo()
+    assert found.tobytes() == wanted.tobytes() == result().tobytes()
+    wide = y.astype(np.float64)
+    truth = wide * (dout - (dout.astype(np.float64) * wide).sum(1, keepdims=True))
+    assert_same(found.astype(np.float64), truth, tolerance=1e-6 if dtype == np.float32 else 1e-13)
 
 
 @pytest.mark.parametrize("shape, dim", [((6, 50), 1), ((50, 6), 0), ((3, 20, 70), 1), ((2, 5000), 1), ((2, 300), 1)], ids=str)

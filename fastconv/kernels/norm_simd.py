@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..instruction_set import isa
-from .simd import AHEAD_BYTES, I32, I64, LINE_BYTES, _pointer, either
+from .simd import AHEAD_BYTES, ALL_LEVELS, I32, I64, LINE_BYTES, SECOND_LEVEL, _pointer, either, emit_choice
 from .tiles import FMA, REGISTERS, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
@@ -99,7 +99,7 @@ def _whole(builder, n, width):
 
 
 # ---------------------------------------------------------------- elementwise
-def _emit_run(builder, v, n, at, target, aligned, stream):
+def emit_run(builder, v, n, at, target, aligned, stream):
     """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
     its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel."""
     one = Lanes(builder, v.scalar, 1)
@@ -131,11 +131,11 @@ def _emit_run(builder, v, n, at, target, aligned, stream):
     some(stop, n)
 
 
-def _emit_shared_line(builder, pointer, stream):
+def emit_shared_line(builder, pointer, stream):
     """Ask for the line of this address, to write, where stores go past the caches but for those to lines that two runs share: they wait for memory."""
     shared = builder.icmp_signed("!=", builder.and_(builder.ptrtoint(pointer, I64), _const(LINE_BYTES - 1)), _const(0))
     with builder.if_then(builder.and_(stream, shared)):
-        _emit_prefetch(builder, pointer, write=True)
+        emit_prefetch(builder, pointer, write=True)
 
 
 def _emit_each(builder, scalar, sources, columns, target, n, formula, stream, uniform, ahead):
@@ -148,15 +148,15 @@ def _emit_each(builder, scalar, sources, columns, target, n, formula, stream, un
     v, one = Lanes(builder, scalar, lanes), Lanes(builder, scalar, 1)
     splat = {w.lanes: [w.splat(u) for u in uniform] for w in (v, one)}
     long = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * lanes))
-    _emit_shared_line(builder, builder.gep(target, [ahead]), builder.and_(stream, long))
+    emit_shared_line(builder, builder.gep(target, [ahead]), builder.and_(stream, long))
 
     def at(w, i, mask=None, past=False):
         for source in sources if past else ():
-            _emit_prefetch(builder, builder.gep(source, [builder.add(i, ahead)]))
+            emit_prefetch(builder, builder.gep(source, [builder.add(i, ahead)]))
         values = [w.load(builder.gep(source, [i]), mask) for source in (*sources, *columns)]
         w.store(formula(w, values, splat[w.lanes]), builder.gep(target, [i]), mask, past)
 
-    _emit_run(builder, v, n, at, target, long, stream)
+    emit_run(builder, v, n, at, target, long, stream)
 
 
 # ---------------------------------------------------------------- shifts
@@ -196,16 +196,7 @@ def _shifts_of_first_intrinsic(typingctx, x, at, row, n, count, f, to):
                 shift = b.select(useful, mean, zero)
                 b.store(shift if scalar == DOUBLE else b.fpext(shift, DOUBLE), b.gep(target, [loop.index]))
 
-        def tried(probes):
-            if len(probes) == 1:
-                return probed(*probes)
-            with b.if_else(b.icmp_signed(">=", n, _const(probes[0]))) as (enough, fewer):
-                with enough:
-                    probed(probes[0])
-                with fewer:
-                    tried(probes[1:])
-
-        tried(PROBES)
+        emit_choice(b, PROBES, lambda probe: b.icmp_signed(">=", n, _const(probe)), probed)
         return context.get_dummy_value()
 
     i = types.int64
@@ -285,7 +276,7 @@ class _Chains:
             for j in range(len(self.sets)):
                 if j * VECTOR_BYTES % LINE_BYTES == 0:
                     for source in sources[:2]:       # a third would be parameters, which stay near
-                        _emit_prefetch(b, b.gep(source, [b.add(i, b.add(self.ahead, _const(j * v.lanes)))]))
+                        emit_prefetch(b, b.gep(source, [b.add(i, b.add(self.ahead, _const(j * v.lanes)))]))
                 add(j, b.add(i, _const(j * v.lanes)))
         stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
         with _steps(b, main, stop, v.lanes) as (i, _):
@@ -566,11 +557,12 @@ def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, weight, 
 
 
 # ---------------------------------------------------------------- down the columns of a matrix
-def _emit_prefetch(builder, pointer, write=False):
-    """Have the line of this address brought to the second level, or to be written; it may lie behind the array."""
+def emit_prefetch(builder, pointer, write=False, locality=SECOND_LEVEL):
+    """Have the line of this address brought near, or to be written; it may lie behind the array."""
     byte = ir.IntType(8).as_pointer()
     function = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-    arguments = [builder.bitcast(pointer, byte), *(ir.Constant(I32, value) for value in (int(write), 3 if write else 2, 1))]      # to write, level, data
+    locality = ALL_LEVELS if write else locality
+    arguments = [builder.bitcast(pointer, byte), *(ir.Constant(I32, value) for value in (int(write), locality, 1))]      # the last: data
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
@@ -592,7 +584,7 @@ def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform,
         further = builder.mul(row, rows) if ahead is None else ahead
         if target:
             for line in lines:
-                _emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
+                emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
 
         def at(w, j, mask=None, past=False):
             fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (columns, sums))
@@ -604,12 +596,12 @@ def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform,
                     w.store(result, builder.gep(line[-1], [j]), mask, past)
                 if past or (mask is None and not target):
                     for place in line[:len(sources)]:
-                        _emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]))
+                        emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]))
             for total, place in zip(totals, sums):
                 w.store(total, builder.gep(place, [j]), mask)
 
         aligned = builder.and_(enough, alike) if count > 1 else enough
-        _emit_run(builder, v, n, at, target and lines[0][-1], aligned, stream)
+        emit_run(builder, v, n, at, target and lines[0][-1], aligned, stream)
 
     rest = _const(0)
     if abreast > 1:

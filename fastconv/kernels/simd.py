@@ -159,6 +159,19 @@ class Vector:
         return self.b.asm(function, "", f"={letter},0,~{{memory}}", [value], True)
 
 
+def emit_choice(builder, cases, holds, emit):
+    """emit(case) of the first case for which holds(case), a value of the running kernel, is true; of the last where none is."""
+    case, *others = cases
+    if not others:
+        emit(case)
+        return
+    with builder.if_else(holds(case)) as (this, other):
+        with this:
+            emit(case)
+        with other:
+            emit_choice(builder, others, holds, emit)
+
+
 def _pointer(context, builder, array_type, array, at):
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, I64, Vector, _pointer, either
+from .simd import I32, I64, Vector, _pointer, either, emit_choice
 from .simd_depthwise import _const, _load_part
 from .tiles import VECTOR_BYTES
 
@@ -124,16 +124,7 @@ def _in_groups(b, v, n, count, group):
                 group(j, many, taps)
             b.store(stop, done)
 
-    def choose(known):
-        if not known:
-            return all_of(0)
-        with b.if_else(b.icmp_signed("==", count, _const(known[0]))) as (this, other):
-            with this:
-                all_of(known[0])
-            with other:
-                choose(known[1:])
-
-    choose(UNROLLED)
+    emit_choice(b, (*UNROLLED, 0), lambda taps: b.icmp_signed("==", count, _const(taps)), all_of)
 
 
 def _first_of(lines, at, count, step, best, best_at, won, won_at, n):

@@ -12,6 +12,8 @@ import numpy as np
 
 from .elementary import exp_negative, logarithm
 from .jit import jit
+from .norm_simd import settle
+from .simd_softmax import column_gradients
 
 CHUNK = 4096                                 # elements that exp runs over at a time: they stay in L1
 LANES = 64                                   # chains of a maximum
@@ -208,10 +210,21 @@ def softmax_columns(first, last, src, weight, dst, bias, residual, job, table):
                     y[j] *= m[j]
 
 
-@jit
+@jit(views=True)
 def softmax_columns_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """src: y of the forward, weight: dout. job as for softmax_columns; then how many columns further on memory is asked for, and whether the result
+    is stored past the caches."""
+    D, inner, columns, blocks, ahead, past = job[0], job[1], job[2], job[3], job[6], job[7]
+    for t in range(first, last):
+        c0 = t % blocks * columns
+        column_gradients(src, weight, dst, t // blocks * D * inner + c0, D, inner, min(columns, inner - c0), ahead, past)
+    settle(past)
+
+
+@jit
+def log_softmax_columns_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: y of the forward, weight: dout. job as for softmax_columns."""
-    D, inner, columns, blocks, log, whole = job[0], job[1], job[2], job[3], job[4], job[5]
+    D, inner, columns, blocks, whole = job[0], job[1], job[2], job[3], job[5]
     all_totals, shares = np.empty(columns, np.float64), np.empty(columns, src.dtype)
     for t in range(first, last):
         c0 = t % blocks * columns
@@ -219,25 +232,17 @@ def softmax_columns_backward(first, last, src, weight, dst, bias, residual, job,
         at, total, share = t // blocks * D * inner + c0, all_totals[:n], shares[:n]
         total[:] = 0
         for d in range(D):
-            y, dout = src[at + d * inner:at + d * inner + n], weight[at + d * inner:at + d * inner + n]
-            if log:
-                for j in range(n):
-                    total[j] += dout[j]
-            else:
-                for j in range(n):
-                    total[j] += dout[j] * y[j]
+            dout = weight[at + d * inner:at + d * inner + n]
+            for j in range(n):
+                total[j] += dout[j]
         for j in range(n):
             share[j] = total[j]
-        if log and whole:
+        if whole:
             exp_all(src[at:at + D * inner], dst[at:at + D * inner])
         for d in range(D):
             y, dout = src[at + d * inner:at + d * inner + n], weight[at + d * inner:at + d * inner + n]
             dx = dst[at + d * inner:at + d * inner + n]
-            if log:
-                if not whole:
-                    exp_all(y, dx)
-                for j in range(n):
-                    dx[j] = dout[j] - dx[j] * share[j]
-            else:
-                for j in range(n):
-                    dx[j] = y[j] * (dout[j] - share[j])
+            if not whole:
+                exp_all(y, dx)
+            for j in range(n):
+                dx[j] = dout[j] - dx[j] * share[j]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels import norm as k
 from ..kernels import norm_rows
+from ..kernels.past import PAST
 
 TASK = 32768                                 # bytes of x of a task
 PART = 16384                                 # elements of a part of a long segment
@@ -21,7 +22,6 @@ BLOCK = 16384                                # bytes of the rows that are summed
 BLOCK_GRADIENT, MOST_BLOCK = 128 * 2 ** 10, 64         # the same of a gradient, and most rows of them: enough for loops over rows to be vectors
 MANY = 64                                    # rows enough to give each core some
 SHARED, MOST_SHARES = 64, 64                 # rows whose gradients to weight and bias share an area, if that makes so many areas at most
-PAST = 16 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
 HEAD = 2                                     # numbers before everything in `table`
 
 

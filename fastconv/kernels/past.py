@@ -1,0 +1,67 @@
+"""Results of elementwise kernels stored past the caches.
+
+A store to a line that is in no cache reads it from memory first; one that goes past the caches does not, but it wants whole lines, one after
+the other. So a kernel does one part at a time, into an array that stays in L1; from there whole lines go to memory, while those of the next
+part come from it.
+"""
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+
+from .activation import BLOCK
+from .gemm import aligned
+from .jit import jit
+from .norm_simd import Lanes, emit_prefetch, emit_run, emit_shared_line, settle
+from .simd import ALL_LEVELS, LINE_BYTES, _pointer, either
+from .tasks import call
+from .tiles import VECTOR_BYTES
+
+PAST = 16 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
+PART = 6144                                  # bytes of a part: two of each source and one of the result fit into L1 (4 to 8 KiB are as fast)
+
+
+def _store_past(line, dst, at, n, src, other, ahead):
+    """dst[at + i] = line[i] for i < n, past the caches but for parts of lines; what follows `ahead` elements later is asked for meanwhile."""
+    dst[at:at + n] = line[:n]
+
+
+def _store_past_intrinsic(typingctx, line, dst, at, n, src, other, ahead):
+    def codegen(context, builder, sig, args):
+        scalar = context.get_value_type(sig.args[0].dtype)
+        source, always = context.make_array(sig.args[0])(context, builder, args[0]).data, ir.Constant(ir.IntType(1), 1)
+        target, *further = (_pointer(context, builder, sig.args[i], args[i], begin)
+                            for i, begin in ((1, args[2]), *((i, builder.add(args[2], args[6])) for i in (4, 5))))
+
+        def each(w, i, mask=None, past=False):
+            for place in further if past else ():
+                emit_prefetch(builder, builder.gep(place, [i]), locality=ALL_LEVELS)
+            w.store(w.load(builder.gep(source, [i]), mask), builder.gep(target, [i]), mask, past)
+
+        emit_shared_line(builder, builder.gep(target, [args[6]]), always)
+        emit_run(builder, Lanes(builder, scalar, 8 * VECTOR_BYTES // sig.args[0].dtype.bitwidth), args[3], each, target, always, always)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(line, dst, i, i, src, other, i), codegen
+
+
+store_past = either(_store_past, _store_past_intrinsic)
+
+
+@jit
+def in_parts(first, last, src, weight, dst, bias, residual, job, table):
+    """The tasks of the elementwise kernel whose address stands in `job`; each begins at a line of dst, but for the first."""
+    part, lead = PART // src.itemsize, -dst.ctypes.data % LINE_BYTES // src.itemsize
+    line, other = aligned(part, src), weight if weight.size else src
+    lo, end, failed = first * BLOCK + lead, min(dst.size, last * BLOCK + lead), False
+    if first == 0:
+        failed |= call(job[0], 0, 1, src[:lead], weight[:lead], dst[:lead], bias, residual, job, table)
+    while lo < end:
+        n = min(part, end - lo)
+        failed |= call(job[0], 0, 1, src[lo:lo + n], weight[lo:lo + n], line[:n], bias, residual, job, table)
+        store_past(line, dst, lo, n, src, other, part)
+        lo += n
+    settle(1)
+    if failed:
+        raise MemoryError
