@@ -16,13 +16,13 @@ EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4
 
 
 @njit
-def planes_in(src, at, size, target, places):
-    simd_planes.planes_in(src, at, size, target, places)
+def planes_in(src, at, size, target, places, ahead):
+    simd_planes.planes_in(src, at, size, target, places, ahead)
 
 
 @njit
-def planes_out(source, size, dst, to):
-    simd_planes.planes_out(source, size, dst, to)
+def planes_out(source, size, dst, to, ahead):
+    simd_planes.planes_out(source, size, dst, to, ahead)
 
 
 @njit
@@ -46,19 +46,19 @@ def share(src, at, elements, begin, n, dst):
 @EACH_DTYPE
 def test_planes_there_and_back(dtype):
     lanes = simd.lanes(dtype)
-    for size in (lanes, lanes + 1, 3 * lanes - 1, 49):
+    for size in (lanes, lanes + 1, lanes + 4, 2 * lanes + 2, 3 * lanes - 1, 49):
         if size >= lanes:
             planes = np.arange(1, lanes * size + 1).astype(dtype).reshape(lanes, size)
             places = np.random.default_rng(0).permutation(size + 3)[:size] * lanes
             for function in (planes_in, simd_planes._planes_in):
                 beside = np.zeros((size + 3) * lanes, dtype)
-                function(np.append([-1], planes).astype(dtype), 1, size, beside, places)
+                function(np.append([-1], planes).astype(dtype), 1, size, beside, places, 10**6)
                 assert np.array_equal(beside.reshape(-1, lanes)[places // lanes], planes.T) and (beside > 0).sum() == planes.size
-    for size in (1, 2, lanes - 1, lanes, 2 * lanes + 1):
+    for size in (1, 2, lanes - 1, lanes, lanes + 4, 2 * lanes + 1, 2 * lanes + 2, 3 * lanes - 1):
         vectors = np.arange(1, (size + lanes) * lanes + 1).astype(dtype)
         for function in (planes_out, simd_planes._planes_out):
             target = np.zeros(lanes * size + 3, dtype)
-            function(vectors, size, target, 2)
+            function(vectors, size, target, 2, 10**6)
             assert np.array_equal(target[2:-1], vectors[:size * lanes].reshape(size, lanes).T.ravel()) and not target[[0, 1, -1]].any()
 
 

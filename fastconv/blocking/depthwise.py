@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import depthwise as kernels
+from ..kernels import depthwise_planes as planes
 from ..kernels.depthwise import ANY, ANY_1, ANY_2, CHAIN, FIVE_1, FIVE_2, SEVEN_1, THREE_1, THREE_2
 from ..kernels.simd_depthwise import MIDDLE, TALL
 from ..kernels.tiles import VECTOR_BYTES
 from .parts import TASK_FLOPS, TASKS, split
 from .shape import Shape
 
+PLANES_BYTES = 40 * 1024                     # of planes side by side, as they are and as they are laid out: they are to stay in L1
+WEIGHT_BYTES = 60 * 1024                     # the same for the gradient to the weights, which gains more by them
 MOST_FILTERS = 64                            # of one channel, whose gradients to the input are added up filter by filter
 
 Tap = tuple[int, int]
@@ -45,12 +48,17 @@ def why(shape: Shape, stage: Stage) -> str:
 
 def describe(stage: Stage) -> str:
     """The blocks of a forward pass, in words."""
+    if stage.kernel is planes.results:
+        return f"as many channels side by side as fill a vector; {stage.tasks} tasks"
     return f"{stage.job[kernels.JOB.index('bands')]} bands of rows of each plane, read in place; {stage.tasks} tasks"
 
 
 def forward(shape: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """y from src x and weight, with bias and residual where they are not empty; clipped at 0 where `relu`."""
     rows, columns = ([(k * dilation, k) for k in range(kernel)] for kernel, dilation in ((shape.KH, shape.DH), (shape.KW, shape.DW)))
+    beside = _planes(planes.FORWARD, shape, [rows], [columns], relu)
+    if beside is not None:
+        return beside
     table, entries = _table([_entries([(0, 0)], rows, columns, shape.KW)])
     bands = _bands(shape, shape.N * shape.F, shape.OH)
     units = shape.N * shape.F * bands
@@ -60,15 +68,18 @@ def forward(shape: Shape, relu: bool = False, prepared: bool = False) -> Stage:
 
 def to_input(shape: Shape) -> Stage:
     """dx from src dout and weight."""
+    rows, columns = _phases(shape.KH, shape.SH, shape.PT, shape.DH), _phases(shape.KW, shape.SW, shape.PL, shape.DW)
+    beside = _planes(planes.TO_INPUT, shape, rows, columns)
+    if beside is not None:
+        return beside
     variant = _variant(shape)
     if variant == FIVE_2:
         variant = ANY_2
     elif shape.F > MOST_FILTERS * shape.C:   # filter by filter the other tiles add to dx: a chain as long as there are filters
         variant = _any_variant(shape)
     common = math.gcd(shape.SW, shape.DW)
-    planes = [(m * shape.OH * shape.OW, m * shape.KH * shape.KW) for m in range(shape.F // shape.C)]
-    sums = [_entries(planes, rows, columns, shape.KW) for rows in _phases(shape.KH, shape.SH, shape.PT, shape.DH)
-            for columns in _phases(shape.KW, shape.SW, shape.PL, shape.DW)]
+    sources = [(m * shape.OH * shape.OW, m * shape.KH * shape.KW) for m in range(shape.F // shape.C)]
+    sums = [_entries(sources, some_rows, some_columns, shape.KW) for some_rows in rows for some_columns in columns]
     table, entries = _table(sums, -shape.DW // common, shape.SW // common)
     A = -(-shape.H // shape.SH)
     bands = _bands(shape, shape.N * shape.C, A)
@@ -80,6 +91,10 @@ def to_input(shape: Shape) -> Stage:
 
 def to_weight(shape: Shape) -> Stage:
     """dweight from src x and, in the place of the weights, dout: (parts, F, KH, KW), each part the sum over some rows of the batch."""
+    rows, columns = ([(k * dilation, k) for k in range(kernel)] for kernel, dilation in ((shape.KH, shape.DH), (shape.KW, shape.DW)))
+    beside = _planes(planes.TO_WEIGHT, shape, [rows], [columns])
+    if beside is not None:
+        return beside
     groups = _tasks(shape, shape.F)
     parts = min(max(1, shape.N * shape.OH), split(groups, shape.flops))
     taps = shape.KH * shape.KW
@@ -89,6 +104,47 @@ def to_weight(shape: Shape) -> Stage:
     variant = _variant(shape)
     stage = _stage(kernels.to_weight, shape, variant, 1, tasks, tasks, parts, False, 0, table, workspace)
     return stage._replace(bias=variant in (THREE_1, THREE_2))
+
+
+def _planes(variant: int, shape: Shape, rows: list[list[Tap]], columns: list[list[Tap]], relu: bool = False) -> Stage | None:
+    """The stage of planes side by side; None where they are not small, channels few, or have several filters.
+
+    rows, columns: the taps that reach each phase of an axis of the result, as `_phases` has them.
+    """
+    s, lanes, T = shape, VECTOR_BYTES // shape.size, shape.KH * shape.KW
+    source, result, stride, before = (s.H, s.W), (s.OH, s.OW), (s.SH, s.SW), [s.PT, s.PL]
+    if variant == planes.TO_INPUT:           # there distances count from the pixel of dout that a pixel of dx is at, and may be negative
+        source, result, stride = result, source, (1, 1)
+        before = [max(0, -min(distance for taps in axis for distance, _ in taps)) for axis in (rows, columns)]
+    V, R = math.prod(source), math.prod(result)
+    if s.F != s.C or s.C < lanes or max(s.W, s.OW) > lanes or not 0 < min(V, R) <= max(V, R, T) <= CHAIN:
+        return None
+    first = before if variant == planes.TO_INPUT else [0, 0]
+    rows, columns = ([[(start + distance, k) for distance, k in taps] for taps in axis] for axis, start in zip((rows, columns), first))
+    high, width = (max(pad + size, (-(-n // len(axis)) - 1) * step + max(distance for taps in axis for distance, _ in taps) + 1)
+                   for pad, size, n, step, axis in zip(before, source, result, stride, (rows, columns)))
+    part = -(-width // stride[1])            # columns a stride apart lie side by side: so results of a row are made of vectors side by side
+    wide, room = part * stride[1], high * part * stride[1] + planes.COLUMNS
+    if (room + V + 2 * R) * VECTOR_BYTES > (WEIGHT_BYTES if variant == planes.TO_WEIGHT else PLANES_BYTES):
+        return None
+
+    def place(h: Any, w: Any) -> Any:
+        return h * wide + w % stride[1] * part + w // stride[1]
+
+    places = place(np.arange(source[0])[:, None] + before[0], np.arange(source[1]) + before[1])
+    phases = [[(place(h, w), kh * s.KW + kw) for h, kh in some_rows for w, kw in some_columns] for some_rows in rows for some_columns in columns]
+    starts = np.cumsum([0] + [len(taps) for taps in phases])
+    vectors = [room, wide], places.ravel(), [number for taps in phases for tap in taps for number in tap], range(R if variant == planes.TO_WEIGHT else T)
+    head, *others = (np.array(numbers, np.int64) * lanes for numbers in vectors)
+    table = np.concatenate([head, starts, *others])
+    blocks = -(-s.C // lanes)
+    workspace = (room + R + (planes.COLUMNS + 1) * s.SW + lanes + T + 1) * VECTOR_BYTES
+    if variant != planes.TO_WEIGHT:
+        return _stage(planes.results, s, variant, 1, s.N * blocks, _tasks(s, s.N * blocks), 1, relu, 0, table, workspace)
+    groups = _tasks(s, blocks)
+    parts = min(s.N, split(groups, s.flops))
+    workspace += -(-blocks // groups) * (T + 1) * lanes * (s.size + 8) + lanes * VECTOR_BYTES
+    return _stage(planes.to_weight, s, variant, 1, groups * parts, groups * parts, parts, False, 0, table, workspace)._replace(bias=True)
 
 
 def add_parts(parts: np.ndarray, dweight: np.ndarray) -> None:

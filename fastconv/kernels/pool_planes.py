@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from .gemm import aligned
 from .jit import jit
-from .simd import copy_row
 from .simd_planes import EXACT, MAX, SUM, divide, planes_in, planes_out, windows
 from .simd_pool import any_nan
 from .tiles import VECTOR_BYTES
@@ -25,27 +24,26 @@ def unpack(job):
             job[15], job[16], job[17], job[18], job[19])
 
 
-@jit
-def load(src, plane, count, V, target, table, lanes):
-    """`count` planes from the number `plane` on, side by side."""
+@jit(views=True)
+def load(src, at, count, V, target, places, lanes):
+    """`count` planes of V elements from src[at] on, side by side."""
     if count == lanes and V >= lanes:
-        planes_in(src, plane * V, V, target, table)
+        planes_in(src, at, V, target, places, V * lanes)
         return
     for e in range(V):
-        x, t = src[plane * V + e:], target[table[e]:table[e] + lanes]
+        x, t = src[at + e:], target[places[e]:places[e] + lanes]
         for r in range(count):
             t[r] = x[r * V]
 
 
-@jit
-def store(source, V, dst, plane, count, lanes, line):
-    """The reverse, from vectors one behind the other. line: to work in; memory is written in order."""
+@jit(views=True)
+def store(source, V, dst, at, count, lanes):
+    """The reverse, from vectors one behind the other."""
     if count == lanes:
-        planes_out(source, V, line, 0)
-        copy_row(1, line, 0, dst, plane * V, V * lanes)
+        planes_out(source, V, dst, at, V * lanes)
         return
     for e in range(V):
-        s, y = source[e * lanes:(e + 1) * lanes], dst[plane * V + e:]
+        s, y = source[e * lanes:(e + 1) * lanes], dst[at + e:]
         for r in range(count):
             y[r * V] = s[r]
 
@@ -71,18 +69,17 @@ def maximum_planes(first, last, src, weight, dst, bias, residual, job, table):
     lanes = VECTOR_BYTES // src.itemsize
     x, deep = aligned(DP * HP * WP * lanes, src), aligned(HP * WP * lanes if KD > 1 else 0, src)
     row, y = aligned(WP * lanes, src), aligned((OD * OH * OW + lanes) * lanes, src)
-    line = aligned(OD * OH * OW * lanes, src)
     x[:] = bias[0]
     for unit in range(first * units // tasks, last * units // tasks):
         plane = unit * lanes
         count = min(lanes, planes - plane)
         nan = any_nan(src, plane * V, count * V)             # reads all of them in order: the planes side by side would miss the caches
-        load(src, plane, count, V, x, table, lanes)
+        load(src, plane * V, count, V, x, table, lanes)
         if nan:
             all_windows(EXACT, x, deep, row, y, job, lanes)
         else:
             all_windows(MAX, x, deep, row, y, job, lanes)
-        store(y, OD * OH * OW, dst, plane, count, lanes, line)
+        store(y, OD * OH * OW, dst, plane * OD * OH * OW, count, lanes)
 
 
 @jit
@@ -92,16 +89,15 @@ def average_planes(first, last, src, weight, dst, bias, residual, job, table):
     lanes = VECTOR_BYTES // src.itemsize
     x, deep = aligned(DP * HP * WP * lanes, src), aligned(HP * WP * lanes if KD > 1 else 0, src)
     row, y = aligned(WP * lanes, src), aligned((OD * OH * OW + lanes) * lanes, src)
-    line = aligned(OD * OH * OW * lanes, src)
     x[:] = 0
     for unit in range(first * units // tasks, last * units // tasks):
         plane = unit * lanes
         count = min(lanes, planes - plane)
         any_nan(src, plane * V, count * V)                   # reads all of them in order
-        load(src, plane, count, V, x, table, lanes)
+        load(src, plane * V, count, V, x, table, lanes)
         if gradient:
             divide(x, table, 0, V, weight)
         all_windows(SUM, x, deep, row, y, job, lanes)
         if not gradient:
             divide(y, table, V, OD * OH * OW, weight)
-        store(y, OD * OH * OW, dst, plane, count, lanes, line)
+        store(y, OD * OH * OW, dst, plane * OD * OH * OW, count, lanes)

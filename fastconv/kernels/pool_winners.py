@@ -37,7 +37,7 @@ def planes_of(unit, planes, lanes):
 def all_winners(src, plane, count, size, x, places, outputs, begins, elements, best, where, lowest, lanes):
     """Of every window of these planes, its maximum and which element it is, as vectors one behind the other."""
     nan = any_nan(src, plane * size, count * size)       # reads all of them in order: the planes side by side would miss the caches
-    load(src, plane, count, size, x, places, lanes)
+    load(src, plane * size, count, size, x, places, lanes)
     if nan:
         for o in range(outputs):
             winners(EXACT, x, elements, begins[o], begins[o + 1] - begins[o], best, where, o * lanes, lowest)
@@ -52,11 +52,10 @@ def maximum_winners(first, last, src, weight, dst, bias, residual, job, table):
     lanes = VECTOR_BYTES // src.itemsize
     planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
     x, best, where = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), np.empty(outputs * lanes, np.int32)
-    line = aligned(outputs * lanes, src)
     for unit in range(start, stop):
         plane, count = planes_of(unit, planes, lanes)
         all_winners(src, plane, count, size, x, places, outputs, begins, elements, best, where, bias[0], lanes)
-        store(best, outputs, dst, plane, count, lanes, line)
+        store(best, outputs, dst, plane * outputs, count, lanes)
         if table.size:
             for r in range(count):
                 indices, winner = table[(plane + r) * outputs:(plane + r + 1) * outputs], where[r:]
@@ -87,14 +86,14 @@ def average_lists(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y. No list is empty."""
     lanes = VECTOR_BYTES // src.itemsize
     planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
-    x, y, line = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
+    x, y = aligned(size * lanes, src), aligned((outputs + lanes) * lanes, src)
     for unit in range(start, stop):
         plane, count = planes_of(unit, planes, lanes)
         any_nan(src, plane * size, count * size)             # reads all of them in order
-        load(src, plane, count, size, x, places, lanes)
+        load(src, plane * size, count, size, x, places, lanes)
         for o in range(outputs):
             mean(x, elements, begins[o], begins[o + 1] - begins[o], y, o * lanes)
-        store(y, outputs, dst, plane, count, lanes, line)
+        store(y, outputs, dst, plane * outputs, count, lanes)
 
 
 @jit
@@ -102,11 +101,11 @@ def average_backward_lists(first, last, src, weight, dst, bias, residual, job, t
     """src: dout, dst: dx. No list is empty."""
     lanes = VECTOR_BYTES // src.itemsize
     planes, size, outputs, begins, elements, start, stop, places = unpack(first, last, job, lanes)
-    dout, dx, line = aligned(outputs * lanes, src), aligned((size + lanes) * lanes, src), aligned(size * lanes, src)
+    dout, dx = aligned(outputs * lanes, src), aligned((size + lanes) * lanes, src)
     for unit in range(start, stop):
         plane, count = planes_of(unit, planes, lanes)
-        load(src, plane, count, outputs, dout, places, lanes)
+        load(src, plane * outputs, count, outputs, dout, places, lanes)
         dx[:size * lanes] = 0
         for o in range(outputs):
             share(dout, o * lanes, elements, begins[o], begins[o + 1] - begins[o], dx)
-        store(dx, size, dst, plane, count, lanes, line)
+        store(dx, size, dst, plane * size, count, lanes)

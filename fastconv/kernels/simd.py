@@ -109,8 +109,45 @@ class Vector:
         return self.b.select(self.b.fcmp_ordered("<", value, self.zero), self.zero, value)
 
     def transpose(self, rows):
-        """`lanes` vectors as the rows of a square matrix; its columns. One exchange of halves, quarters, ... a step."""
-        return self._exchange(rows, self.lanes // 2)
+        """`lanes` vectors as the rows of a square matrix; its columns."""
+        group, n = 16 // self.itemsize, self.lanes
+        columns = [row for first in range(0, n, group) for row in self.turn(rows[first:first + group])]      # column k of `group` rows, k + group, ...
+        even = [j for j in range(2 * n) if j // group % 2 == 0]
+        step = group
+        while step < n:                      # of two such vectors every second 16 bytes, and the others
+            for i in range(n):
+                if not i & step:
+                    a, b = columns[i], columns[i + step]
+                    columns[i], columns[i + step] = (self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, n), [j + odd for j in even]))
+                                                     for odd in (0, group))
+            step *= 2
+        return columns
+
+    def join(self, parts):
+        """Short vectors one behind the other."""
+        while len(parts) > 1:
+            both = ir.Constant(ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+            parts = [self.b.shuffle_vector(low, high, both) for low, high in zip(parts[::2], parts[1::2])]
+        return parts[0]
+
+    def part(self, value, first, n):
+        """n lanes of it."""
+        return self.b.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, n), list(range(first, first + n))))
+
+    def turn(self, rows):
+        """Vectors of 16 bytes' lanes each, many side by side, as the rows of squares: their columns. x86 takes one instruction where lanes stay there."""
+        group, n, rows = len(rows), self.lanes, list(rows)
+        step = 1
+        while step < group:                  # runs of `step` lanes of two rows in turn
+            for i in range(group):
+                if not i & step:
+                    a, b = rows[i], rows[i + step]
+                    rows[i], rows[i + step] = (self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, n), [
+                        first + half + k + j + side for first in range(0, n, group) for k in range(0, group // 2, step) for side in (0, n)
+                        for j in range(step)])) for half in (0, group // 2))
+            step *= 2
+        bits = group.bit_length() - 1
+        return [rows[int(f"{k:0{bits}b}"[::-1], 2) if bits else 0] for k in range(group)]
 
     def transpose_halves(self, halves):
         """`lanes` rows of half a vector each; their columns."""

@@ -14,58 +14,107 @@ from .tiles import VECTOR_BYTES
 MAX, EXACT, SUM = 0, 1, 2                    # what becomes of a window; EXACT: the maximum where there are NaN
 
 
-def _planes_in(src, at, V, target, places):
-    """target[places[e] + r] = src[at + r * V + e] for e < V and r < lanes: planes of V elements one behind the other. V >= lanes."""
+def _planes_in(src, at, V, target, places, ahead):
+    """target[places[e] + r] = src[at + r * V + e] for e < V and r < lanes: planes of V elements one behind the other. V >= lanes.
+
+    What is read `ahead` elements further on is fetched, wherever it is.
+    """
     for e in range(V):
         for r in range(VECTOR_BYTES // src.itemsize):
             target[places[e] + r] = src[at + r * V + e]
 
 
-def _planes_in_intrinsic(typingctx, src, at, V, target, places):
+def _planes_in_intrinsic(typingctx, src, at, V, target, places, ahead):
     def codegen(context, builder, sig, args):
         b, v, V = builder, Vector(context, builder, sig.args[0].dtype), args[2]
         source, end = _pointer(context, b, sig.args[0], *args[:2]), context.make_array(sig.args[3])(context, b, args[3]).data
         places = context.make_array(sig.args[4])(context, b, args[4]).data
-        last = b.sub(V, _const(v.lanes))
-        with cgutils.for_range_slice(b, _const(0), V, _const(v.lanes), I64) as (done, _):
-            first = b.select(b.icmp_signed(">", done, last), last, done)      # overlaps the one before where V is no multiple
-            start, place = b.gep(source, [first]), b.gep(places, [first])
-            columns = v.transpose([v.load(b.gep(start, [b.mul(V, _const(r))])) for r in range(v.lanes)])
+
+        def block(first):
+            start = b.gep(source, [first])
+            _fetch(b, v, b.gep(source, [args[5]]), first)
+            put(first, v.transpose([v.load(b.gep(start, [b.mul(V, _const(r))])) for r in range(v.lanes)]))
+
+        def few(first):
+            start, group = b.gep(source, [first]), 16 // v.itemsize
+            pieces = [v.load(b.gep(start, [b.mul(V, _const(r))]), group) for r in range(v.lanes)]
+            put(first, v.turn([v.join(pieces[k::group]) for k in range(group)]))
+
+        def put(first, columns):
+            place = b.gep(places, [first])
             for k, column in enumerate(columns):
                 v.store(column, b.gep(end, [b.load(b.gep(place, [_const(k)]))]))
+
+        _all_columns(b, v, V, block, few)
         return context.get_dummy_value()
 
-    return types.void(src, types.int64, types.int64, target, places), codegen
+    return types.void(src, types.int64, types.int64, target, places, types.int64), codegen
 
 
-def _planes_out(source, V, dst, to):
-    """dst[to + r * V + e] = source[e * lanes + r] for e < V and r < lanes. source has room for `lanes` vectors more."""
+def _fetch(b, v, place, first):
+    """Ask for as much memory as `lanes` columns take ahead of its turn, in order: more at once, and the processor waits until it has asked for all."""
+    for r in range(v.lanes):
+        v.prefetch(b.gep(place, [b.mul(b.add(first, _const(r)), _const(v.lanes))]))
+
+
+def _all_columns(b, v, V, block, few):
+    """Emit what turns V columns around, V >= lanes: block(first) does `lanes` of them, few(first) 16 bytes.
+
+    Where V is no multiple the last ones overlap those before.
+    """
+    rest, group = b.and_(V, _const(v.lanes - 1)), _const(16 // v.itemsize)
+    with cgutils.for_range_slice(b, _const(0), b.sub(V, rest), _const(v.lanes), I64) as (first, _):
+        block(first)
+    with b.if_then(b.icmp_signed("!=", rest, _const(0))):
+        with b.if_else(b.icmp_signed("<=", rest, group)) as (little, much):
+            with little:
+                few(b.sub(V, group))
+            with much:
+                block(b.sub(V, _const(v.lanes)))
+
+
+def _planes_out(source, V, dst, to, ahead):
+    """dst[to + r * V + e] = source[e * lanes + r] for e < V and r < lanes. source has room for `lanes` vectors more.
+
+    What is written `ahead` elements further on is fetched, wherever it is.
+    """
     lanes = VECTOR_BYTES // source.itemsize
     for e in range(V):
         for r in range(lanes):
             dst[to + r * V + e] = source[e * lanes + r]
 
 
-def _planes_out_intrinsic(typingctx, source, V, dst, to):
+def _planes_out_intrinsic(typingctx, source, V, dst, to, ahead):
     def codegen(context, builder, sig, args):
         b, v, V = builder, Vector(context, builder, sig.args[0].dtype), args[1]
-        start, end = context.make_array(sig.args[0])(context, b, args[0]).data, _pointer(context, b, sig.args[2], *args[2:])
+        start, end = context.make_array(sig.args[0])(context, b, args[0]).data, _pointer(context, b, sig.args[2], *args[2:4])
 
-        def block(first, store):
-            here, place = b.gep(start, [b.mul(first, _const(v.lanes))]), b.gep(end, [first])
-            for r, row in enumerate(v.transpose([v.load(b.gep(here, [_const(k * v.lanes)])) for k in range(v.lanes)])):
+        group = 16 // v.itemsize
+
+        def vectors(first, n):
+            here = b.gep(start, [b.mul(first, _const(v.lanes))])
+            return [v.load(b.gep(here, [_const(k * v.lanes)])) for k in range(n)]
+
+        def block(first, store=v.store):
+            place = b.gep(end, [first])
+            _fetch(b, v, b.gep(end, [args[4]]), first)
+            for r, row in enumerate(v.transpose(vectors(first, v.lanes))):
                 store(row, b.gep(place, [b.mul(V, _const(r))]))
 
-        last = b.sub(V, _const(v.lanes))
-        with b.if_else(b.icmp_signed(">=", last, _const(0)), likely=True) as (long, short):
+        def few(first):
+            place = b.gep(end, [first])
+            for k, rows in enumerate(v.turn(vectors(first, group))):
+                for part in range(v.lanes // group):
+                    v.store(v.part(rows, part * group, group), b.gep(place, [b.mul(V, _const(part * group + k))]))
+
+        with b.if_else(b.icmp_signed(">=", V, _const(v.lanes)), likely=True) as (long, short):
             with long:
-                with cgutils.for_range_slice(b, _const(0), V, _const(v.lanes), I64) as (done, _):
-                    block(b.select(b.icmp_signed(">", done, last), last, done), v.store)
+                _all_columns(b, v, V, block, few)
             with short:
                 block(_const(0), lambda row, place: _store_part(b, v, row, V, place))
         return context.get_dummy_value()
 
-    return types.void(source, types.int64, dst, types.int64), codegen
+    return types.void(source, types.int64, dst, types.int64, types.int64), codegen
 
 
 def _windows(kind, taps, src, at, step, skip, dst, to, n):
