@@ -4,8 +4,8 @@
                                                        [--direction forward backward] [--tables resnet50 ...] [--json FILE]
 
 Every convolution of the layer tables once, however often it occurs in its network, with bias; backward is the gradient to x, weights and
-bias in one call. Both sides make a new result at every call; malloc keeps freed memory for both, inputs are warm. Depthwise layers race
-PyTorch in its channels-last layout too. A multiple is PyTorch's time over fastconv's, the median of the turns' own ratios; one thread is
+bias in one call; input and weight, that to x and that to the weights alone. Both sides make a new result at every call; malloc keeps freed
+memory for both, inputs are warm. Depthwise layers race PyTorch in its channels-last layout too. A multiple is PyTorch's time over fastconv's, the median of the turns' own ratios; one thread is
 timed by its own processor time, several by the clock. Both answers are proven against float64 first. --batch does not change the tables
 that have batches of their own. --peer onnxruntime (also needs the package onnx) or openvino: forward in float32 only, and their weights
 are packed ahead, so fastconv's prepared layer is what they are raced with.
@@ -31,7 +31,7 @@ from bench import convs, harness, rivals
 from fastconv import peak, runtime, shapes
 from fastconv.shapes import Layer
 
-DTYPES, DIRECTIONS = ("float32", "float64"), ("forward", "backward")
+DTYPES, DIRECTIONS, GRADIENTS = ("float32", "float64"), ("forward", "backward"), ("input", "weight")
 LONG = 4e9                                   # floating-point operations of calls that have few turns
 REST = 0.02                                  # seconds: for how long the idle threads of PyTorch's OpenMP keep a core busy, and more
 TINY = Layer("tiny", "conv", 1, 1, 8, 8, 1, 3, 3, 1, 0, 1, 1)
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="default: 1")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="default: float32")
-    parser.add_argument("--direction", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS))
+    parser.add_argument("--direction", nargs="+", choices=DIRECTIONS + GRADIENTS, default=list(DIRECTIONS))
     parser.add_argument("--tables", nargs="+", choices=shapes.tables(), default=list(shapes.tables()))
     parser.add_argument("--layers", nargs="+", default=[], metavar="NAME", help="names in these tables (default: every layer)")
     parser.add_argument("--seconds", type=float, default=0.4, help="for each row (default: %(default)s)")

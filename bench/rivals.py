@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.convs import Arrays, Call, Problem
+from bench.convs import NEED, Arrays, Call, Problem
 
 
 class Torch:
@@ -38,10 +38,10 @@ class Torch:
         if direction == "forward":
             return partial(torch.nn.functional.conv2d, x, weight, bias, stride, padding, 1, layer.groups)
         return partial(torch.ops.aten.convolution_backward.default, tensor(given.dout), x, weight, [layer.F], [stride] * 2, [padding] * 2,
-                       [1, 1], False, [0, 0], layer.groups, [True, True, True])
+                       [1, 1], False, [0, 0], layer.groups, list(NEED[direction]))
 
     def arrays(self, result: Any) -> Arrays:
-        return tuple(t.contiguous().numpy() for t in (result if isinstance(result, tuple) else (result,)))
+        return tuple(t.contiguous().numpy() for t in (result if isinstance(result, tuple) else (result,)) if t is not None)
 
 
 class OnnxRuntime:
