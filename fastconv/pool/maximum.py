@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
-from ..kernels import pool_lines, pool_places, pool_planes, pool_winners
+from ..kernels import pool_flat, pool_lines, pool_places, pool_planes, pool_winners
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels.pool_geometry import BUFFER
@@ -16,6 +16,7 @@ from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
+from .flat import flat
 from .planes import INDEX, integers, outputs_of
 from .small import MOST_BYTES_GRADIENT, MOST_BYTES_LISTS, listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
@@ -118,6 +119,8 @@ def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
+    if found is None and not indices and (line := flat(window)) is not None:
+        found = window.plans[indices] = (pool_flat.maximum_flat, *line)
     if found is None and (small := _listed(window) if indices else side_by_side(window)) is not None:
         found = window.plans[indices] = (pool_winners.maximum_winners if indices else pool_planes.maximum_planes, *small)
     if found is None:

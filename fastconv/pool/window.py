@@ -20,6 +20,7 @@ TASKS = 64                                   # of one call, at most: enough for 
 LONG = 16384                                 # outputs along all axes, from which on the numbers of the windows are not kept
 MOST_COUNTS = 4                              # kinds of numbers kept of one Window
 MOST_LISTED = 32768                          # elements of all windows of a plane, up to which they are listed (small.py)
+MOST_TABLE, MOST_DIVISORS = 16384, 8192      # numbers of the table of `flat`, and of elements that windows count there (flat.py)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 
 
@@ -57,7 +58,8 @@ class Window:
     @property
     def nbytes(self) -> int:
         """Of the largest arrays that may come to be kept with it."""
-        return 8 * MOST_COUNTS * sum(self.y_shape[2:]) * self._kept + 16 * self.listed
+        counts = 8 * MOST_COUNTS * (sum(self.y_shape[2:]) + (MOST_DIVISORS if any(map(any, self.pads)) else 0)) * self._kept
+        return counts + 8 * min(MOST_TABLE, math.prod(self.x_shape[2:])) + 16 * self.listed
 
     @functools.cached_property
     def listed(self) -> int:
@@ -141,6 +143,7 @@ class Counts:
 
     def __init__(self, parts: list[np.ndarray]) -> None:
         self._ends = len(parts[0]), len(parts[0]) + len(parts[1]), sum(map(len, parts))
+        self._lines: dict[int, np.ndarray] = {}
         #: A factor of each depth, each row and each column, one after the other, and a vector of ones behind.
         self.factors = np.concatenate([*parts, np.ones(VECTOR_BYTES // parts[0].dtype.itemsize, parts[0].dtype)])
 
@@ -149,6 +152,18 @@ class Counts:
         """The number of each window of a plane."""
         depth, height, width, _ = np.split(self.factors, self._ends)
         return (depth[:, None, None] * height[:, None] * width).reshape(-1)
+
+    @functools.cached_property
+    def even(self) -> bool:
+        """Whether all windows count as many elements."""
+        return all(part.size and part.min() == part.max() for part in np.split(self.factors, self._ends)[:3])
+
+    def line(self, size: int) -> np.ndarray:
+        """So many numbers: those of the windows of a plane, again and again."""
+        found = self._lines.get(size)
+        if found is None:
+            found = self._lines[size] = np.resize(self.each, size)
+        return found
 
 
 def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool) -> np.ndarray:
