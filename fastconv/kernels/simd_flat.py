@@ -117,8 +117,9 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
                 b.store(b.or_(b.load(seen), b.fcmp_unordered("uno", *ends_of)), seen)
             return total
 
-        def along(before, now, after):
-            values, numbers = {0: b.bitcast(now, v.type)}, column.turn()
+        def along(before, now, after, numbers):
+            """The windows of a vector. numbers: its columns."""
+            values = {0: b.bitcast(now, v.type)}
             for s in shifts:
                 pair, lane = ((before, now), L + s) if s < 0 else ((now, after), s)
                 value = b.shuffle_vector(*pair, ir.Constant(index, list(range(lane, lane + L))))
@@ -133,6 +134,42 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
         written, phase, divisor = (cgutils.alloca_once_value(b, start) for start in (_const(0), _const(0), q))
         bits = ir.IntType(L)
 
+        def mean(total):
+            return b.fdiv(total, v.load(b.gep(divisors, [b.mul(b.load(divisor), each)]))) if what == MEAN else total
+
+        def put_every(total, start, left):
+            """Store a vector. left: how many there are, None: all."""
+            o = b.add(b.load(divisor), b.srem(lanes, V))
+            total = mean(total)
+            b.store(b.select(b.icmp_signed(">=", o, V), b.sub(o, V), o), divisor)
+            if left is None:
+                v.store(total, b.gep(end, [start]))
+            else:
+                v.store_masked(total, b.gep(end, [start]), v.mask(left))
+
+        def put_some(window, left):
+            """Store what is wanted of the vector that window() makes."""
+            turn = b.load(phase)
+            mask = b.trunc(b.load(b.gep(wanted.data, [turn])), bits)
+            mask = mask if left is None else b.and_(mask, b.bitcast(v.mask(left), bits))
+            with b.if_then(b.icmp_unsigned("!=", mask, ir.Constant(bits, 0))):
+                name = f"llvm.experimental.vector.compress.v{L}f{8 * v.itemsize}"
+                compress = cgutils.get_or_insert_function(b.module, ir.FunctionType(v.type, [v.type, v._bits, v.type]), name)
+                total = mean(b.call(compress, [window(), b.bitcast(mask, v._bits), v.zero]))
+                count, so_far = b.zext(b.ctpop(b.zext(mask, I32)), I64), b.load(written)
+                goal = b.gep(end, [so_far])
+                with b.if_else(b.icmp_signed(">=", b.sub(room, so_far), lanes), likely=True) as (fits, short):
+                    with fits:
+                        v.store(total, goal)
+                    with short:
+                        v.store_masked(total, goal, v.mask(count))
+                for slot in (written, divisor):
+                    b.store(b.add(b.load(slot), count), slot)
+            turn = b.add(turn, _const(1))
+            again = b.icmp_signed("==", turn, phases)
+            b.store(b.select(again, _const(0), turn), phase)
+            b.store(b.select(again, _const(0), b.load(divisor)), divisor)
+
         def step(done, usual, inner=False):
             left = b.sub(n, done)
             there = None if usual else v.mask(_clamped(b, left, L))
@@ -141,42 +178,11 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
             old = b.load(now)
 
             def finish():
-                total = along(b.load(before), old, after)
-                start = b.sub(done, lanes)
-                if not S:
-                    if what == MEAN:
-                        o = b.load(divisor)
-                        total = b.fdiv(total, v.load(b.gep(divisors, [b.mul(o, each)])))
-                        o = b.add(o, b.srem(lanes, V))
-                        b.store(b.select(b.icmp_signed(">=", o, V), b.sub(o, V), o), divisor)
-                    if usual:
-                        v.store(total, b.gep(end, [start]))
-                    else:
-                        v.store_masked(total, b.gep(end, [start]), v.mask(_clamped(b, b.add(left, lanes), L)))
-                    return
-                turn = b.load(phase)
-                mask = b.trunc(b.load(b.gep(wanted.data, [turn])), bits)
-                if not usual:
-                    mask = b.and_(mask, b.bitcast(v.mask(_clamped(b, b.add(left, lanes), L)), bits))
-                name = f"llvm.experimental.vector.compress.v{L}f{8 * v.itemsize}"
-                compress = cgutils.get_or_insert_function(b.module, ir.FunctionType(v.type, [v.type, v._bits, v.type]), name)
-                total = b.call(compress, [total, b.bitcast(mask, v._bits), v.zero])
-                count = b.zext(b.ctpop(b.zext(mask, I32)), I64)
-                turn = b.add(turn, _const(1))
-                again = b.icmp_signed("==", turn, phases)
-                b.store(b.select(again, _const(0), turn), phase)
-                if what == MEAN:
-                    o = b.load(divisor)
-                    total = b.fdiv(total, v.load(b.gep(divisors, [b.mul(o, each)])))
-                    b.store(b.select(again, _const(0), b.add(o, count)), divisor)
-                so_far = b.load(written)
-                b.store(b.add(so_far, count), written)
-                goal = b.gep(end, [so_far])
-                with b.if_else(b.icmp_signed(">=", b.sub(room, so_far), lanes), likely=True) as (fits, short):
-                    with fits:
-                        v.store(total, goal)
-                    with short:
-                        v.store_masked(total, goal, v.mask(count))
+                numbers, left_now = column.turn(), None if usual else _clamped(b, b.add(left, lanes), L)
+                if S:
+                    put_some(lambda: along(b.load(before), old, after, numbers), left_now)
+                else:
+                    put_every(along(b.load(before), old, after, numbers), b.sub(done, lanes), left_now)
 
             if usual:
                 finish()

@@ -13,7 +13,7 @@ from .window import MOST_DIVISORS, MOST_TABLE, Counts, Window
 
 UNIT_BYTES = 16 * 1024                       # of x, for a unit of work: it stays in L1
 MOST_ROW = 64 * 1024                         # bytes of a row: those of a window stay near
-NARROW, FAR_BYTES = 48, 2 ** 20              # columns, from which on x of less bytes is faster row by row where not every element has a window (measured)
+NARROW, FAR, FAR_BYTES = 48, 64, 2 ** 20     # columns, below which rows one by one are slower where not every element has a window; if x is far (measured)
 
 
 def flat(window: Window) -> Planes | None:
@@ -32,7 +32,7 @@ def flat(window: Window) -> Planes | None:
         group, table = max(1, UNIT_BYTES // (V * itemsize)), NO_TABLE
     else:
         alike = lanes // math.gcd(V, lanes)  # planes, after which the table begins anew
-        if K not in SOME or V * alike // lanes > MOST_TABLE or W >= NARROW and planes * V * itemsize < FAR_BYTES:
+        if K not in SOME or V * alike // lanes > MOST_TABLE or W >= (NARROW if planes * V * itemsize < FAR_BYTES else FAR):
             return None
         bands, group = 1, alike * max(1, UNIT_BYTES // (V * alike * itemsize))
         wanted = np.zeros((alike, H, W), np.int64)

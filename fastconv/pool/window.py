@@ -20,7 +20,7 @@ TASKS = 64                                   # of one call, at most: enough for 
 LONG = 16384                                 # outputs along all axes, from which on the numbers of the windows are not kept
 MOST_COUNTS = 4                              # kinds of numbers kept of one Window
 MOST_LISTED = 32768                          # elements of all windows of a plane, up to which they are listed (small.py)
-MOST_TABLE, MOST_DIVISORS = 16384, 8192      # numbers of the table of `flat`, and of elements that windows count there (flat.py)
+MOST_TABLE, MOST_DIVISORS = 8192, 8192      # numbers of the table of `flat`, and of elements that windows count there (flat.py)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 
 
