@@ -75,6 +75,7 @@ def test_every_nan_is_seen(taps, some, dtype):
             row, plane = k % V // W, k // V
             seen = flat_windows(False, taps, x, V + 3 * W, 5 * W, V, W, 3 * W, y, 0, 5 * W, wanted, x, 0)
             assert seen == (plane == 1 and 3 - taps // 2 <= row < 8 + taps // 2)
+            assert seen == simd_flat._flat_windows(MAX, taps, 0, x, V + 3 * W, 5 * W, V, W, 3 * W, y, 0, 5 * W, wanted, x, 0)
 
 
 WINDOWS = [(3, 1, 1), (5, 1, 2), (2, 2, 0), (3, 2, 1), (3, 2, 0), (2, 1, 0), (3, 1, 0), (2, (3, 1), 0), (3, 2, ((1, 0), (0, 1)))]

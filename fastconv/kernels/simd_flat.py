@@ -25,8 +25,11 @@ def _flat_windows(kind, taps, strided, src, at, n, V, W, q, dst, to, room, wante
 
     Element i is number (q + i) % V of a plane of rows of W; where strided, q is 0. dst[to + i] is its window, or, where strided, dst[to:to + room]
     are those one behind the other of which bit i % lanes of wanted[i // lanes % len(wanted)] is set. MEAN: the sum over divisors[(q + i) % V], where
-    strided over divisors[k], k counting what was stored since wanted began anew, or, if `each` is 0, over divisors[0], of
-    which there is then a whole vector. divisors has room for a vector behind what is asked for. MAX: returns whether there was a NaN among these elements (others are not looked at); then the result is wrong.
+    strided over divisors[k], k counting what was stored since wanted began anew, or, if `each` is 0, over divisors[0], of which there is then a whole
+    vector. divisors has room for a vector behind what is asked for.
+
+    MAX: returns whether there is a NaN in a window (wanted or not), and then the result is wrong. Where not strided, planes and runs have at least
+    taps - 1 rows, so that every element is in the first or the last row of a window.
 
     kind, taps, strided: integer literals.
     """
@@ -34,13 +37,13 @@ def _flat_windows(kind, taps, strided, src, at, n, V, W, q, dst, to, room, wante
     for i in range(n):
         place = (q + i) % V
         h, w = place // W, place % W
-        seen = seen or src[at + i] != src[at + i]
+        values = [src[at + i + r * W + c] for r in range(first, first + taps) for c in range(first, first + taps)
+                  if 0 <= h + r < V // W and 0 <= w + c < W]
+        seen = seen or any(value != value for value in values)
         if strided and i % (lanes * len(wanted)) == 0:
             since = 0
         if strided and not wanted[i // lanes % len(wanted)] >> i % lanes & 1:
             continue
-        values = [src[at + i + r * W + c] for r in range(first, first + taps) for c in range(first, first + taps)
-                  if 0 <= h + r < V // W and 0 <= w + c < W]
         total = values[0]
         for value in values[1:]:
             total = total + value if kind != MAX else max(total, value)
@@ -112,7 +115,7 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
             total = loaded[first]
             for s in range(first + 1, first + K):
                 total = combine(total, loaded[s])
-            if what == MAX:                  # where every element has a window, that it is in the first or the last row of another is enough
+            if what == MAX:
                 ends_of = (loaded[0], loaded[0]) if S else (loaded[shifts[0]], loaded[shifts[-1]])
                 b.store(b.or_(b.load(seen), b.fcmp_unordered("uno", *ends_of)), seen)
             return total

@@ -96,8 +96,7 @@ def _plan(window: Window, counts: Counts) -> tuple[tuple[Any, int, np.ndarray, n
     """The kernel of the forward, its tasks, its job and its table; and how many numbers it wants of `counts.line`, 0: `counts.factors`."""
     found = window.plans.get(("average", counts.even))
     if found is None:
-        K, D = window.kernel[-1], window.dilation[-1]
-        long, numbers = K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER, 0
+        long, numbers = window.kernel[-1] >= WIDE or np.prod(window.kernel) > MANY or window.reach[-1] >= MOST_BUFFER, 0
         if window.kernel == window.x_shape[2:] and not any(map(any, window.pads)) and set(window.dilation) == {1}:
             planes = window.x_shape[0] * window.x_shape[1]
             tasks = min(TASKS, -(-planes // kernels.GROUP))

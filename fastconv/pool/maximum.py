@@ -124,10 +124,9 @@ def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarr
     if found is None and (small := _listed(window) if indices else side_by_side(window)) is not None:
         found = window.plans[indices] = (pool_winners.maximum_winners if indices else pool_planes.maximum_planes, *small)
     if found is None:
-        K, D = window.kernel[-1], window.dilation[-1]
         variant = _variant_of_places(window) if indices else window.variant
         kernel = kernels.maximum_exact
-        if window.working.kind == "f" and D * (K - 1) < MOST_BUFFER:
+        if window.working.kind == "f" and window.reach[-1] < MOST_BUFFER:
             kernel = kernels.maximum if not indices else pool_places.maximum_places if variant == BUFFER else kernels.maximum_indices
         found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found

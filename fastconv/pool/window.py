@@ -41,11 +41,10 @@ class Window:
         ceil = check.flag("ceil_mode", ceil_mode)
         self.x_shape = x.shape if x.ndim == nd + 2 else (1, *x.shape)
         outputs = []
-        for name, *axis in zip(check.AXES[nd], self.x_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
+        for name, reach, *axis in zip(check.AXES[nd], self.reach, self.x_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
             size, k, s, pads, d = axis
-            reach = d * (k - 1) + 1
-            if max(pads) >= reach:
-                raise ValueError(f"padding is {pads} along the {name}, where the window reaches over {reach} elements; "
+            if max(pads) > reach:
+                raise ValueError(f"padding is {pads} along the {name}, where the window reaches over {reach + 1} elements; "
                                  f"wanted: less than that on each side")
             outputs.append(check.output_size(f"the {name}", size, k, s, pads, d, ceil))
         self.y_shape = (*self.x_shape[:2], *outputs)
@@ -92,10 +91,10 @@ class Window:
     @functools.cached_property
     def blocks(self) -> tuple[int, int, int]:
         """Rows and columns of a plane of the result in blocks, and the units of work these make."""
-        W, OW, K, S, D = self.x_shape[-1], self.y_shape[-1], self.kernel[-1], self.stride[-1], self.dilation[-1]
+        W, OW, S = self.x_shape[-1], self.y_shape[-1], self.stride[-1]
         OH, SH = (self.y_shape[-2], self.stride[-2]) if self.nd > 1 else (1, 1)
         room = BLOCK_BYTES // self.working.itemsize
-        columns = OW if W <= room else min(OW, max(1, room // S, 4 * D * (K - 1) // S))
+        columns = OW if W <= room else min(OW, max(1, room // S, 4 * self.reach[-1] // S))
         rows = min(OH, max(1, room // (min(W, columns * S) * SH))) if OW and W else 1
         column_blocks, row_blocks = -(-OW // max(1, columns)), -(-OH // max(1, rows))
         OD = self.y_shape[2] if self.nd == 3 else 1
