@@ -107,7 +107,7 @@ def memory(src, job, p, width):
     KD, KH = job[6], job[12]
     rows = 0 if plain(p) or KD * KH * width * src.itemsize > KEPT_BYTES else KD * KH
     known = np.empty(rows, np.int64)
-    known[:] = -1
+    fill(known, -1)
     return np.empty(rows * width, src.dtype), known
 
 
@@ -121,8 +121,8 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, s
     c0 = max(0, ow0 * SW - PW)
     c1 = max(c0, min(W, (ow1 - 1) * SW - PW + (KW - 1) * DW + 1))
     sums = line[:c1 - c0]
-    sums[:] = 0
-    result[:ow1 - ow0] = 0
+    fill(sums, 0)
+    fill(result[:ow1 - ow0], 0)
     for kd in range(KD):
         d = od * SD - PD + kd * DD
         if 0 <= d < D:
