@@ -119,6 +119,64 @@ def test_wide_planes_of_much_memory():
         np.testing.assert_allclose(fastconv.avg_pool2d(x, *where), naive.avg_pool2d(x, *where), rtol=1e-6)
 
 
+@njit
+def flat_first(taps, keep, src, at, step, size, q, n, best, best_at, won, won_at):
+    if taps == 3:
+        if keep:
+            return simd_flat.flat_first(3, 1, src, at, step, size, q, n, best, best_at, won, won_at, best, 0)
+        return simd_flat.flat_first(3, 0, src, at, step, size, q, n, best, best_at, won, won_at, best, 0)
+    if keep:
+        return simd_flat.flat_first(5, 1, src, at, step, size, q, n, best, best_at, won, won_at, best, 0)
+    return simd_flat.flat_first(5, 0, src, at, step, size, q, n, best, best_at, won, won_at, best, 0)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("taps", [3, 5])
+@pytest.mark.parametrize("step, size", [(1, 1), (1, 3), (1, 21), (7, 49), (40, 200)])
+def test_the_first_maximum_is_its_twin(step, size, taps, dtype):
+    lanes, rng = simd.lanes(dtype), np.random.default_rng(size)
+    x = rng.integers(-3, 4, 3 * size + 4 * lanes).astype(dtype)
+    for q, n in ((0, 3 * size), (size // 2 // step * step, size - size // 2 // step * step), (0, size)):
+        for keep in (0, 1):
+            found, twin = ((np.full(n + 3 * lanes, -99, dtype), np.full(n + 3 * lanes, 99, np.int8)) for _ in range(2))
+            assert not flat_first(taps, keep, x, q, step, size, q, n, found[0], lanes, found[1], lanes)
+            assert not simd_flat._flat_first(taps, keep, x, q, step, size, q, n, twin[0], lanes, twin[1], lanes, x, 0)
+            for one, other in zip(found, twin):
+                assert np.array_equal(one[:lanes + n], other[:lanes + n]) and np.array_equal(one[-lanes:], other[-lanes:])
+    for value in (np.nan, -np.inf):
+        for k in range(n):
+            x[k], old = value, x[k]
+            assert flat_first(taps, 1, x, 0, step, size, 0, n, found[0], 0, found[1], 0)
+            x[k] = old
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("where", [(3, 1, 1), (5, 1, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 9), (2, 1, 3, 2), (3, 5, 7, 7), (2, 19, 28, 13), (1, 3, 90, 70), (1, 1, 300, 41)], ids=str)
+def test_gradients(shape, where, dtype):
+    """Planes in groups and in bands: ties, what is no number, and the same bits on one thread; nothing is written beside the planes."""
+    rng, threads = np.random.default_rng(2), fastconv.get_num_threads()
+    for share in (0, 0.001, 0.2):
+        x = rng.integers(-9, 10, shape).astype(dtype)
+        for value in (np.nan, np.inf, -np.inf):
+            x[rng.random(shape) < share] = value
+        dout = rng.integers(-9, 10, shape).astype(dtype)
+        dout[rng.random(shape) < share] = np.inf
+        with np.errstate(invalid="ignore"):
+            dx = fastconv.max_pool2d_backward(dout, x, *where)
+            assert np.array_equal(dx, naive.max_pool2d_backward(dout, x, *where), equal_nan=True)
+        try:
+            fastconv.set_num_threads(1)
+            assert np.array_equal(dx, fastconv.max_pool2d_backward(dout, x, *where), equal_nan=True)
+        finally:
+            fastconv.set_num_threads(threads)
+    kernel, tasks, job = maximum._backward_plan(window.window_of(2, x, *where, 1, False, True), False)
+    assert kernel is pool_flat.max_backward_flat
+    beside, lowest = np.full(x.size + 64, 7, dtype), maximum.lowest_of(x.dtype)
+    kernel(0, tasks, dout.reshape(-1), x.reshape(-1), beside[32:-32], lowest, lowest[:0], job, NOTHING)
+    assert np.array_equal(beside[32:-32], dx.reshape(-1), equal_nan=True) and (beside[:32] == 7).all() and (beside[-32:] == 7).all()
+
+
 PROGRAM = """
 import numpy as np, fastconv, naive
 rng = np.random.default_rng(0)
@@ -127,6 +185,8 @@ for shape in ((1, 2, 5, 6), (2, 1, 9, 17)):
         x = rng.integers(-3, 4, shape).astype(np.float32)
         assert np.array_equal(fastconv.max_pool2d(x, *where), naive.max_pool2d(x, *where))
         np.testing.assert_allclose(fastconv.avg_pool2d(x, *where), naive.avg_pool2d(x, *where), rtol=1e-6)
+        dout = naive.max_pool2d(x, *where)
+        assert np.array_equal(fastconv.max_pool2d_backward(dout, x, *where), naive.max_pool2d_backward(dout, x, *where))
         x[rng.random(shape) < 0.1] = np.nan
         assert np.array_equal(fastconv.max_pool2d(x, *where), naive.max_pool2d(x, *where), equal_nan=True)
 print("right")

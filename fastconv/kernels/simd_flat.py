@@ -5,6 +5,7 @@ that are not wanted are left out when they are stored. Rows and columns beyond t
 """
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,6 +19,27 @@ from .tiles import VECTOR_BYTES
 
 VECTORS = isa() == "avx512"                  # elsewhere to leave lanes out costs too much
 EVERY, SOME = (3, 5), (2, 3)                 # taps that `pool_flat` has code for: of windows at every element, and at some
+
+
+class Counter:
+    """The numbers of the lanes' elements, modulo a size that may be less than a vector."""
+
+    def __init__(self, v, start, size):
+        self.b, lanes = v.b, _const(v.lanes)
+        self.size, self.step = v.broadcast_index(size), v.broadcast_index(self.b.srem(lanes, size))
+        self.slot = cgutils.alloca_once_value(self.b, self.b.add(v.broadcast_index(start), ir.Constant(self.size.type, list(range(v.lanes)))))
+        with cgutils.for_range(self.b, self.b.add(self.b.sdiv(lanes, size), _const(1))):
+            self.b.store(self._wrapped(self.b.load(self.slot)), self.slot)
+
+    def _wrapped(self, values):
+        less = self.b.sub(values, self.size)         # huge, as there is no sign, where nothing is to be taken off
+        return self.b.select(self.b.icmp_unsigned("<", less, values), less, values)
+
+    def turn(self):
+        """These numbers, and on to those of the next vector."""
+        value = self.b.load(self.slot)
+        self.b.store(self._wrapped(self.b.add(value, self.step)), self.slot)
+        return value
 
 
 def _flat_windows(kind, taps, strided, src, at, n, V, W, q, dst, to, room, wanted, divisors, each):
@@ -72,25 +94,7 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
         phases = b.extract_value(wanted.shape, 0)
         seen = cgutils.alloca_once_value(b, ir.Constant(v._bits, [0] * L))
 
-        def wrapped(values, size):
-            less = b.sub(values, size)       # huge, as there is no sign, where nothing is to be taken off
-            return b.select(b.icmp_unsigned("<", less, values), less, values)
-
-        class Counter:
-            """The numbers of the lanes' elements, modulo a size that may be less than a vector."""
-
-            def __init__(self, start, size):
-                self.size, self.step = v.broadcast_index(size), v.broadcast_index(b.srem(lanes, size))
-                self.slot = cgutils.alloca_once_value(b, b.add(v.broadcast_index(start), count_lanes))
-                with cgutils.for_range(b, b.add(b.sdiv(lanes, size), _const(1))):
-                    b.store(wrapped(b.load(self.slot), self.size), self.slot)
-
-            def turn(self):
-                value = b.load(self.slot)
-                b.store(wrapped(b.add(value, self.step), self.size), self.slot)
-                return value
-
-        place, column = Counter(q, V), Counter(_const(0), W)
+        place, column = Counter(v, q, V), Counter(v, _const(0), W)
         limits = {s: v.broadcast_index(b.mul(W, _const(-s)) if s < 0 else b.sub(V, b.mul(W, _const(s)))) for s in shifts}
         ends = {s: v.broadcast_index(_const(-s) if s < 0 else b.sub(W, _const(s))) for s in shifts}
         rows = {s: b.gep(source, [b.mul(W, _const(s))]) for s in shifts}
@@ -218,4 +222,78 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
     return types.boolean(kind, taps, strided, src, i, i, i, i, i, dst, i, i, wanted, divisors, i), codegen
 
 
+def _flat_first(taps, keep, src, at, step, size, q, n, best, best_at, won, won_at, fetched, fetched_at):
+    """best[best_at + i]: the largest of src[at + i + s * step], i < n, over s = -((taps - 1) // 2) .. taps // 2 for which 0 <= (q + i) % size + s * step
+    < size; won[won_at + i]: the number of the first of these taps that is as large. Both are written up to the end of the vector. If the literal
+    `keep` is 0, best is not; else what follows n elements behind src[at] is fetched meanwhile, and fetched[fetched_at:fetched_at + n], to write there.
+
+    Returns whether one of src[at + i], i < n, is NaN or -inf: then the result is wrong. taps: an integer literal.
+    """
+    first, low = -((taps - 1) // 2), False
+    for i in range(n):
+        place, top, number = (q + i) % size, -np.inf, 0
+        low = low or not src[at + i] > -np.inf
+        for t in range(taps):
+            s = (first + t) * step
+            if 0 <= place + s < size and src[at + i + s] > top:
+                top, number = src[at + i + s], t
+        if keep:
+            best[best_at + i] = top
+        won[won_at + i] = number
+    return low
+
+
+def _flat_first_intrinsic(typingctx, taps, keep, src, at, step, size, q, n, best, best_at, won, won_at, fetched, fetched_at):
+    if not all(isinstance(literal, types.IntegerLiteral) for literal in (taps, keep)):
+        return None
+    K, i = taps.literal_value, types.int64
+    first = -((K - 1) // 2)
+    shifts = range(first, first + K)
+
+    def codegen(context, builder, sig, args):
+        b, v = builder, Filled(context, builder, sig.args[2].dtype)
+        L, index, small = v.lanes, ir.VectorType(I32, v.lanes), ir.VectorType(ir.IntType(8), v.lanes)
+        step, size, q, n = args[4:8]
+        source, tops, numbers, other = (_pointer(context, b, sig.args[k], args[k], args[k + 1]) for k in (2, 8, 10, 12))
+        places = Counter(v, q, size)
+        steps = {s: b.mul(step, _const(s)) for s in shifts}
+        limits = {s: v.broadcast_index(b.neg(steps[s]) if s < 0 else b.sub(size, steps[s])) for s in shifts if s}
+        seen = cgutils.alloca_once_value(b, ir.Constant(v._bits, [0] * L))
+
+        def block(done, there):
+            here, numbers_here, place = b.gep(source, [done]), b.gep(numbers, [done]), places.turn()
+            if keep.literal_value:
+                v.prefetch(b.gep(here, [n]))
+                v.prefetch(b.gep(other, [done]), write=True)
+            top = number = None
+            for t, s in enumerate(shifts):
+                mask = b.icmp_signed(">=" if s < 0 else "<", place, limits[s]) if s else None
+                mask = there if mask is None else mask if there is None else b.and_(mask, there)
+                near = b.gep(here, [steps[s]])
+                value = v.load(near) if mask is None else v.load_masked(near, mask)
+                if s == 0:
+                    low = b.fcmp_unordered("<=", value, v.zero)
+                    b.store(b.or_(b.load(seen), low if there is None else b.and_(low, there)), seen)
+                if top is None:
+                    top, number = value, ir.Constant(index, [0] * L)
+                    continue
+                number = b.select(b.fcmp_ordered(">", value, top), ir.Constant(index, [t] * L), number)
+                top = v.larger(top, v.pin(value))        # or LLVM makes two of this one instruction
+            if keep.literal_value:
+                v.store(top, b.gep(tops, [done]))
+            b.store(b.trunc(number, small), b.bitcast(numbers_here, small.as_pointer())).align = 1
+
+        whole = b.mul(b.sdiv(n, _const(L)), _const(L))
+        with cgutils.for_range_slice(b, _const(0), whole, _const(L), I64) as (done, _):
+            block(done, None)
+        left = b.sub(n, whole)
+        with b.if_then(b.icmp_signed(">", left, _const(0))):
+            block(whole, v.mask(left))
+        found = b.bitcast(b.load(seen), ir.IntType(L))
+        return b.icmp_unsigned("!=", found, ir.Constant(found.type, 0))
+
+    return types.boolean(taps, keep, src, i, i, i, i, i, best, i, won, i, fetched, i), codegen
+
+
 flat_windows = either(_flat_windows, _flat_windows_intrinsic, literal=True)
+flat_first = either(_flat_first, _flat_first_intrinsic, literal=True)

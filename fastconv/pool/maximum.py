@@ -16,7 +16,7 @@ from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
-from .flat import flat
+from .flat import flat, flat_gradient
 from .planes import INDEX, integers, outputs_of
 from .small import MOST_BYTES_GRADIENT, MOST_BYTES_LISTS, listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
@@ -145,6 +145,8 @@ def _variant_of_places(window: Window) -> int:
 def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job. known: from indices; anywhere: which may be those of other windows."""
     found = window.plans.get(("backward", known, anywhere))
+    if found is None and not known and (line := flat_gradient(window)) is not None:
+        found = window.plans["backward", known, anywhere] = (pool_flat.max_backward_flat, *line)
     if found is None and not known:
         dense = math.prod(window.stride) == 1 or window.nd == 1 and window.kernel[0] <= DENSE
         most = DENSE_BYTES[window.nd] if dense else MOST_BYTES_GRADIENT if window.stride == (2, 2) and max(window.kernel) <= 3 else MOST_BYTES_LISTS
