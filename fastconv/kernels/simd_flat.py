@@ -88,7 +88,7 @@ def _flat_windows_intrinsic(typingctx, kind, taps, strided, src, at, n, V, W, q,
         n, V, W, q, room, each = *args[5:9], args[11], args[14]
         L, index = v.lanes, ir.VectorType(I32, v.lanes)
         integers = ir.VectorType(ir.IntType(8 * v.itemsize), L)     # shifts of integers are one instruction without a table
-        lanes, count_lanes = _const(L), ir.Constant(index, list(range(L)))
+        lanes = _const(L)
         source, end, divisors = (_pointer(context, b, sig.args[k], args[k], start) for k, start in ((3, args[4]), (9, args[10]), (13, _const(0))))
         wanted = context.make_array(sig.args[12])(context, b, args[12])
         phases = b.extract_value(wanted.shape, 0)
