@@ -172,3 +172,22 @@ def test_gradient_where_x_is_zero(size, p):
     dout = random_array((1, 2, size // 2, size // 2), np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         assert_same(fastconv.lp_pool2d_backward, naive.lp_pool2d_backward, (dout, x, p, 2), tolerance=4e-6)
+
+
+@pytest.mark.parametrize("p", [0.5, 2, 3, 4.5], ids=str)
+@pytest.mark.parametrize("shape, kwargs", [
+    ((2, 40, 9, 8), {"kernel_size": 2, "stride": 3}), ((1, 2, 61, 80), {"kernel_size": 2, "stride": (5, 4), "padding": 1}),
+    ((2, 20, 9, 9), {"kernel_size": 2, "stride": 1, "dilation": 6}), ((1, 2, 40, 41), {"kernel_size": 3, "stride": 9, "dilation": 2}),
+    ((2, 18, 7, 7), {"kernel_size": 2}), ((1, 1, 65, 65), {"kernel_size": 2}),
+], ids=str)
+def test_gradient_of_what_no_window_holds(shape, kwargs, p):
+    """0, whatever stands there: not 0 times its slope, which is NaN of what is infinite or no number."""
+    ones = np.ones(shape)
+    covered = naive.avg_pool2d_backward(naive.avg_pool2d(ones, **kwargs), ones, **kwargs)
+    for value in (np.nan, np.inf, -np.inf, -1.5, 0.0):
+        x = np.where(covered == 0, value, np.abs(random_array(shape, np.float32)) + np.float32(0.1)).astype(np.float32)
+        dout = np.ones(naive.avg_pool2d(x, **kwargs).shape, np.float32)
+        dx = fastconv.lp_pool2d_backward(dout, x, p, **kwargs)
+        assert (dx[covered == 0] == 0).all() and (covered == 0).any()
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(dx, naive.lp_pool2d_backward(dout, x, p, **kwargs), rtol=1e-4)

@@ -13,7 +13,7 @@ import numpy as np
 from .gemm import aligned
 from .jit import jit
 from .pool_max import add_volumes
-from .rows import copy_strided
+from .rows import copy_strided, fill
 from .simd import AHEAD_BYTES, prefetch
 from .simd_lines import MOST_LINES, across, down, lay
 from .softmax import sum_of
@@ -160,7 +160,7 @@ def largest(x, best, chains):
     """The largest of best and the elements of x; NaN if there is one. chains: LANES elements to work in."""
     done = 0
     if x.size >= 4 * LANES:
-        chains[:] = best
+        fill(chains, best)
         done = x.size // LANES * LANES
         for i in range(0, done, LANES):
             part = x[i:i + LANES]
@@ -174,7 +174,7 @@ def largest(x, best, chains):
             best = chains[j] if larger(chains[j], best) else best
     elif x.size >= 2 * FEW:
         few, done = chains[:FEW], x.size // FEW * FEW
-        few[:] = best
+        fill(few, best)
         for i in range(0, done, FEW):
             part = x[i:i + FEW]
             for j in range(FEW):
@@ -328,38 +328,46 @@ def adaptive_maximum(first, last, src, weight, dst, bias, residual, job, table):
         maximum_row(src, row // OH // OD, row // OH % OD, row % OH, ow0, ow1, job, line, rows, chains, dst[lo:hi], table[lo:hi])
 
 
-@jit(exact=True)
-def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job, table):
-    """src: dout, weight: x, dst: dx. table: the forward's indices, or empty: then they are found again.
+@jit
+def adaptive_maximum_backward_at(first, last, src, weight, dst, bias, residual, job, table):
+    """src: dout, dst: dx, table: the forward's indices. One of them that is no place in the plane is left in job[11].
 
-    size: elements of a unit, blocks: units of a plane. One of the indices that are no place in the plane is left in job[11].
+    size: elements of a unit, blocks: units of a plane.
     """
     units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
-    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
-    known, outputs = table.size > 0, OD * OH * OW
-    if known and blocks == 1:
+    outputs = OD * OH * OW
+    if blocks == 1:
         wrong = add_volumes(first * count, min(units, last * count), D * H * W, outputs, src, table, dst, 0)
         if wrong != 0:
             job[11] = wrong
         return
-    least, most, deep = (0, 0, 0) if known else widths_of(job)
-    offsets, tops, which, top_rows, won = memory(src, job, least, most, deep)
-    room, ahead = 0 if known else OW, AHEAD_BYTES // src.itemsize
-    best, found, chains = np.empty(room, src.dtype), np.empty(room, np.int64), np.empty(LANES, src.dtype)
-    line, rows = np.empty(0 if known else W, src.dtype), np.empty(0 if known else W, np.int32)
     for u in range(first * count, min(units, last * count)):
         plane, e0 = u // blocks, u % blocks * size
         e1 = min(D * H * W, e0 + size)
         dx = dst[plane * D * H * W:(plane + 1) * D * H * W]
-        dx[e0:e1] = 0
-        if known:
-            where, douts = table[plane * outputs:(plane + 1) * outputs], src[plane * outputs:(plane + 1) * outputs]
-            for o in range(outputs):
-                if e0 <= where[o] < e1:
-                    dx[where[o]] += douts[o]
-                elif where[o] < 0 or where[o] >= D * H * W:
-                    job[11] = where[o]
-            continue
+        fill(dx[e0:e1], 0)
+        where, douts = table[plane * outputs:(plane + 1) * outputs], src[plane * outputs:(plane + 1) * outputs]
+        for o in range(outputs):
+            if e0 <= where[o] < e1:
+                dx[where[o]] += douts[o]
+            elif where[o] < 0 or where[o] >= D * H * W:
+                job[11] = where[o]
+
+
+@jit(exact=True)
+def adaptive_maximum_backward(first, last, src, weight, dst, bias, residual, job, table):
+    """The same without indices, which are found again. weight: x."""
+    units, count, D, H, W, OD, OH, OW, size, blocks = unpack(job)
+    d_from, d_to, h_from, h_to, w_from, w_to = windows_of(job)
+    least, most, deep = widths_of(job)
+    offsets, tops, which, top_rows, won = memory(src, job, least, most, deep)
+    ahead, best, found, chains = AHEAD_BYTES // src.itemsize, np.empty(OW, src.dtype), np.empty(OW, np.int64), np.empty(LANES, src.dtype)
+    line, rows = np.empty(W, src.dtype), np.empty(W, np.int32)
+    for u in range(first * count, min(units, last * count)):
+        plane, e0 = u // blocks, u % blocks * size
+        e1 = min(D * H * W, e0 + size)
+        dx = dst[plane * D * H * W:(plane + 1) * D * H * W]
+        fill(dx[e0:e1], 0)
         for od in range(OD):
             for oh in range(OH):
                 at = ((plane * OD + od) * OH + oh) * OW

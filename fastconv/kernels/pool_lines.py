@@ -14,16 +14,10 @@ import numpy as np
 from .gemm import aligned
 from .jit import jit
 from .pool_geometry import blocks, units_of, unpack
+from .rows import fill
 from .simd import copy_row, prefetch
 from .simd_lines import collect, first_of, lay
 from .tiles import VECTOR_BYTES
-
-
-@jit
-def fill(array, value):
-    """Element by element: to compile the assignment of a slice takes seconds."""
-    for i in range(array.size):
-        array[i] = value
 
 
 @jit(exact=True)

@@ -19,7 +19,7 @@ from .gemm import aligned
 from .geometry import inside
 from .jit import jit
 from .pool_geometry import units_of
-from .rows import add_spread, add_strided, sum_strided
+from .rows import add_spread, add_strided, fill, sum_strided
 from .simd_planes import SUM
 from .simd_pool import any_nan
 from .tiles import VECTOR_BYTES
@@ -36,6 +36,18 @@ def unpack(job):
     """
     return ((job[0], job[1], job[2], job[3]), (job[4], job[5], job[6], job[7], job[8], job[9]),
             (job[10], job[11], job[12], job[13], job[14], job[15]), (job[16], job[17], job[18], job[19], job[20], job[21]))
+
+
+@jit
+def plain(p):
+    """Whether powers are products."""
+    return p == 1 or p == 2 or p == 3
+
+
+@jit
+def shared(p):
+    """Whether one power serves for x^p and x^(p - 1)."""
+    return p > 1 and not plain(p)
 
 
 @jit
@@ -93,10 +105,9 @@ def add_product(x, slopes, p, sums):
 def memory(src, job, p, width):
     """Room for the powers of the rows of a window, `width` elements each, and for the places that they are the powers of."""
     KD, KH = job[6], job[12]
-    plain = p == 1 or p == 2 or p == 3
-    rows = 0 if plain or KD * KH * width * src.itemsize > KEPT_BYTES else KD * KH
+    rows = 0 if plain(p) or KD * KH * width * src.itemsize > KEPT_BYTES else KD * KH
     known = np.empty(rows, np.int64)
-    known[:] = -1
+    fill(known, -1)
     return np.empty(rows * width, src.dtype), known
 
 
@@ -110,8 +121,8 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, s
     c0 = max(0, ow0 * SW - PW)
     c1 = max(c0, min(W, (ow1 - 1) * SW - PW + (KW - 1) * DW + 1))
     sums = line[:c1 - c0]
-    sums[:] = 0
-    result[:ow1 - ow0] = 0
+    fill(sums, 0)
+    fill(result[:ow1 - ow0], 0)
     for kd in range(KD):
         d = od * SD - PD + kd * DD
         if 0 <= d < D:
@@ -177,9 +188,34 @@ def power(first, last, src, weight, dst, bias, residual, job, table):
 
 
 @jit
-def times_slope(dx, x, p):
-    """dx *= x^(p - 1)."""
-    if p == 2:
+def held(at, outputs, K, S, D):
+    """Whether a window holds element `at` of an axis, counted with its padding."""
+    k = max(0, (at - (outputs - 1) * S + D - 1) // D)        # the first tap of the last window that is not behind it
+    while k < K and k * D <= at:
+        if (at - k * D) % S == 0:
+            return True
+        k += 1
+    return False
+
+
+@jit
+def columns_between(W, OW, KW, SW, PW, DW):
+    """The columns that no window holds."""
+    found, n = np.empty(W, np.int64), 0
+    for w in range(W):
+        if not held(w + PW, OW, KW, SW, DW):
+            found[n] = w
+            n += 1
+    return found[:n]
+
+
+@jit
+def times_slope(dx, x, p, slopes):
+    """dx *= x^(p - 1). slopes: these, or empty."""
+    if slopes.size:
+        for i in range(dx.size):
+            dx[i] *= slopes[i]
+    elif p == 2:
         for i in range(dx.size):
             dx[i] *= x[i]
     elif p == 3:
@@ -198,7 +234,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     p, w_last = bias[0], bias[3]
     line, share, zero = np.empty(W, src.dtype), np.empty(OW, src.dtype), src.dtype.type(0)
     kept, known = memory(src, job, p, W)
-    slopes = np.empty(min(D * H, size) * W if p > 1 and p != 2 and p != 3 else 0, src.dtype)         # one power for x^p and x^(p - 1)
+    slopes, missed = np.empty(min(D * H, size) * W if shared(p) else 0, src.dtype), columns_between(W, OW, KW, SW, PW, DW)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
         plane, r0 = u // blocks, u % blocks * size
@@ -206,7 +242,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
         x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
         own = slopes[:min(x.size, slopes.size)]
         slopes_of(x, p, own)
-        dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W] = 0
+        fill(dx, 0)
         for od in range(OD):
             for oh in range(OH):
                 top = max(0, od * SD - PD) * H       # a first look at the rows that this window may reach
@@ -239,7 +275,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                         s = share[i] * factor
                         share[i] = zero if s == 0 else src.dtype.type(douts[i] * factor * raised(s, slope, np.nan))
                 share[OW - 1] *= w_last
-                line[:] = 0
+                fill(line, 0)
                 for kw in range(KW):
                     offset = kw * DW - PW
                     lo, hi = inside(offset, SW, W, OW)
@@ -251,11 +287,13 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                         h = oh * SH - PH + kh * DH
                         if 0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1:
                             add_strided(line, 0, 1, dst, ((plane * D + d) * H + h) * W, W)
-        if own.size:
-            for i in range(dx.size):
-                dx[i] *= own[i]
-        else:
-            times_slope(dx, x, p)
+        times_slope(dx, x, p, own)
+        for r in range(r0, r1):              # what no window holds: 0 times its slope may be NaN
+            row = dx[(r - r0) * W:(r - r0 + 1) * W]
+            if not (held(r // H + PD, OD, KD, SD, DD) and held(r % H + PH, OH, KH, SH, DH)):
+                fill(row, 0)
+            for w in missed:
+                row[w] = 0
 
 
 # ---------------------------------------------------------------- small planes side by side
@@ -339,8 +377,10 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
     x, raised_x, padded = aligned(V * lanes, src), aligned(V * lanes, src), aligned(DP * HP * WP * lanes, src)
     deep, row = aligned(max(HP * WP, HG * WG) * lanes if KD > 1 else 0, src), aligned(max(WP, WG) * lanes, src)
     s, share = aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
-    shared = p > 1 and p != 2 and p != 3     # one power for x^p and x^(p - 1)
-    slopes = aligned(V * lanes if shared else 0, src)
+    slopes, inner = aligned(V * lanes if shared(p) else 0, src), np.empty(V, np.bool_)
+    for e in range(V):
+        q = places[e] // lanes
+        inner[e] = held(q // (HP * WP), OD, KD, SD, DD) and held(q // WP % HP, OH, KH, SH, DH) and held(q % WP, OW, KW, SW, DW)
     spread, dx, line = aligned(DG * HG * WG * lanes, src), aligned((V + lanes) * lanes, src), aligned(V * lanes, src)
     padded[:] = 0
     spread[:] = 0
@@ -352,7 +392,7 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
         if p != 1:
             any_nan(src, plane * V, count * V)               # reads all of them in order
             pool_planes.load(src, plane, count, V, x, plain, lanes)
-            if shared:
+            if slopes.size:
                 slopes_of(x, p, slopes)
                 for i in range(raised_x.size):
                     raised_x[i] = raised_from(x[i], slopes[i], p)
@@ -370,9 +410,8 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
                     share[i] = zero if s[i] == 0 else src.dtype.type(share[i] * raised(s[i], slope, np.nan))
         place(share, gradient_places, outputs, spread, lanes)
         pool_planes.all_windows(SUM, spread, deep, row, dx, gradient_job, lanes)
-        if shared:
-            for i in range(slopes.size):
-                dx[i] *= slopes[i]
-        else:
-            times_slope(dx[:V * lanes], x, p)
+        times_slope(dx[:V * lanes], x, p, slopes)
+        for e in range(V):
+            if not inner[e]:                 # 0 times its slope may be NaN
+                fill(dx[e * lanes:(e + 1) * lanes], 0)
         pool_planes.store(dx, V, dst, plane, count, lanes, line)

@@ -12,6 +12,13 @@ from .simd import add_even, copy_row
 
 
 @jit
+def fill(array, value):
+    """Element by element: to compile the assignment of a slice takes seconds."""
+    for i in range(array.size):
+        array[i] = value
+
+
+@jit
 def copy_strided(source, at, step, target, to, n):
     """target[to + i] = source[at + i * step] for i < n."""
     if step == 1:

@@ -194,8 +194,9 @@ def _maximum_backward(dout: Any, x: Any, output_size: Any, return_indices: Any, 
     places = NO_TABLE if indices is None else integers(indices, plan.y_shape, "the shape of the forward's result")
     dx = recycling.empty(x.shape, working)
     small = None if places.size else _listed(plan, working)
-    bad = _run(pool_winners.max_backward_winners if small else kernels.adaptive_maximum_backward, small or plan, 16 * dx.nbytes,
-               check.native(dout, working), check.native(x, working), dx, places, key)
+    kernel = (kernels.adaptive_maximum_backward_at if places.size else pool_winners.max_backward_winners if small else
+              kernels.adaptive_maximum_backward)
+    bad = _run(kernel, small or plan, 16 * dx.nbytes, check.native(dout, working), check.native(x, working), dx, places, key)
     if bad:
         raise ValueError(f"indices hold {bad}; wanted: places in a plane of {math.prod(x.shape[x.ndim - nd:])} elements")
     return check.deliver(dx, None, dtype)

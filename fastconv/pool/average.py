@@ -1,20 +1,22 @@
 """Average pooling in one, two and three dimensions, and its gradient."""
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import check, recycling
 from ..kernels import pool_average as kernels
-from ..kernels import pool_planes
+from ..kernels import pool_flat, pool_planes
 from ..kernels.pool_long import average_long
 from ..kernels.simd_shares import MOST_TAPS
 from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
 from . import known
+from .flat import divisors_of, flat
 from .planes import checked_dout
 from .small import side_by_side
-from .window import MOST_BUFFER, TASKS, Window, window_of
+from .window import MOST_BUFFER, TASKS, Counts, Window, window_of
 
 __all__ = ["avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward"]
 
@@ -81,29 +83,31 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
     given = None if out is None else check.output(out, shape, window.dtype, (x,))
     y = check.target(given, shape, window.working)
     if y.size:
-        kernel, tasks, job, table = plan = _plan(window)
-        none, divisors = NOTHING[window.working], counts.each if kernel is pool_planes.average_planes else counts.factors
+        plan, numbers = _plan(window, counts)
+        kernel, tasks, job, table = plan
+        none, divisors = NOTHING[window.working], counts.line(numbers) if numbers else counts.factors
         run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), divisors, y.reshape(-1), none, none, job, table)
         if divisor is None:
             window.calls[bool(include_pad)] = known.short(plan, window.work, (x.shape, None, shape, None), divisors, none)
     return check.deliver(y, given, window.dtype)
 
 
-def _plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
-    """The kernel of the forward, its tasks, its job and its table."""
-    found = window.plans.get("average")
+def _plan(window: Window, counts: Counts) -> tuple[tuple[Any, int, np.ndarray, np.ndarray], int]:
+    """The kernel of the forward, its tasks, its job and its table; and how many numbers it wants of `counts.line`, 0: `counts.factors`."""
+    found = window.plans.get(("average", counts.even))
     if found is None:
-        K, D = window.kernel[-1], window.dilation[-1]
-        long = K >= WIDE or np.prod(window.kernel) > MANY or D * (K - 1) >= MOST_BUFFER
+        long, numbers = window.kernel[-1] >= WIDE or np.prod(window.kernel) > MANY or window.reach[-1] >= MOST_BUFFER, 0
         if window.kernel == window.x_shape[2:] and not any(map(any, window.pads)) and set(window.dilation) == {1}:
             planes = window.x_shape[0] * window.x_shape[1]
             tasks = min(TASKS, -(-planes // kernels.GROUP))
-            found = kernels.mean_planes, tasks, np.array([planes, tasks, np.prod(window.kernel)], np.int64), NO_TABLE
+            plan = kernels.mean_planes, tasks, np.array([planes, tasks, np.prod(window.kernel)], np.int64), NO_TABLE
+        elif (line := flat(window)) is not None and (numbers := divisors_of(window, counts, line)):
+            plan = pool_flat.average_flat, *line
         elif not long and (small := side_by_side(window)) is not None:
-            found = pool_planes.average_planes, *small
+            plan, numbers = (pool_planes.average_planes, *small), math.prod(window.y_shape[2:])
         else:
-            found = (average_long if long else kernels.average), *window.job(*window.blocks, window.variant), MOST_COLUMNS if long else NO_TABLE
-        window.plans["average"] = found
+            plan = (average_long if long else kernels.average), *window.job(*window.blocks, window.variant), MOST_COLUMNS if long else NO_TABLE
+        found = window.plans["average", counts.even] = plan, numbers
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import check, recycling
-from ..kernels import pool_lines, pool_places, pool_planes, pool_winners
+from ..kernels import pool_flat, pool_lines, pool_places, pool_planes, pool_winners
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
 from ..kernels.pool_geometry import BUFFER
@@ -16,6 +16,7 @@ from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, run_tasks
 from . import known
+from .flat import flat, flat_gradient
 from .planes import INDEX, integers, outputs_of
 from .small import MOST_BYTES_GRADIENT, MOST_BYTES_LISTS, listed, side_by_side
 from .window import MOST_BUFFER, Window, window_of
@@ -118,13 +119,14 @@ def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
     """The kernel of the forward, its tasks, its job and, without indices, its table."""
     found = window.plans.get(indices)
+    if found is None and not indices and (line := flat(window)) is not None:
+        found = window.plans[indices] = (pool_flat.maximum_flat, *line)
     if found is None and (small := _listed(window) if indices else side_by_side(window)) is not None:
         found = window.plans[indices] = (pool_winners.maximum_winners if indices else pool_planes.maximum_planes, *small)
     if found is None:
-        K, D = window.kernel[-1], window.dilation[-1]
         variant = _variant_of_places(window) if indices else window.variant
         kernel = kernels.maximum_exact
-        if window.working.kind == "f" and D * (K - 1) < MOST_BUFFER:
+        if window.working.kind == "f" and window.reach[-1] < MOST_BUFFER:
             kernel = kernels.maximum if not indices else pool_places.maximum_places if variant == BUFFER else kernels.maximum_indices
         found = window.plans[indices] = (kernel, *window.job(*window.blocks, variant), NO_TABLE)
     return found
@@ -143,6 +145,8 @@ def _variant_of_places(window: Window) -> int:
 def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job. known: from indices; anywhere: which may be those of other windows."""
     found = window.plans.get(("backward", known, anywhere))
+    if found is None and not known and (line := flat_gradient(window)) is not None:
+        found = window.plans["backward", known, anywhere] = (pool_flat.max_backward_flat, *line)
     if found is None and not known:
         dense = math.prod(window.stride) == 1 or window.nd == 1 and window.kernel[0] <= DENSE
         most = DENSE_BYTES[window.nd] if dense else MOST_BYTES_GRADIENT if window.stride == (2, 2) and max(window.kernel) <= 3 else MOST_BYTES_LISTS

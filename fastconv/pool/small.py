@@ -30,9 +30,8 @@ def side_by_side(window: Window, gradient: bool = False, most_bytes: int = 0) ->
         return None
     lanes, planes = VECTOR_BYTES // window.working.itemsize, window.x_shape[0] * window.x_shape[1]
     axes = []                                # of each: padded size, where its elements go, taps, stride, dilation, size of the result
-    for size, outputs, k, s, (before, _), d in zip(window.x_shape[2:], window.y_shape[2:], window.kernel, window.stride, window.pads,
-                                                   window.dilation):
-        reach = (k - 1) * d
+    for size, outputs, k, s, (before, _), d, reach in zip(window.x_shape[2:], window.y_shape[2:], window.kernel, window.stride, window.pads,
+                                                          window.dilation, window.reach):
         if gradient:
             axes.append((size + reach, np.arange(outputs) * s + reach - before, k, 1, d, size))
         else:

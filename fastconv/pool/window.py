@@ -20,6 +20,7 @@ TASKS = 64                                   # of one call, at most: enough for 
 LONG = 16384                                 # outputs along all axes, from which on the numbers of the windows are not kept
 MOST_COUNTS = 4                              # kinds of numbers kept of one Window
 MOST_LISTED = 32768                          # elements of all windows of a plane, up to which they are listed (small.py)
+MOST_TABLE, MOST_DIVISORS = 8192, 8192      # numbers of the table of `flat`, and of elements that windows count there (flat.py)
 MOST_BUFFER = 1 << 16                        # elements that a window may reach over along a row
 
 
@@ -40,11 +41,10 @@ class Window:
         ceil = check.flag("ceil_mode", ceil_mode)
         self.x_shape = x.shape if x.ndim == nd + 2 else (1, *x.shape)
         outputs = []
-        for name, *axis in zip(check.AXES[nd], self.x_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
+        for name, reach, *axis in zip(check.AXES[nd], self.reach, self.x_shape[2:], self.kernel, self.stride, self.pads, self.dilation):
             size, k, s, pads, d = axis
-            reach = d * (k - 1) + 1
-            if max(pads) >= reach:
-                raise ValueError(f"padding is {pads} along the {name}, where the window reaches over {reach} elements; "
+            if max(pads) > reach:
+                raise ValueError(f"padding is {pads} along the {name}, where the window reaches over {reach + 1} elements; "
                                  f"wanted: less than that on each side")
             outputs.append(check.output_size(f"the {name}", size, k, s, pads, d, ceil))
         self.y_shape = (*self.x_shape[:2], *outputs)
@@ -57,7 +57,8 @@ class Window:
     @property
     def nbytes(self) -> int:
         """Of the largest arrays that may come to be kept with it."""
-        return 8 * MOST_COUNTS * sum(self.y_shape[2:]) * self._kept + 16 * self.listed
+        counts = 8 * MOST_COUNTS * (sum(self.y_shape[2:]) + (MOST_DIVISORS if any(map(any, self.pads)) else 0)) * self._kept
+        return counts + 8 * min(MOST_TABLE, math.prod(self.x_shape[2:])) + 16 * self.listed
 
     @functools.cached_property
     def listed(self) -> int:
@@ -90,10 +91,10 @@ class Window:
     @functools.cached_property
     def blocks(self) -> tuple[int, int, int]:
         """Rows and columns of a plane of the result in blocks, and the units of work these make."""
-        W, OW, K, S, D = self.x_shape[-1], self.y_shape[-1], self.kernel[-1], self.stride[-1], self.dilation[-1]
+        W, OW, S = self.x_shape[-1], self.y_shape[-1], self.stride[-1]
         OH, SH = (self.y_shape[-2], self.stride[-2]) if self.nd > 1 else (1, 1)
         room = BLOCK_BYTES // self.working.itemsize
-        columns = OW if W <= room else min(OW, max(1, room // S, 4 * D * (K - 1) // S))
+        columns = OW if W <= room else min(OW, max(1, room // S, 4 * self.reach[-1] // S))
         rows = min(OH, max(1, room // (min(W, columns * S) * SH))) if OW and W else 1
         column_blocks, row_blocks = -(-OW // max(1, columns)), -(-OH // max(1, rows))
         OD = self.y_shape[2] if self.nd == 3 else 1
@@ -141,6 +142,7 @@ class Counts:
 
     def __init__(self, parts: list[np.ndarray]) -> None:
         self._ends = len(parts[0]), len(parts[0]) + len(parts[1]), sum(map(len, parts))
+        self._lines: dict[int, np.ndarray] = {}
         #: A factor of each depth, each row and each column, one after the other, and a vector of ones behind.
         self.factors = np.concatenate([*parts, np.ones(VECTOR_BYTES // parts[0].dtype.itemsize, parts[0].dtype)])
 
@@ -149,6 +151,18 @@ class Counts:
         """The number of each window of a plane."""
         depth, height, width, _ = np.split(self.factors, self._ends)
         return (depth[:, None, None] * height[:, None] * width).reshape(-1)
+
+    @functools.cached_property
+    def even(self) -> bool:
+        """Whether all windows count as many elements."""
+        return all(part.size and part.min() == part.max() for part in np.split(self.factors, self._ends)[:3])
+
+    def line(self, size: int) -> np.ndarray:
+        """So many numbers: those of the windows of a plane, again and again."""
+        found = self._lines.get(size)
+        if found is None:
+            found = self._lines[size] = np.resize(self.each, size)
+        return found
 
 
 def _counts(size: int, outputs: int, kernel: int, stride: int, pads: Pair, dilation: int, include_pad: bool) -> np.ndarray:
