@@ -6,7 +6,7 @@ from numba import config
 
 import fastconv
 import naive
-from fastconv.kernels.pool_power import add_power
+from fastconv.kernels.pool_power import powers
 from fastconv.kernels.tiles import FMA
 from fastconv.testing import assert_gradient, assert_same
 
@@ -124,7 +124,7 @@ def test_powers_of_any_number(p):
     x = np.concatenate([np.exp(rng.uniform(-740, 709, 500)), np.abs(rng.standard_normal(500)), 1 + rng.uniform(-1e-9, 1e-9, 50)])
     found = np.zeros_like(x)
     with np.errstate(all="ignore"):
-        add_power(x, p, found)
+        powers(x, p, found)
         true = x ** p
     rtol = 2e-14 if FMA and not config.DISABLE_JIT else 1e-13        # without fused multiply-adds p log x is rounded
     normal = (true == 0) | (true > 2.3e-308)         # a denormal result is rounded twice
@@ -132,7 +132,7 @@ def test_powers_of_any_number(p):
     np.testing.assert_allclose(found[~normal], true[~normal], rtol=0, atol=max(1e-323, 2.3e-308 * rtol))
     single, found = np.concatenate([np.exp(rng.uniform(-103, 88, 500)), x[500:]]).astype(np.float32), np.zeros(1050, np.float32)
     with np.errstate(all="ignore"):
-        add_power(single, p, found)
+        powers(single, p, found)
         true = (single.astype(np.float64) ** p).astype(np.float32)
     np.testing.assert_allclose(found, true, rtol=1.3e-7, atol=1.5e-45)           # a rounding, and the last digit of a denormal
 
@@ -145,7 +145,7 @@ def test_powers_of_special_numbers(p, dtype):
     x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, least, -least, most, -most], dtype)
     found = np.full_like(x, -0.0)
     with np.errstate(all="ignore"):
-        add_power(x, p, found)
+        powers(x, p, found)
         true = (x.astype(np.float64) ** p).astype(dtype)
     np.testing.assert_allclose(found, true, rtol=1e-14 if dtype is np.float64 else 1.3e-7)
     signs = ~np.isnan(true)

@@ -52,25 +52,21 @@ def shared(p):
 
 @jit
 def add_power(x, p, sums):
-    """sums += x^p."""
+    """sums += x^p for a plain p."""
     if p == 1:
         for i in range(sums.size):
             sums[i] += x[i]
     elif p == 2:
         for i in range(sums.size):
             sums[i] += x[i] * x[i]
-    elif p == 3:
+    else:
         for i in range(sums.size):
             sums[i] += x[i] * x[i] * x[i]
-    else:
-        power, sign = np.float64(p), sign_of(np.float64(p))
-        for i in range(sums.size):
-            sums[i] += raised(x[i], power, sign)
 
 
 @jit
 def add_kept_power(x, p, sums, at, kept, known):
-    """The same; kept: x^p where known[0] is `at`, the place of x, and from then on."""
+    """The same for any other p; kept: x^p where known[0] is `at`, the place of x, and from then on."""
     if known[0] != at:
         known[0] = at
         power, sign = np.float64(p), sign_of(np.float64(p))
@@ -103,9 +99,9 @@ def add_product(x, slopes, p, sums):
 
 @jit
 def memory(src, job, p, width):
-    """Room for the powers of the rows of a window, `width` elements each, and for the places that they are the powers of."""
-    KD, KH = job[6], job[12]
-    rows = 0 if plain(p) or KD * KH * width * src.itemsize > KEPT_BYTES else KD * KH
+    """Room for the powers of the rows of a window, `width` elements each, and for the places that they are the powers of; of one row where those are many."""
+    rows = job[6] * job[12]                  # KD * KH
+    rows = 0 if plain(p) else 1 if rows * width * src.itemsize > KEPT_BYTES else rows
     known = np.empty(rows, np.int64)
     fill(known, -1)
     return np.empty(rows * width, src.dtype), known
@@ -133,7 +129,7 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, s
                     if 0 <= at - sloped < slopes.size:
                         add_product(src[at + c0:at + c1], slopes[at - sloped + c0:], p, sums)
                     elif known.size:         # neighbouring rows of the result share rows of x
-                        slot = kd * KH + h % KH
+                        slot = (kd * KH + h % KH) % known.size
                         add_kept_power(src[at + c0:at + c1], p, sums, at + c0, kept[slot * line.size:], known[slot:])
                     else:
                         add_power(src[at + c0:at + c1], p, sums)
@@ -211,7 +207,7 @@ def columns_between(W, OW, KW, SW, PW, DW):
 
 @jit
 def times_slope(dx, x, p, slopes):
-    """dx *= x^(p - 1). slopes: these, or empty."""
+    """dx *= x^(p - 1). slopes: these, unless p is plain."""
     if slopes.size:
         for i in range(dx.size):
             dx[i] *= slopes[i]
@@ -221,10 +217,6 @@ def times_slope(dx, x, p, slopes):
     elif p == 3:
         for i in range(dx.size):
             dx[i] *= x[i] * x[i]
-    elif p != 1:
-        less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
-        for i in range(dx.size):
-            dx[i] *= raised(x[i], less, sign)
 
 
 @jit
@@ -234,7 +226,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     p, w_last = bias[0], bias[3]
     line, share, zero = np.empty(W, src.dtype), np.empty(OW, src.dtype), src.dtype.type(0)
     kept, known = memory(src, job, p, W)
-    slopes, missed = np.empty(min(D * H, size) * W if shared(p) else 0, src.dtype), columns_between(W, OW, KW, SW, PW, DW)
+    slopes, missed = np.empty(0 if plain(p) else min(D * H, size) * W, src.dtype), columns_between(W, OW, KW, SW, PW, DW)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
         plane, r0 = u // blocks, u % blocks * size
@@ -242,6 +234,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
         x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
         own = slopes[:min(x.size, slopes.size)]
         slopes_of(x, p, own)
+        base = own if shared(p) else own[:0]
         fill(dx, 0)
         for od in range(OD):
             for oh in range(OH):
@@ -260,7 +253,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
                 row = (plane * OD + od) * OH + oh
                 factor, douts = factor_of(od, OD, oh, OH, bias), weight[row * OW:(row + 1) * OW]
                 if p != 1:
-                    power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, own, (plane * D * H + r0) * W, share)
+                    power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, base, (plane * D * H + r0) * W, share)
                     share[OW - 1] *= w_last
                 if p == 1:
                     for i in range(OW):
@@ -344,13 +337,13 @@ def power_planes(first, last, src, weight, dst, bias, residual, job, table):
     lanes, outputs, p = VECTOR_BYTES // src.itemsize, OD * OH * OW, bias[0]
     x, deep = aligned(DP * HP * WP * lanes, src), aligned(HP * WP * lanes if KD > 1 else 0, src)
     raised_x, row = aligned(DP * HP * WP * lanes, src), aligned(WP * lanes, src)
-    y, line = aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
+    y = aligned((outputs + lanes) * lanes, src)
     x[:] = 0
     for unit in range(first * units // tasks, last * units // tasks):
         plane = unit * lanes
         count = min(lanes, planes - plane)
         any_nan(src, plane * V, count * V)                   # reads all of them in order
-        pool_planes.load(src, plane, count, V, x, table, lanes)
+        pool_planes.load(src, plane * V, count, V, x, table, lanes)
         powers(x, p, raised_x)
         pool_planes.all_windows(SUM, raised_x, deep, row, y, job, lanes)
         scale_windows(y, OD, OH, OW, lanes, bias)
@@ -362,7 +355,7 @@ def power_planes(first, last, src, weight, dst, bias, residual, job, table):
             root = min(1 / np.float64(p), 1.7e308)           # finite, whatever p is
             for i in range(result.size):
                 result[i] = raised(result[i], root, np.nan)
-        pool_planes.store(y, outputs, dst, plane, count, lanes, line)
+        pool_planes.store(y, outputs, dst, plane * outputs, count, lanes)
 
 
 @jit
@@ -373,27 +366,27 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
     planes, tasks, units, V, HP, WP, DP, KD, KH, KW, SD, SH, SW, DD, DH, DW, OD, OH, OW, gradient = pool_planes.unpack(job)
     HG, WG, DG = gradient_job[4], gradient_job[5], gradient_job[6]
     lanes, outputs, p, zero = VECTOR_BYTES // src.itemsize, OD * OH * OW, bias[0], src.dtype.type(0)
-    places, plain, gradient_places = table[:V], table[V + outputs + outputs:], table[V + outputs:]
+    places, unpadded, gradient_places = table[:V], table[V + outputs + outputs:], table[V + outputs:]
     x, raised_x, padded = aligned(V * lanes, src), aligned(V * lanes, src), aligned(DP * HP * WP * lanes, src)
     deep, row = aligned(max(HP * WP, HG * WG) * lanes if KD > 1 else 0, src), aligned(max(WP, WG) * lanes, src)
     s, share = aligned((outputs + lanes) * lanes, src), aligned(outputs * lanes, src)
-    slopes, inner = aligned(V * lanes if shared(p) else 0, src), np.empty(V, np.bool_)
+    slopes, inner = aligned(0 if plain(p) else V * lanes, src), np.empty(V, np.bool_)
     for e in range(V):
         q = places[e] // lanes
         inner[e] = held(q // (HP * WP), OD, KD, SD, DD) and held(q // WP % HP, OH, KH, SH, DH) and held(q % WP, OW, KW, SW, DW)
-    spread, dx, line = aligned(DG * HG * WG * lanes, src), aligned((V + lanes) * lanes, src), aligned(V * lanes, src)
+    spread, dx = aligned(DG * HG * WG * lanes, src), aligned((V + lanes) * lanes, src)
     padded[:] = 0
     spread[:] = 0
     for unit in range(first * units // tasks, last * units // tasks):
         plane = unit * lanes
         count = min(lanes, planes - plane)
-        pool_planes.load(weight, plane, count, outputs, share, table[V:], lanes)
+        pool_planes.load(weight, plane * outputs, count, outputs, share, table[V:], lanes)
         scale_windows(share, OD, OH, OW, lanes, bias)
         if p != 1:
             any_nan(src, plane * V, count * V)               # reads all of them in order
-            pool_planes.load(src, plane, count, V, x, plain, lanes)
-            if slopes.size:
-                slopes_of(x, p, slopes)
+            pool_planes.load(src, plane * V, count, V, x, unpadded, lanes)
+            slopes_of(x, p, slopes)
+            if shared(p):
                 for i in range(raised_x.size):
                     raised_x[i] = raised_from(x[i], slopes[i], p)
             else:
@@ -414,4 +407,4 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
         for e in range(V):
             if not inner[e]:                 # 0 times its slope may be NaN
                 fill(dx[e * lanes:(e + 1) * lanes], 0)
-        pool_planes.store(dx, V, dst, plane, count, lanes, line)
+        pool_planes.store(dx, V, dst, plane * V, count, lanes)
