@@ -51,6 +51,14 @@ def shared(p):
 
 
 @jit
+def raise_all(x, p, result):
+    """result = x^p for a p in float64 that is not 0."""
+    sign = sign_of(p)
+    for i in range(result.size):
+        result[i] = raised(x[i], p, sign)
+
+
+@jit
 def add_power(x, p, sums):
     """sums += x^p for a plain p."""
     if p == 1:
@@ -69,19 +77,9 @@ def add_kept_power(x, p, sums, at, kept, known):
     """The same for any other p; kept: x^p where known[0] is `at`, the place of x, and from then on."""
     if known[0] != at:
         known[0] = at
-        power, sign = np.float64(p), sign_of(np.float64(p))
-        for i in range(sums.size):
-            kept[i] = raised(x[i], power, sign)
+        raise_all(x, np.float64(p), kept[:sums.size])
     for i in range(sums.size):
         sums[i] += kept[i]
-
-
-@jit
-def slopes_of(x, p, slopes):
-    """slopes = x^(p - 1)."""
-    less, sign = np.float64(p) - 1, sign_of(np.float64(p) - 1)
-    for i in range(slopes.size):
-        slopes[i] = raised(x[i], less, sign)
 
 
 @jit
@@ -233,7 +231,7 @@ def power_backward(first, last, src, weight, dst, bias, residual, job, table):
         r1 = min(D * H, r0 + size)
         x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
         own = slopes[:min(x.size, slopes.size)]
-        slopes_of(x, p, own)
+        raise_all(x, np.float64(p) - 1, own)
         base = own if shared(p) else own[:0]
         fill(dx, 0)
         for od in range(OD):
@@ -303,9 +301,7 @@ def powers(x, p, result):
         for i in range(x.size):
             result[i] = x[i] * x[i] * x[i]
     else:
-        power, sign = np.float64(p), sign_of(np.float64(p))
-        for i in range(x.size):
-            result[i] = raised(x[i], power, sign)
+        raise_all(x, np.float64(p), result)
 
 
 @jit
@@ -385,7 +381,7 @@ def power_planes_backward(first, last, src, weight, dst, bias, residual, job, ta
         if p != 1:
             any_nan(src, plane * V, count * V)               # reads all of them in order
             pool_planes.load(src, plane * V, count, V, x, unpadded, lanes)
-            slopes_of(x, p, slopes)
+            raise_all(x, np.float64(p) - 1, slopes)
             if shared(p):
                 for i in range(raised_x.size):
                     raised_x[i] = raised_from(x[i], slopes[i], p)
