@@ -5,10 +5,10 @@
 
 Every convolution of the layer tables once, however often it occurs in its network, with bias; backward is the gradient to x, weights and
 bias in one call; input and weight, that to x and that to the weights alone. Both sides make a new result at every call; malloc keeps freed
-memory for both, inputs are warm. Depthwise layers race PyTorch in its channels-last layout too. A multiple is PyTorch's time over fastconv's, the median of the turns' own ratios; one thread is
-timed by its own processor time, several by the clock. Both answers are proven against float64 first. --batch does not change the tables
-that have batches of their own. --peer onnxruntime (also needs the package onnx) or openvino: forward in float32 only, and their weights
-are packed ahead, so fastconv's prepared layer is what they are raced with.
+memory for both, inputs are warm. Depthwise layers race PyTorch in its channels-last layout too. A multiple is PyTorch's time over fastconv's,
+the median of the turns' own ratios; one thread is timed by its own processor time, several by the clock. Both answers are proven against
+float64 first. --batch does not change the tables that have batches of their own. --peer onnxruntime (also needs the package onnx) or
+openvino: forward in float32 only, and their weights are packed ahead, so fastconv's prepared layer is what they are raced with.
 
 At the end of each direction, dtype and batch stand geometric mean and worst layer beside what is asked ("<": missed).
 """

@@ -14,7 +14,7 @@ import numpy as np
 from . import recycling
 from .blocking import depthwise, winograd
 from .blocking.direct_weight import WeightStage
-from .kernels import conv_im2col, direct
+from .kernels import conv_im2col, depthwise_planes, direct
 from .kernels.gemm import ALIGNMENT
 from .kernels.tasks import NOTHING, run_tasks
 from .plan import Plan
@@ -125,6 +125,11 @@ class Plain:
 
 class Depthwise(Plain):
     """One channel for each filter."""
+
+    @staticmethod
+    def over(stage: Any) -> bool:
+        """May the result be written over the residual? Not where planes lie side by side: the sums go there before."""
+        return stage.kernel is not depthwise_planes.results
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import fastconv
 from fastconv import activation
 from fastconv.kernels import activation as kernels
 from fastconv.kernels import dropout as drops
+from fastconv.kernels.past import in_parts
 from fastconv.kernels.tasks import address
 from fastconv.testing import assert_gradient, assert_same
 
@@ -187,6 +188,19 @@ def test_results_stored_past_the_caches(name, arguments, dtype, monkeypatch):
     assert len(done) >= len(wanted)
     for ours, theirs in zip(found, wanted, strict=True):
         assert ours.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
+def test_parts_of_several_threads(dtype):
+    """Tasks in any order, each alone: those of other threads begin where these end."""
+    x, job, none = random_array((5 * kernels.BLOCK + 77,), dtype), np.array([address(kernels.relu, np.dtype(dtype))]), np.empty(0, dtype)
+    for start in (0, 1, 3, 16):
+        room = np.full(x.size + 64, 7.5, dtype)
+        y = room[start + 8:start + 8 + x.size]
+        for first, last in ((3, 6), (0, 1), (1, 3)):
+            in_parts(first, last, x, none, y, none, none, job, np.empty(0, np.int64))
+        assert np.array_equal(y, np.maximum(x, 0))
+        assert (room[:start + 8] == 7.5).all() and (room[start + 8 + x.size:] == 7.5).all()
 
 
 def softmax_formula(x, dim):

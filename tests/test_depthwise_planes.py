@@ -7,6 +7,7 @@ from isolated import run as run_alone
 from numba import njit
 from test_depthwise import EACH_DTYPE, arguments, cut, gradient_to_weight, integers, options, run, shape_of
 
+import fastconv
 from fastconv.blocking import depthwise
 from fastconv.instruction_set import available
 from fastconv.kernels import depthwise_planes, simd, simd_depthwise_planes
@@ -34,21 +35,30 @@ SHAPES = [
 ]
 
 
-def small(case, dtype):
-    """Its shape; skipped where the vectors of this instruction set are shorter than its rows."""
+def whole(case, dtype):
+    """Its shape."""
     N, more, *others = case
-    lanes = simd.lanes(dtype)
-    shape = shape_of(N, lanes + more, *others, dtype)
-    if max(shape.W, shape.OW) > lanes:
-        pytest.skip("rows are longer than vectors")
+    return shape_of(N, simd.lanes(dtype) + more, *others, dtype)
+
+
+def each_small(*cases):
+    """Those cases, in either dtype, whose rows are no longer than the vectors of this instruction set."""
+    shapes = [(case, dtype, whole(case, dtype)) for case in cases for dtype in (np.float32, np.float64)]
+    fitting = [(case, dtype) for case, dtype, shape in shapes if max(shape.W, shape.OW) <= simd.lanes(dtype)]
+    assert len(fitting) >= len(cases) // 2
+    return pytest.mark.parametrize("case, dtype", fitting, ids=str)
+
+
+def small(case, dtype):
+    """Its shape, which these kernels take."""
+    shape = whole(case, dtype)
     for stage, kernel in ((depthwise.forward(shape), depthwise_planes.results), (depthwise.to_input(shape), depthwise_planes.results),
                           (depthwise.to_weight(shape), depthwise_planes.to_weight)):
         assert stage.kernel is kernel
     return shape
 
 
-@EACH_DTYPE
-@pytest.mark.parametrize("case", SHAPES, ids=str)
+@each_small(*SHAPES)
 def test_integers_are_exact(case, dtype):
     """Forward and both gradients, whatever the tasks: more parts than images, too."""
     shape = small(case, dtype)
@@ -64,8 +74,7 @@ def test_integers_are_exact(case, dtype):
         assert np.array_equal(dbias, wanted_dbias)
 
 
-@EACH_DTYPE
-@pytest.mark.parametrize("case", [SHAPES[i] for i in (0, 1, 3, 4, 6, 10, 12, 13)], ids=str)
+@each_small(*(SHAPES[i] for i in (0, 1, 3, 4, 6, 10, 12, 13)))
 def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
     shape = small(case, dtype)
     how = options(shape, case[8])
@@ -85,8 +94,7 @@ def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
             assert np.array_equal(a, b, equal_nan=True)
 
 
-@EACH_DTYPE
-@pytest.mark.parametrize("case", [SHAPES[i] for i in (0, 3, 6)], ids=str)
+@each_small(*(SHAPES[i] for i in (0, 3, 4, 6)))
 def test_bias_residual_and_relu(case, dtype):
     shape = small(case, dtype)
     x, weight, bias, residual = arguments(shape, integers(2), dtype)
@@ -98,6 +106,19 @@ def test_bias_residual_and_relu(case, dtype):
             wanted = np.where(wanted < 0, 0, wanted)
         extras = bias if with_bias else None, residual if with_residual else None
         assert np.array_equal(run(depthwise.forward(shape, relu=relu), x, weight, residual.shape, *extras), wanted, equal_nan=True)
+
+
+@EACH_DTYPE
+def test_a_prepared_layer_writes_over_its_residual(dtype):
+    """Also where the sums go there first."""
+    C = 2 * simd.lanes(dtype)
+    x, weight, residual = (integers(seed)(size).astype(dtype) for seed, size in enumerate(((2, C, 2, 2), (C, 1, 3, 3), (2, C, 2, 2))))
+    layer = fastconv.Conv2d(weight, padding=1, groups=C, activation="relu")
+    wanted = np.maximum(conv2d(x, weight, None, padding=1, groups=C) + residual, 0)
+    for _ in range(3):                       # the first call, and those that are remembered
+        y = residual.copy()
+        assert layer(x, y, out=y) is y and np.array_equal(y, wanted)
+        assert np.array_equal(layer(x, residual), wanted)
 
 
 def test_sums_over_many_images_stay_accurate():

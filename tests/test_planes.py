@@ -46,15 +46,14 @@ def share(src, at, elements, begin, n, dst):
 @EACH_DTYPE
 def test_planes_there_and_back(dtype):
     lanes = simd.lanes(dtype)
-    for size in (lanes, lanes + 1, lanes + 4, 2 * lanes + 2, 3 * lanes - 1, 49):
-        if size >= lanes:
-            planes = np.arange(1, lanes * size + 1).astype(dtype).reshape(lanes, size)
-            places = np.random.default_rng(0).permutation(size + 3)[:size] * lanes
-            for function in (planes_in, simd_planes._planes_in):
-                beside = np.zeros((size + 3) * lanes, dtype)
-                function(np.append([-1], planes).astype(dtype), 1, size, beside, places, 10**6)
-                assert np.array_equal(beside.reshape(-1, lanes)[places // lanes], planes.T) and (beside > 0).sum() == planes.size
-    for size in (1, 2, lanes - 1, lanes, lanes + 4, 2 * lanes + 1, 2 * lanes + 2, 3 * lanes - 1):
+    for size in range(lanes, 3 * lanes + 2):
+        planes = np.arange(1, lanes * size + 1).astype(dtype).reshape(lanes, size)
+        places = np.random.default_rng(0).permutation(size + 3)[:size] * lanes
+        for function in (planes_in, simd_planes._planes_in):
+            beside = np.zeros((size + 3) * lanes, dtype)
+            function(np.append([-1], planes).astype(dtype), 1, size, beside, places, 10**6)
+            assert np.array_equal(beside.reshape(-1, lanes)[places // lanes], planes.T) and (beside > 0).sum() == planes.size
+    for size in range(1, 3 * lanes):
         vectors = np.arange(1, (size + lanes) * lanes + 1).astype(dtype)
         for function in (planes_out, simd_planes._planes_out):
             target = np.zeros(lanes * size + 3, dtype)
