@@ -134,11 +134,9 @@ def test_integers_are_exact(case, dtype):
         assert stage.bias == ((shape.KH, shape.KW, *case[9]) == (3, 3, 1, 1) and case[7] in ((1, 1), (2, 2)))
 
 
-@EACH_DTYPE
-@pytest.mark.parametrize("case", [SHAPES[i] for i in (3, 4, 7, 11, 13, 14, 19, 22)], ids=str)
-def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
-    shape = shape_of(*case, dtype)
-    how = options(shape, case[8])
+def check_nan_and_inf(shape, padding, dtype):
+    """They reach what they do in the loops."""
+    how = options(shape, padding)
     for seed, odd in enumerate([np.nan, np.inf, -np.inf] * 2):
         x, weight, bias, dout = arguments(shape, integers(seed), dtype)
         rng = np.random.default_rng(seed)
@@ -147,20 +145,18 @@ def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
         if seed > 3:
             weight.flat[rng.integers(weight.size)] = odd
         with np.errstate(all="ignore"):
-            wanted = conv2d(x, weight, bias, **how), *conv2d_backward(dout, x, weight, **how)[:2]
+            wanted = conv2d(x, weight, bias, **how), *conv2d_backward(dout, x, weight, bias, **how)
+        dbias, stage = np.empty_like(bias), depthwise.to_weight(shape)
         got = (run(depthwise.forward(shape), x, weight, dout.shape, bias), run(depthwise.to_input(shape), dout, weight, x.shape),
-               gradient_to_weight(depthwise.to_weight(shape), x, dout, weight))
-        for a, b in zip(got, wanted):
+               gradient_to_weight(stage, x, dout, weight, dbias), dbias)
+        for a, b in zip(got[:4 if stage.bias else 3], wanted):
             assert np.array_equal(a, b, equal_nan=True)
 
 
-@EACH_DTYPE
-@pytest.mark.parametrize("case", [SHAPES[i] for i in (3, 8, 12, 15, 19, 22, 29)], ids=str)
-def test_bias_residual_and_relu(case, dtype):
-    shape = shape_of(*case, dtype)
+def check_bias_residual_and_relu(shape, padding, dtype):
     x, weight, bias, residual = arguments(shape, integers(2), dtype)
     x.flat[x.size // 2] = np.nan
-    plain = conv2d(x, weight, **options(shape, case[8]))
+    plain = conv2d(x, weight, **options(shape, padding))
     for with_bias, with_residual, relu in itertools.product((False, True), repeat=3):
         wanted = plain + (bias[:, None, None] if with_bias else 0) + (residual if with_residual else 0)
         if relu:
@@ -168,6 +164,18 @@ def test_bias_residual_and_relu(case, dtype):
         extras = bias if with_bias else None, residual if with_residual else None
         got = run(depthwise.forward(shape, relu=relu), x, weight, residual.shape, *extras)
         assert np.array_equal(got, wanted, equal_nan=True)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("case", [SHAPES[i] for i in (3, 4, 7, 11, 13, 14, 19, 22)], ids=str)
+def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
+    check_nan_and_inf(shape_of(*case, dtype), case[8], dtype)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("case", [SHAPES[i] for i in (3, 8, 12, 15, 19, 22, 29)], ids=str)
+def test_bias_residual_and_relu(case, dtype):
+    check_bias_residual_and_relu(shape_of(*case, dtype), case[8], dtype)
 
 
 def by_taps(x, weight, dout, padding):

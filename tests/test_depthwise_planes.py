@@ -1,11 +1,20 @@
 """Depthwise convolution of planes side by side: the kernels against the plain loops on nasty shapes, and each intrinsic against its twin."""
-import itertools
-
 import numpy as np
 import pytest
 from isolated import run as run_alone
 from numba import njit
-from test_depthwise import EACH_DTYPE, arguments, cut, gradient_to_weight, integers, options, run, shape_of
+from test_depthwise import (
+    EACH_DTYPE,
+    arguments,
+    check_bias_residual_and_relu,
+    check_nan_and_inf,
+    cut,
+    gradient_to_weight,
+    integers,
+    options,
+    run,
+    shape_of,
+)
 
 import fastconv
 from fastconv.blocking import depthwise
@@ -76,36 +85,12 @@ def test_integers_are_exact(case, dtype):
 
 @each_small(*(SHAPES[i] for i in (0, 1, 3, 4, 6, 10, 12, 13)))
 def test_nan_and_inf_reach_what_they_do_in_the_loops(case, dtype):
-    shape = small(case, dtype)
-    how = options(shape, case[8])
-    for seed, odd in enumerate([np.nan, np.inf, -np.inf] * 2):
-        x, weight, bias, dout = arguments(shape, integers(seed), dtype)
-        rng = np.random.default_rng(seed)
-        for array in (x, dout):
-            array.flat[[0, -1, rng.integers(array.size)][seed % 3]] = odd
-        if seed > 3:
-            weight.flat[rng.integers(weight.size)] = odd
-        with np.errstate(all="ignore"):
-            wanted = conv2d(x, weight, bias, **how), *conv2d_backward(dout, x, weight, bias, **how)
-        dbias = np.empty_like(bias)
-        got = (run(depthwise.forward(shape), x, weight, dout.shape, bias), run(depthwise.to_input(shape), dout, weight, x.shape),
-               gradient_to_weight(depthwise.to_weight(shape), x, dout, weight, dbias), dbias)
-        for a, b in zip(got, wanted):
-            assert np.array_equal(a, b, equal_nan=True)
+    check_nan_and_inf(small(case, dtype), case[8], dtype)
 
 
 @each_small(*(SHAPES[i] for i in (0, 3, 4, 6)))
 def test_bias_residual_and_relu(case, dtype):
-    shape = small(case, dtype)
-    x, weight, bias, residual = arguments(shape, integers(2), dtype)
-    x.flat[x.size // 2] = np.nan
-    plain = conv2d(x, weight, **options(shape, case[8]))
-    for with_bias, with_residual, relu in itertools.product((False, True), repeat=3):
-        wanted = plain + (bias[:, None, None] if with_bias else 0) + (residual if with_residual else 0)
-        if relu:
-            wanted = np.where(wanted < 0, 0, wanted)
-        extras = bias if with_bias else None, residual if with_residual else None
-        assert np.array_equal(run(depthwise.forward(shape, relu=relu), x, weight, residual.shape, *extras), wanted, equal_nan=True)
+    check_bias_residual_and_relu(small(case, dtype), case[8], dtype)
 
 
 @EACH_DTYPE
