@@ -50,7 +50,7 @@ def shared(p):
     return p > 1 and not plain(p)
 
 
-@jit
+@jit(inline=True)
 def raise_all(x, p, result):
     """result = x^p for a p in float64 that is not 0."""
     sign = sign_of(p)
