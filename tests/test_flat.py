@@ -78,6 +78,14 @@ def test_every_nan_is_seen(taps, some, dtype):
             assert seen == simd_flat._flat_windows(MAX, taps, 0, x, V + 3 * W, 5 * W, V, W, 3 * W, y, 0, 5 * W, wanted, x, 0)
 
 
+def drawn(rng, shape, dtype, share):
+    """Small integers, and of each of NaN, inf and -inf about this share."""
+    x = rng.integers(-9, 10, shape).astype(dtype)
+    for value in (np.nan, np.inf, -np.inf):
+        x[rng.random(shape) < share] = value
+    return x
+
+
 WINDOWS = [(3, 1, 1), (5, 1, 2), (2, 2, 0), (3, 2, 1), (3, 2, 0), (2, 1, 0), (3, 1, 0), (2, (3, 1), 0), (3, 2, ((1, 0), (0, 1)))]
 
 
@@ -88,9 +96,7 @@ def test_poolings(shape, where, dtype):
     """Planes in groups and in bands, with and without what is no number."""
     rng, threads = np.random.default_rng(1), fastconv.get_num_threads()
     for share in (0, 0.001, 0.2):
-        x = rng.integers(-9, 10, shape).astype(dtype)
-        for value in (np.nan, np.inf, -np.inf):
-            x[rng.random(shape) < share] = value
+        x = drawn(rng, shape, dtype, share)
         y = fastconv.max_pool2d(x, *where)
         assert np.array_equal(y, naive.max_pool2d(x, *where), equal_nan=True)
         with np.errstate(invalid="ignore"):
@@ -157,9 +163,7 @@ def test_gradients(shape, where, dtype):
     """Planes in groups and in bands: ties, what is no number, and the same bits on one thread; nothing is written beside the planes."""
     rng, threads = np.random.default_rng(2), fastconv.get_num_threads()
     for share in (0, 0.001, 0.2):
-        x = rng.integers(-9, 10, shape).astype(dtype)
-        for value in (np.nan, np.inf, -np.inf):
-            x[rng.random(shape) < share] = value
+        x = drawn(rng, shape, dtype, share)
         dout = rng.integers(-9, 10, shape).astype(dtype)
         dout[rng.random(shape) < share] = np.inf
         with np.errstate(invalid="ignore"):
