@@ -12,7 +12,7 @@ from fastconv.kernels import pool_flat, simd, simd_flat
 from fastconv.kernels.simd_pool import MAX, MEAN
 from fastconv.pool import average, flat, maximum, window
 
-pytestmark = pytest.mark.skipif(not simd_flat.VECTORS, reason="no vectors whose lanes cost nothing to leave out")
+FLAT = pytest.mark.skipif(not simd_flat.VECTORS, reason="no vectors whose lanes cost nothing to leave out")
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
 NOTHING = np.empty(0, np.int64)
 
@@ -36,6 +36,7 @@ def flat_windows(mean, taps, src, at, n, V, W, q, dst, to, room, wanted, divisor
     return simd_flat.flat_windows(MAX, 3, 1, src, at, n, V, W, q, dst, to, room, wanted, divisors, each)
 
 
+@FLAT
 @EACH_DTYPE
 @pytest.mark.parametrize("mean", [False, True], ids=["max", "mean"])
 @pytest.mark.parametrize("taps, some", [(3, False), (5, False), (2, True), (3, True)])
@@ -60,6 +61,7 @@ def test_the_intrinsic_is_its_twin(taps, some, mean, H, W, dtype):
             assert (found[:lanes] == -99).all() and (found[lanes + bits.sum():] == -99).all()
 
 
+@FLAT
 @EACH_DTYPE
 @pytest.mark.parametrize("taps, some", [(3, False), (5, False), (2, True), (3, True)])
 def test_every_nan_is_seen(taps, some, dtype):
@@ -108,12 +110,13 @@ def test_poolings(shape, where, dtype):
             assert np.array_equal(y, fastconv.max_pool2d(x, *where), equal_nan=True)
         finally:
             fastconv.set_num_threads(threads)
-    if shape[-1] < flat.NARROW:
+    if simd_flat.VECTORS and shape[-1] < flat.NARROW:
         w = window.window_of(2, x, *where, *(None,) * (3 - len(where)), 1, False, True)
         assert maximum._plan(w, False)[0] is pool_flat.maximum_flat
         assert average._plan(w, w.counts(True, None))[0][0] is pool_flat.average_flat
 
 
+@FLAT
 def test_wide_planes_of_much_memory():
     """Where every second element has a window, planes of some more columns too, if they lie far off."""
     x = np.random.default_rng(0).integers(-9, 10, (8, 12, 56, 56)).astype(np.float32)
@@ -136,6 +139,7 @@ def flat_first(taps, keep, src, at, step, size, q, n, best, best_at, won, won_at
     return simd_flat.flat_first(5, 0, src, at, step, size, q, n, best, best_at, won, won_at, best, 0)
 
 
+@FLAT
 @EACH_DTYPE
 @pytest.mark.parametrize("taps", [3, 5])
 @pytest.mark.parametrize("step, size", [(1, 1), (1, 3), (1, 21), (7, 49), (40, 200)])
@@ -174,6 +178,8 @@ def test_gradients(shape, where, dtype):
             assert np.array_equal(dx, fastconv.max_pool2d_backward(dout, x, *where), equal_nan=True)
         finally:
             fastconv.set_num_threads(threads)
+    if not simd_flat.VECTORS:
+        return
     kernel, tasks, job = maximum._backward_plan(window.window_of(2, x, *where, 1, False, True), False)
     assert kernel is pool_flat.max_backward_flat
     beside, lowest = np.full(x.size + 64, 7, dtype), maximum.lowest_of(x.dtype)
