@@ -1,4 +1,4 @@
-"""The convolutions of whole networks, forward, one image: fastconv's prepared layers in turns with PyTorch, ONNX Runtime and OpenVINO.
+"""The convolutions of whole networks, forward, one image: a fastconv.Network in turns with PyTorch, ONNX Runtime and OpenVINO.
 
     python bench/stacks.py [--threads 2] [--seconds 12] [--only vgg16]
 
@@ -11,7 +11,6 @@ its own. One that is not installed is left out (pip install torch onnx onnxrunti
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -93,41 +92,20 @@ NETWORKS = {"vgg16": vgg16, "resnet50": resnet50}
 
 
 def of_fastconv(network: Network, image: np.ndarray) -> Call:
-    """Prepared layers. Each writes where no later step reads: over its residual, or into what was free last, as inference engines do."""
-    readers = {source: number for number, step in enumerate(network.steps) for source in (step.source, step.residual)}      # the last of each value
-    calls: list[tuple[Any, ...]] = []
-    values, free = [image], []
-    for number, step in enumerate(network.steps):
-        layer, x, added = None, values[step.source], None if step.residual is None else values[step.residual]
+    """Prepared layers and poolings in a fastconv.Network."""
+    net = fastconv.Network(image.shape, image.dtype)
+    values = [net.x]
+    for step in network.steps:
         if step.weight is None:
-            shape = fastconv.max_pool2d(x, step.kernel, step.stride, step.padding).shape
+            value = net.add(fastconv.max_pool2d, values[step.source], step.kernel, step.stride, step.padding)
         else:
             assert step.bias is not None
             layer = fastconv.Conv2d(step.weight.astype(image.dtype), step.bias.astype(image.dtype), step.stride, step.padding,
                                     activation="relu" if step.relu else None)
-            shape = layer(x, added).shape
-        values.append(added if added is not None and readers[step.residual] == number else room(free, shape, image.dtype))
-        calls.append((layer, step, x, added, values[-1]))
-        free += [values[n] for n in {step.source, step.residual} - {0, None} if readers[n] == number and values[n] is not values[-1]]
-
-    def run() -> np.ndarray:
-        for layer, step, x, added, y in calls:
-            if layer is None:
-                fastconv.max_pool2d(x, step.kernel, step.stride, step.padding, out=y)
-            else:
-                layer(x, added, out=y)
-        return values[-1]
-
-    return run
-
-
-def room(free: list[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array in the memory of the last free one that is large enough, or in new memory."""
-    size = math.prod(shape)
-    for n in reversed(range(len(free))):
-        if free[n].base.size >= size:
-            return free.pop(n).base[:size].reshape(shape)
-    return np.empty(size, dtype).reshape(shape)
+            value = net.add(layer, values[step.source], residual=None if step.residual is None else values[step.residual])
+        values.append(value)
+    y = np.empty(values[-1].shape, image.dtype)
+    return lambda: net(image, y)
 
 
 def of_torch(network: Network, image: np.ndarray, threads: int) -> dict[str, Call]:

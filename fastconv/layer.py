@@ -10,7 +10,7 @@ from . import plan as planning
 from .algorithms import ALGORITHMS
 from .conv import W_SHAPE, X_SHAPE
 from .kernels.handed import layer
-from .kernels.tasks import NOTHING, crew, run_tasks
+from .kernels.tasks import NOTHING, Call, crew, run_call
 
 ACTIVATIONS = (None, "relu")
 NORM = ("running_mean", "running_var", "weight", "bias", "eps")
@@ -104,11 +104,22 @@ class Conv2d:
             added = NOTHING[dtype] if residual is None else check.native(residual, dtype)
             if replaced and not known.over and np.may_share_memory(y, added):
                 added = added.copy()
-            run_tasks(known.kernel, known.tasks, known.work, check.native(x, dtype).ravel(), known.packed, y.ravel(), self._bias,
-                      added.ravel(), known.job, known.table)
+            run_call(self._call(known), check.native(x, dtype).ravel(), y.ravel(), added.ravel())
             if self.dtype == dtype:
                 self._remember(x.shape, known)
         return check.deliver(y, given, self.dtype)
+
+    def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of y for an x of this shape. Raises what a call would raise."""
+        return self._prepare(check.shape("shape", shape, X_SHAPE, (3, 4))).y_shape
+
+    def call(self, shape: tuple[int, ...]) -> tuple[Call, bool]:
+        """The one call of a kernel that the layer comes to for an x of this shape; and whether its result may replace the residual."""
+        known = self._prepare(shape)
+        return self._call(known), known.over
+
+    def _call(self, known: _Known) -> Call:
+        return Call(known.kernel, known.tasks, known.work, known.packed, self._bias, known.job, known.table)
 
     def _remember(self, shape: tuple[int, ...], known: _Known) -> None:
         """Let later calls like this one be a call of compiled code, which looks at their arrays itself."""

@@ -70,7 +70,12 @@ def get_recycling() -> int:
 
 def threads_for(work: float) -> int:
     """Threads worth having for `work` floating-point operations, or about twice the bytes moved: one where a second gains nothing."""
-    return 1 if work < SMALL_WORK else min(get_num_threads(), 1 + max(1, int(work / max(1, SMALL_WORK))))
+    return 1 if work < SMALL_WORK else min(get_num_threads(), most_threads(work))
+
+
+def most_threads(work: float) -> int:
+    """The same on a machine of any number of cores."""
+    return 1 if work < SMALL_WORK else 1 + max(1, int(work / max(1, SMALL_WORK)))
 
 
 SMALL_WORK = 3e6                   # 30 microseconds of one thread; data goes from core to core besides, so what only moves it has to take longer

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import activation, compiling, kernels, layer, norm, processes, runtime
+from . import activation, compiling, kernels, layer, network, norm, processes, runtime
 from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
@@ -67,9 +67,12 @@ def steps() -> list[Step]:
 def _calls(dtype: np.dtype, N: int) -> list[tuple[str, Callable[[], Any]]]:
     """Small calls that run what is different on one thread and on several. N: images, another number for each: calls are remembered."""
     x, C, prepared = np.ones((N, 3, 8, 8), dtype), np.ones(3, dtype), layer.Conv2d(np.ones((3, 3, 1, 1), dtype))
+    net = network.Network(x.shape, dtype)
+    net.add(prepared, net.x)
     return [
         ("relu", lambda: activation.relu(x)),
         ("Conv2d", lambda: prepared(x)),
+        ("Network", lambda: net(x)),
         ("batch_norm", lambda: norm.batch_norm(x, None, None, C, C, True)),
         ("batch_norm_backward", lambda: norm.batch_norm_backward(x, x, None, None, C, C, True)),
     ]

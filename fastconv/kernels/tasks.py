@@ -10,7 +10,7 @@ Threads call a kernel through its address (team.py): so no kernel is compiled a 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -24,6 +24,18 @@ from .jit import loadable
 NOTHING = {np.dtype(dtype): np.empty(0, dtype) for dtype in (np.float32, np.float64)}      # for an argument that a kernel has no use for
 NO_TABLE = np.empty(0, np.int64)
 LONG_WORK = 5e10                             # half a second of one thread: as long as it takes to compile what starts others
+
+
+class Call(NamedTuple):
+    """A kernel with all its arguments but src, dst and residual."""
+
+    kernel: Any
+    tasks: int
+    work: float                              # floating-point operations, or about twice the bytes moved
+    weight: np.ndarray
+    bias: np.ndarray
+    job: np.ndarray
+    table: np.ndarray
 
 
 def signature(dtype: np.dtype) -> tuple[Any, ...]:
@@ -101,3 +113,8 @@ def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
     elif failed:
         raise MemoryError(f"no memory for the workspace of {kernel.__name__}")
+
+
+def run_call(call: Call, src: np.ndarray, dst: np.ndarray, residual: np.ndarray) -> None:
+    """`run_tasks` of all that the call has, and these arrays."""
+    run_tasks(call.kernel, call.tasks, call.work, src, call.weight, dst, call.bias, residual, call.job, call.table)

@@ -1,6 +1,7 @@
 """Average pooling in one, two and three dimensions, and its gradient."""
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..kernels import pool_average as kernels
 from ..kernels import pool_flat, pool_planes
 from ..kernels.pool_long import average_long
 from ..kernels.simd_shares import MOST_TAPS
-from ..kernels.tasks import NO_TABLE, NOTHING, run_tasks
+from ..kernels.tasks import NO_TABLE, NOTHING, Call, run_call, run_tasks
 from . import known
 from .flat import divisors_of, flat
 from .planes import checked_dout
@@ -83,13 +84,24 @@ def _avg_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil
     given = None if out is None else check.output(out, shape, window.dtype, (x,))
     y = check.target(given, shape, window.working)
     if y.size:
-        plan, numbers = _plan(window, counts)
-        kernel, tasks, job, table = plan
-        none, divisors = NOTHING[window.working], counts.line(numbers) if numbers else counts.factors
-        run_tasks(kernel, tasks, window.work, check.native(x, window.working).reshape(-1), divisors, y.reshape(-1), none, none, job, table)
+        called = _call(window, counts)
+        run_call(called, check.native(x, window.working).reshape(-1), y.reshape(-1), called.bias)
         if divisor is None:
-            window.calls[bool(include_pad)] = known.short(plan, window.work, (x.shape, None, shape, None), divisors, none)
+            window.calls[bool(include_pad)] = known.short(_plan(window, counts)[0], window.work, (x.shape, None, shape, None), called.weight, called.bias)
     return check.deliver(y, given, window.dtype)
+
+
+def _call(window: Window, counts: Counts) -> Call:
+    """The call of the forward."""
+    (kernel, tasks, job, table), numbers = _plan(window, counts)
+    return Call(kernel, tasks, window.work, counts.line(numbers) if numbers else counts.factors, NOTHING[window.working], job, table)
+
+
+def _call_of(nd: int, x: np.ndarray, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, count_include_pad: Any, divisor_override: Any = None,
+             dilation: Any = 1, out: Any = None) -> Call:
+    """The one call of a kernel that a pooling comes to."""
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
+    return _call(window, window.counts(count_include_pad, divisor_override))
 
 
 def _plan(window: Window, counts: Counts) -> tuple[tuple[Any, int, np.ndarray, np.ndarray], int]:
@@ -159,3 +171,7 @@ def _near(window: Window) -> bool:
     """Whether the gradient of every element comes from windows so near that `average_backward_rows` serves."""
     (KH, KW), (SH, SW) = ((1,) * (2 - window.nd) + sizes[-2:] for sizes in (window.kernel, window.stride))
     return window.nd < 3 and set(window.dilation) == {1} and SW < 3 and KW <= MOST_TAPS[SW - 1] and -(-KH // SH) <= kernels.NEAR
+
+
+#: Poolings as the one call of a kernel that they come to, by the arguments of the function.
+CALLS = {avg_pool1d: functools.partial(_call_of, 1), avg_pool2d: functools.partial(_call_of, 2), avg_pool3d: functools.partial(_call_of, 3)}

@@ -14,7 +14,7 @@ from ..kernels import pool_max_gradient as gradient
 from ..kernels.pool_geometry import BUFFER
 from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
-from ..kernels.tasks import NO_TABLE, run_tasks
+from ..kernels.tasks import NO_TABLE, Call, run_call, run_tasks
 from . import known
 from .flat import flat, flat_gradient
 from .planes import INDEX, integers, outputs_of
@@ -110,10 +110,20 @@ def _max_pool(nd: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dila
 def _forward(window: Window, x: np.ndarray, y: np.ndarray, indices: np.ndarray) -> None:
     """Fill y and, unless empty, the indices."""
     if y.size:
-        kernel, tasks, job, table = _plan(window, bool(indices.size))
-        lowest = lowest_of(window.working)
-        none = lowest[:0]
-        run_tasks(kernel, tasks, window.work, x.reshape(-1), none, y.reshape(-1), lowest, none, job, indices.reshape(-1) if indices.size else table)
+        call = _call(window, bool(indices.size))
+        run_call(call._replace(table=indices.reshape(-1)) if indices.size else call, x.reshape(-1), y.reshape(-1), call.bias[:0])
+
+
+def _call(window: Window, indices: bool = False) -> Call:
+    """The call of the forward; with indices, but for their array, which is its table."""
+    kernel, tasks, job, table = _plan(window, indices)
+    lowest = lowest_of(window.working)
+    return Call(kernel, tasks, window.work, lowest[:0], lowest, job, table)
+
+
+def _call_of(nd: int, x: np.ndarray, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any, out: Any) -> Call:
+    """The one call of a kernel that a pooling without indices comes to."""
+    return _call(window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True))
 
 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
@@ -246,3 +256,7 @@ def _max_pool_backward(nd: int, dout: Any, x: Any, kernel_size: Any, stride: Any
 def lowest_of(dtype: np.dtype) -> np.ndarray:
     """One element below all others of its dtype: what the maximum over nothing is."""
     return np.array([-np.inf if dtype.kind == "f" else np.iinfo(dtype).min], dtype)
+
+
+#: Poolings without indices as the one call of a kernel that they come to, by the arguments of the function.
+CALLS = {max_pool1d: functools.partial(_call_of, 1), max_pool2d: functools.partial(_call_of, 2), max_pool3d: functools.partial(_call_of, 3)}

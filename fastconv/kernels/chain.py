@@ -1,0 +1,54 @@
+"""Many kernels one after the other in one call: between the layers of a network Python's own code has left the caches, and costs more than at rest.
+
+A record is RECORD integers: a kernel's address, its tasks, on how many threads to do them at most, then address and number of elements of
+src, weight, dst, bias, residual, job and table. Where an address says X, Y or ROOM + n, the array is x, is y, or begins n elements behind
+the start of the workspace.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, from_dtype, types
+
+from .handed import numbers, pointer_to
+from .jit import jit
+from .tasks import call
+from .team import BUSY, lead
+
+RECORD = 17
+ROOM, X, Y = 0, -1, -2
+MOST_ROOM = 1 << 32                          # elements of a workspace; no array lies below this address
+
+
+@jit
+def placed(place, size, x, y, room):
+    """The elements that a record names."""
+    if place == X:
+        return x
+    if place == Y:
+        return y
+    if place < MOST_ROOM:
+        return room[place:place + size]
+    return carray(pointer_to(x, place), size)
+
+
+@jit
+def chain(records, desks, helpers, threads, x, y, room):
+    """Do all tasks of all records, on up to so many threads; whether there was memory."""
+    for at in range(0, len(records), RECORD):
+        r = records[at:at + RECORD]
+        kernel, tasks, several, failed = r[0], r[1], min(r[2], threads), BUSY
+        src, weight, dst = placed(r[3], r[4], x, y, room), placed(r[5], r[6], x, y, room), placed(r[7], r[8], x, y, room)
+        bias, residual = placed(r[9], r[10], x, y, room), placed(r[11], r[12], x, y, room)
+        job, table = numbers(r[13], r[14]), numbers(r[15], r[16])
+        if several > 1:
+            failed = lead(desks, helpers, kernel, tasks, several, src, weight, dst, bias, residual, job, table)
+        if failed == BUSY:
+            failed = call(kernel, 0, tasks, src, weight, dst, bias, residual, job, table)
+        if failed:
+            return False
+    return True
+
+
+def chain_signature(dtype):
+    floats = from_dtype(np.dtype(dtype))[::1]
+    return (types.int64[::1], *[types.int64] * 3, *[floats] * 3)
