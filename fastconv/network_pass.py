@@ -33,7 +33,7 @@ class Step(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the elements of a value lie: at X or Y, or so many behind the beginning of the room; and its shape."""
+    """Where the elements of a value lie, X, Y or ROOM - n for n elements behind the beginning of the room; and its shape."""
 
     at: int
     shape: tuple[int, ...]
@@ -54,7 +54,7 @@ class Arrays(NamedTuple):
     room: np.ndarray
 
     def at(self, place: Place) -> np.ndarray:
-        return self.x if place.at == X else self.y if place.at == Y else self.room[place.at:place.at + place.size]
+        return self.x if place.at == X else self.y if place.at == Y else self.room[ROOM - place.at:ROOM - place.at + place.size]
 
 
 class Pass(NamedTuple):
@@ -73,17 +73,17 @@ class Room:
 
     def take(self, shape: tuple[int, ...]) -> Place:
         """The first gap that is large enough."""
-        size, at = -(-max(1, math.prod(shape)) // self._unit) * self._unit, ROOM
+        size, at = -(-max(1, math.prod(shape)) // self._unit) * self._unit, 0
         for begin, end in sorted(self._taken.items()):
             if begin - at >= size:
                 break
             at = end
         self._taken[at] = at + size
         self.size = max(self.size, at + size)
-        return Place(at, shape)
+        return Place(ROOM - at, shape)
 
     def give(self, place: Place) -> None:
-        self._taken.pop(place.at, None)      # x and the result are no part of it
+        self._taken.pop(ROOM - place.at, None)      # x and the result are no part of it
 
 
 def new_room(size: int, dtype: np.dtype) -> np.ndarray:

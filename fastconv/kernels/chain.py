@@ -1,8 +1,8 @@
 """Many kernels one after the other in one call: between the layers of a network Python's own code has left the caches, and costs more than at rest.
 
 A record is RECORD integers: a kernel's address, its tasks, on how many threads to do them at most, then address and number of elements of
-src, weight, dst, bias, residual, job and table. Where an address says X, Y or ROOM + n, the array is x, is y, or begins n elements behind
-the start of the workspace.
+src, weight, dst, bias, residual, job and table. Instead of an address it may be X, Y or ROOM - n: the array is x, is y, or begins n elements
+behind the start of the workspace.
 """
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from .tasks import call
 from .team import BUSY, lead
 
 RECORD = 17
-ROOM, X, Y = 0, -1, -2
-MOST_ROOM = 1 << 32                          # elements of a workspace; no array lies below this address
+X, Y, ROOM = -1, -2, -3
 
 
 @jit
@@ -26,8 +25,8 @@ def placed(place, size, x, y, room):
         return x
     if place == Y:
         return y
-    if place < MOST_ROOM:
-        return room[place:place + size]
+    if place <= ROOM:
+        return room[ROOM - place:ROOM - place + size]
     return carray(pointer_to(x, place), size)
 
 
