@@ -126,6 +126,17 @@ def test_large_enough_for_several_threads(threads):
         assert np.array_equal(plain.net(x), want)
 
 
+def test_a_layer_that_cannot_write_over_its_residual():
+    """Depthwise, planes side by side: it reads the residual of other planes when some results stand."""
+    plain, x = Plain(X_SHAPE, np.float32), array(X_SHAPE)
+    layer = Conv2d(array((16, 1, 3, 3)), padding=1, groups=16)
+    assert not layer.call(X_SHAPE)[1]
+    value = plain.add(conv(16, 16), plain.x)
+    plain.add(conv(16, 16, 3), plain.add(layer, plain.x, residual=value))
+    for _ in range(2):
+        assert np.array_equal(plain.net(x), plain(x))
+
+
 def test_one_image_without_the_batch_axis():
     plain, x = block(x_shape=X_SHAPE[1:]), array(X_SHAPE[1:])
     for _ in range(3):
