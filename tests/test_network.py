@@ -128,11 +128,10 @@ def test_large_enough_for_several_threads(threads):
 
 def test_a_layer_that_cannot_write_over_its_residual():
     """Depthwise, planes side by side: it reads the residual of other planes when some results stand."""
-    plain, x = Plain(X_SHAPE, np.float32), array(X_SHAPE)
-    layer = Conv2d(array((16, 1, 3, 3)), padding=1, groups=16)
-    assert not layer.call(X_SHAPE)[1]
-    value = plain.add(conv(16, 16), plain.x)
-    plain.add(conv(16, 16, 3), plain.add(layer, plain.x, residual=value))
+    shape = 2, 32, 7, 7
+    plain, x, layer = Plain(shape, np.float32), array(shape), Conv2d(array((32, 1, 3, 3)), padding=1, groups=32)
+    value = plain.add(conv(32, 32), plain.x)
+    plain.add(conv(32, 32, 3), plain.add(layer, plain.x, residual=value))
     for _ in range(2):
         assert np.array_equal(plain.net(x), plain(x))
 
