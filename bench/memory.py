@@ -371,10 +371,10 @@ def main() -> None:
             for dtype in options.dtype:
                 for megabytes in options.mb:
                     for width in options.width or (operation.widths[-1:] if options.quick else operation.widths) if megabytes else (SMALL_WIDTH,):
-                        for cold in (True,) if options.cold else (False, True):
-                            if not (cold and (megabytes * 1e6 > CACHE or megabytes == 0)):       # hot there is cold, or cold is no question
-                                rows.append(measure(operation, width, megabytes, dtype, threads, cold, options.seconds, torch))
-                                print(line(rows[-1]), flush=True)
+                        alike = megabytes * 1e6 > CACHE or megabytes == 0        # hot there is cold, or cold is no question
+                        for cold in (False,) if alike else (True,) if options.cold else (False, True):
+                            rows.append(measure(operation, width, megabytes, dtype, threads, cold, options.seconds, torch))
+                            print(line(rows[-1]), flush=True)
     print("\n".join(["", *table(rows)]))
     if options.json:
         machine = {"CPU": runtime.cpu_name(), "instruction set": runtime.isa(), "freed memory kept": kept}
