@@ -94,7 +94,7 @@ class Conv2d:
         if residual is not None:
             arrays.append(("residual", check.array("residual", residual, "of the shape of the result", (x.ndim,))))
         check.common_dtype(arrays)
-        known, dtype = self._prepare(x.shape), self._weight.dtype
+        known, dtype = self._prepare(x.shape, planning.get_precision()), self._weight.dtype
         if residual is not None:
             check.shape_of("residual", residual, known.y_shape, "the shape of the result")
         replaced = out is not None and residual is not None and check.same_place(out, residual)
@@ -109,14 +109,10 @@ class Conv2d:
                 self._remember(x.shape, known)
         return check.deliver(y, given, self.dtype)
 
-    def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of y for an x of this shape. Raises what a call would raise."""
-        return self._prepare(check.shape("shape", shape, X_SHAPE, (3, 4))).y_shape
-
-    def call(self, shape: tuple[int, ...]) -> tuple[Call, bool]:
-        """The one call of a kernel that the layer comes to for an x of this shape; and whether its result may replace the residual."""
-        known = self._prepare(shape)
-        return self._call(known), known.over
+    def call(self, shape: tuple[int, ...], precision: str) -> tuple[Call, tuple[int, ...], bool]:
+        """The one call of a kernel that the layer comes to for an x of this shape; the shape of y; and whether y may replace the residual."""
+        known = self._prepare(shape, precision)
+        return self._call(known), known.y_shape, known.over
 
     def _call(self, known: _Known) -> Call:
         return Call(known.kernel, known.tasks, known.work, known.packed, self._bias, known.job, known.table)
@@ -129,15 +125,15 @@ class Conv2d:
                 self._quick.clear()
             self._quick[shape, planning.get_precision()] = run, known
 
-    def _prepare(self, shape: tuple[int, ...]) -> _Known:
+    def _prepare(self, shape: tuple[int, ...], precision: str) -> _Known:
         """What calls with x of this shape run; kept, but for empty results, which nothing runs for."""
-        key = shape, planning.get_precision()
+        key = shape, precision
         known = self._known.get(key)
         if known is not None:
             return known
         weight, relu = self._weight, self.activation == "relu"
         plan = planning.conv_plan(shape if len(shape) == 4 else (1, *shape), weight.shape, weight.dtype, self.stride, self.padding, self.dilation,
-                                  self.groups, "auto", key[1], True)
+                                  self.groups, "auto", precision, True)
         stage = planning.BLOCKING[plan.algorithm].forward(plan.shape, relu, prepared=True) if relu else plan.forward
         algorithm = ALGORITHMS[plan.algorithm]
         order = plan.algorithm, algorithm.order(stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,12 @@ from .kernels.tasks import Call, address, run_call
 from .layer import Conv2d
 from .pool import average, maximum
 
-CALLS: dict[Any, Callable[..., Call]] = {**maximum.CALLS, **average.CALLS}      # functions that come to one call of a kernel, which stands in a chain
+Shape = tuple[int, ...]
+
+#: Functions that come to one call of a kernel, which stands in a chain.
+CALLS: dict[Any, Callable[..., tuple[Call, Shape]]] = {**maximum.CALLS, **average.CALLS}
 ALIGN = 64                                   # bytes: a cache line, and the longest vector
+MOST_ROOMS = 4                               # that a pass keeps, for as many calls at once
 
 
 class Step(NamedTuple):
@@ -32,11 +36,16 @@ class Step(NamedTuple):
     options: dict[str, Any]
 
 
+def is_layer(what: Any) -> bool:
+    """Whether this is a Conv2d that is called as one."""
+    return isinstance(what, Conv2d) and type(what).__call__ is Conv2d.__call__
+
+
 class Place(NamedTuple):
     """Where the elements of a value lie, X, Y or ROOM - n for n elements behind the beginning of the room; and its shape."""
 
     at: int
-    shape: tuple[int, ...]
+    shape: Shape
 
     @property
     def size(self) -> int:
@@ -57,11 +66,24 @@ class Arrays(NamedTuple):
         return self.x if place.at == X else self.y if place.at == Y else self.room[ROOM - place.at:ROOM - place.at + place.size]
 
 
-class Pass(NamedTuple):
-    """Parts to be called one after the other with the arrays and a number of threads; and how many elements their room has."""
+class Pass:
+    """Parts one after the other, and rooms for what they leave to each other, of `size` elements, which no call uses now."""
 
-    parts: list[Any]
-    size: int
+    def __init__(self, parts: list[Chain | Function], size: int, dtype: np.dtype) -> None:
+        self.parts, self.size, self._dtype = parts, size, dtype
+        self.rooms: list[np.ndarray] = []
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, threads: int) -> None:
+        """x, y: 1-D."""
+        try:
+            room = self.rooms.pop()          # no other thread has it now
+        except IndexError:
+            room = new_room(self.size, self._dtype)
+        arrays = Arrays(x, y, room)
+        for part in self.parts:
+            part(arrays, threads)
+        if len(self.rooms) < MOST_ROOMS:
+            self.rooms.append(room)
 
 
 class Room:
@@ -71,7 +93,7 @@ class Room:
         self._unit, self.size = unit, 0
         self._taken: dict[int, int] = {}     # where each part begins and ends
 
-    def take(self, shape: tuple[int, ...]) -> Place:
+    def take(self, shape: Shape) -> Place:
         """The first gap that is large enough."""
         size, at = -(-max(1, math.prod(shape)) // self._unit) * self._unit, 0
         for begin, end in sorted(self._taken.items()):
@@ -93,14 +115,17 @@ def new_room(size: int, dtype: np.dtype) -> np.ndarray:
     return room[first:first + size]
 
 
-def pass_of(steps: list[Step], shapes: list[tuple[int, ...]], dtype: np.dtype) -> Pass:
-    """The pass of these steps. shapes: of x and of all that they make."""
+def pass_of(steps: tuple[Step, ...], shapes: tuple[Shape, ...], dtype: np.dtype, precision: str) -> Pass:
+    """The pass of these steps. shapes: of x and of all that they make. RuntimeError where a step no longer makes what it made when it was added."""
     reads = [{value for value in (step.source, step.residual) if value is not None} for step in steps]
     last_reader = {value: number for number, read in enumerate(reads) for value in read}
     room, places = Room(ALIGN // dtype.itemsize), [Place(X, shapes[0])]
     parts: list[Chain | Function] = []
     for number, (step, shape) in enumerate(zip(steps, shapes[1:])):
-        call, over = call_of(step, shapes[step.source], dtype)
+        call, found, over = call_of(step, shapes[step.source], shape, dtype, precision)
+        if found != shape:
+            raise RuntimeError(f"{step.what!r} makes an array of shape {found}, and made one of {shape} when it was added; "
+                               f"wanted: layers that stay as they are")
         residual = NOWHERE if step.residual is None else places[step.residual]
         free = step.residual is not None and step.residual not in (0, step.source) and last_reader[step.residual] == number
         if number == len(steps) - 1:
@@ -122,31 +147,36 @@ def pass_of(steps: list[Step], shapes: list[tuple[int, ...]], dtype: np.dtype) -
                 room.give(places[value])
         if number + 1 not in last_reader:    # nobody reads it
             room.give(place)
-    return Pass(parts, room.size)
+    return Pass(parts, room.size, dtype)
 
 
-def call_of(step: Step, shape: tuple[int, ...], dtype: np.dtype) -> tuple[Call | None, bool]:
-    """The one call of a kernel that a step comes to, or None; and whether its result may replace the residual."""
-    if isinstance(step.what, Conv2d):
-        return step.what.call(shape)
-    found = CALLS.get(step.what)
+def call_of(step: Step, source: Shape, shape: Shape, dtype: np.dtype, precision: str) -> tuple[Call | None, Shape, bool]:
+    """The one call of a kernel that a step comes to, or None; the shape that it makes; and whether its result may replace the residual."""
+    if is_layer(step.what):
+        return step.what.call(source, precision)
+    found = pooling(step.what, source, step.args, step.options, dtype)
+    return (None, shape, False) if found is None else (*found, False)
+
+
+def pooling(function: Any, source: Shape, args: tuple[Any, ...], options: dict[str, Any], dtype: np.dtype) -> tuple[Call, Shape] | None:
+    """The one call of a kernel that a max or average pooling comes to, and its shape; None for another function."""
+    found = CALLS.get(function) if isinstance(function, FunctionType) else None
     if found is None:
-        return None, False
-    bound = inspect.signature(step.what).bind(np.empty(shape, dtype), *step.args, **step.options)
+        return None
+    bound = inspect.signature(function).bind(np.empty(source, dtype), *args, **options)
     bound.apply_defaults()
-    return found(**bound.arguments), False
+    return found(**bound.arguments)
 
 
 class Function:
     """A part that is a function's call."""
 
     def __init__(self, step: Step, source: Place, place: Place) -> None:
-        self._call = partial(step.what, **step.options)
-        self._args, self._source, self._place = step.args, source, place
+        self._step, self._source, self._place = step, source, place
 
     def __call__(self, arrays: Arrays, threads: int) -> None:
-        x, y = (arrays.at(place).reshape(place.shape) for place in (self._source, self._place))
-        self._call(x, *self._args, out=y)
+        step, source, place = self._step, self._source, self._place
+        step.what(arrays.at(source).reshape(source.shape), *step.args, **step.options, out=arrays.at(place).reshape(place.shape))
 
 
 class Chain:

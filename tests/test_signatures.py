@@ -13,7 +13,8 @@ ACTIVATIONS = ("dropout", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid"
 WITH_TWINS = ("batch_norm", "col2im", "conv2d", "group_norm", "im2col", "instance_norm", "layer_norm", "local_response_norm", "rms_norm",
               *(kind + axes for kind in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "lp_pool", "max_pool", "max_unpool") for axes in AXES))
 OPERATIONS = (*ACTIVATIONS, *WITH_TWINS)
-SETTINGS = {"Conv2d", "Network", "Plan", "get_num_threads", "get_precision", "get_recycling", "plan_conv2d", "set_num_threads", "set_precision", "set_recycling"}
+SETTINGS = {"Conv2d", "Network", "Plan", "get_num_threads", "get_precision", "get_recycling", "plan_conv2d", "set_num_threads", "set_precision",
+            "set_recycling"}
 TORCH_NAMES = {"im2col": "unfold", "col2im": "fold"}
 WITHOUT_GRADIENT = ("batched_nms", "box_convert", "box_iou", "generalized_box_iou", "nms")      # torchvision.ops has them
 GRADED = sorted(name for operation in OPERATIONS for name in (operation, f"{operation}_backward"))

@@ -98,10 +98,10 @@ def _call(window: Window, counts: Counts) -> Call:
 
 
 def _call_of(nd: int, x: np.ndarray, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, count_include_pad: Any, divisor_override: Any = None,
-             dilation: Any = 1, out: Any = None) -> Call:
-    """The one call of a kernel that a pooling comes to."""
+             dilation: Any = 1, out: Any = None) -> tuple[Call, tuple[int, ...]]:
+    """The one call of a kernel that a pooling comes to, and the shape of its result."""
     window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode)
-    return _call(window, window.counts(count_include_pad, divisor_override))
+    return _call(window, window.counts(count_include_pad, divisor_override)), window.shape_like(x)
 
 
 def _plan(window: Window, counts: Counts) -> tuple[tuple[Any, int, np.ndarray, np.ndarray], int]:

@@ -121,9 +121,13 @@ def _call(window: Window, indices: bool = False) -> Call:
     return Call(kernel, tasks, window.work, lowest[:0], lowest, job, table)
 
 
-def _call_of(nd: int, x: np.ndarray, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any, out: Any) -> Call:
-    """The one call of a kernel that a pooling without indices comes to."""
-    return _call(window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True))
+def _call_of(nd: int, x: np.ndarray, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any,
+             out: Any) -> tuple[Call, tuple[int, ...]]:
+    """The one call of a kernel that a pooling without indices comes to, and the shape of its result."""
+    if check.flag("return_indices", return_indices):
+        raise TypeError("return_indices is True; wanted: False, where one array is made")
+    window = window_of(nd, x, kernel_size, stride, padding, dilation, ceil_mode, integers=True)
+    return _call(window), window.shape_like(x)
 
 
 def _plan(window: Window, indices: bool) -> tuple[Any, int, np.ndarray, np.ndarray]:
