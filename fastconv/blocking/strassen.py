@@ -22,7 +22,7 @@ from .shape import Shape
 # What a part of the work costs, in vector multiply-adds.
 PRODUCT_COST = 1.0 if TILES.registers >= 32 else 1.3          # a multiply-add in the register tiles
 TILE_COST = 6.0                              # channels' worth, to start a register tile, to add to it and to store it
-SUMS_COST = 20.0                             # the sums of a vector of pixels in each quarter
+SUMS_COST = 55.0                             # the sums of a vector of pixels in each quarter
 WINDOW_COST = 3.0                            # to copy a vector of pixels near
 TURN_COST = 13.0                             # to turn and store a vector of results
 PACK_COST = 4.0                              # a vector of weights in each quarter, to make the seven matrices of it
@@ -30,7 +30,7 @@ START_COST = 20_000.0                        # to start making those
 GAIN = 0.96                                  # of the direct convolution's cost that a choice must stay below
 
 PAIRS = 8 * ROWS                             # of pixels, in a block at most
-T_BYTES = 1536 * 1024                        # sums of a block of pixels: what of them is not in L2 streams
+T_BYTES = 2048 * 1024                        # sums of a block of pixels: what of them is not in L2 streams
 
 
 class Stage(NamedTuple):
@@ -136,13 +136,15 @@ MOST_SHARES, SUMS_SHARE = 2, 0.05            # of the filters of a block: so man
 
 
 def _rows(OH: int, OW: int, most: int) -> int:
-    """Rows of a block, of at most so many pairs of pixels if it can be: those which fill tiles best over the whole image, and of those the most."""
+    """Rows of a block, of at most so many pairs of pixels if it can be: those which fill tiles best over the whole image, and of those
+
+    the most that leave no rest."""
     def cost(rows: int) -> int:
         whole, rest = divmod(OH, rows)
         return whole * tile_rows(-(-rows * OW // 2)) + tile_rows(-(-rest * OW // 2))
 
     most_rows = max(1, min(OH, 2 * most // OW))
-    return min(range(max(1, most_rows // 2), most_rows + 1), key=lambda rows: (cost(rows), -rows))
+    return min(range(max(1, most_rows // 2), most_rows + 1), key=lambda rows: (cost(rows), OH % rows > 0, -rows))
 
 
 KERNELS = (strassen.results, strassen.pack)

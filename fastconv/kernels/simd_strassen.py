@@ -11,7 +11,7 @@ from .simd_tiles import _accumulate
 from .tiles import ROWS, VECTOR_BYTES
 
 QUARTERS = 7                                 # and sums of quarters, as many as products
-ROWS_AHEAD = 8                               # of pixels fetched: from plane to plane no prefetcher of the processor follows
+TOGETHER = 16                                # channels of which the same pixels are read: runs of lines are written, and what is read stays in L1
 FETCH = 32                                   # steps of a tile that fetch lines evenly apart
 B11, B21, B22, T4, T1, T2, T3 = range(QUARTERS)          # in this order; T4 with its sign turned, so that all products are added
 
@@ -56,26 +56,32 @@ def _sum_quarters_intrinsic(typingctx, first, second, channels, source, b11, b12
         def one(here, there, load):
             left, low_left, right, low_right = (load(n, builder.gep(start, [here])) for n, start in enumerate(starts))
             for start in starts:
-                v.prefetch(builder.gep(start, [builder.add(here, builder.mul(plane, _const(ROWS_AHEAD)))]))
+                v.prefetch(builder.gep(start, [builder.add(here, builder.mul(plane, _const(TOGETHER)))]))
             t1 = builder.fsub(right, left)
             t2 = builder.fsub(low_right, t1)
             for q, value in enumerate((left, low_left, low_right, builder.fsub(low_left, t2), t1, t2, builder.fsub(low_right, right))):
                 v.store(value, builder.gep(end, [builder.add(there, builder.mul(step, _const(q)))]))
 
-        with cgutils.for_range(builder, channels) as loop:
-            at, to = builder.mul(loop.index, plane), builder.mul(loop.index, _const(pitch))
+        with cgutils.for_range_slice(builder, _const(0), channels, _const(TOGETHER), I64) as (k0, _):
+            left = builder.sub(channels, k0)
+            here = builder.select(builder.icmp_signed("<", left, _const(TOGETHER)), left, _const(TOGETHER))
             with cgutils.for_range_slice(builder, _const(0), first, _const(ROWS), I64) as (p, tile):
-                place = builder.add(to, builder.mul(tile, tile_step))
                 for j in range(0, pitch, v.lanes):
                     q = builder.add(p, _const(j))
-                    here, there = builder.add(at, q), builder.add(place, _const(j))
+                    place = builder.add(builder.mul(tile, tile_step), builder.add(builder.mul(k0, _const(pitch)), _const(j)))
+
+                    def panel(load):
+                        with cgutils.for_range(builder, here) as loop:
+                            k = builder.add(k0, loop.index)
+                            one(builder.add(builder.mul(k, plane), q), builder.add(place, builder.mul(loop.index, _const(pitch))), load)
+
                     inside = builder.icmp_signed(">=", builder.sub(second, q), _const(v.lanes))
                     with builder.if_else(inside, likely=True) as (whole, part):
                         with whole:
-                            one(here, there, lambda n, pointer: v.load(pointer))
+                            panel(lambda n, pointer: v.load(pointer))
                         with part:
                             masks = [v.mask(builder.sub(size, q)) for size in (first, second)]
-                            one(here, there, lambda n, pointer: v.load_masked(pointer, masks[n // 2]))
+                            panel(lambda n, pointer: v.load_masked(pointer, masks[n // 2]))
         return context.get_dummy_value()
 
     return types.void(i, i, i, source, i, i, i, i, i, target, i, i, i), codegen
