@@ -16,20 +16,21 @@ from ..kernels.strassen import CHANNELS, RESULTS
 from ..kernels.tiles import ROWS, TILES, VECTOR_BYTES, VECTORS
 from . import direct
 from .direct import CHAIN, Plane, tile_rows
-from .parts import even, has_room, parts_of, round_up
+from .parts import even, has_room, round_up, split
 from .shape import Shape
 
 # What a part of the work costs, in vector multiply-adds.
-PRODUCT_COST = 1.0 if TILES.registers >= 32 else 1.3          # a multiply-add in the register tiles
-TILE_COST = 6.0                              # channels' worth, to start a register tile, to add to it and to store it
-SUMS_COST = 55.0                             # the sums of a vector of pixels in each quarter
-WINDOW_COST = 3.0                            # to copy a vector of pixels near
-TURN_COST = 13.0                             # to turn and store a vector of results
+PRODUCT_COST = 1.04 if TILES.registers >= 32 else 1.3          # a multiply-add in the register tiles
+TILE_COST = 4.0                              # channels' worth, to start a register tile, to add to it and to store it
+SUMS_COST = 45.0                             # the sums of a vector of pixels in each quarter
+WINDOW_COST = 4.0                            # to copy a vector of pixels near
+TURN_COST = 5.0                              # to turn and store a vector of results
 PACK_COST = 4.0                              # a vector of weights in each quarter, to make the seven matrices of it
 START_COST = 20_000.0                        # to start making those
 GAIN = 0.96                                  # of the direct convolution's cost that a choice must stay below
 
-PAIRS = 8 * ROWS                             # of pixels, in a block at most
+PAIRS, LEAST_PAIRS = 8 * ROWS, 3 * ROWS      # of pixels, in a block at most, and where that makes fewer than
+BLOCKS = 4                                   # of an image: threads that share a block each make its sums
 T_BYTES = 2048 * 1024                        # sums of a block of pixels: what of them is not in L2 streams
 
 
@@ -102,8 +103,8 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
     in_place = steps == (1, 1) and source == target and C % 2 == 0
     if in_place:                             # one column of pixels: blocks of any size
         H, W, OH, OW = H * W, 1, OH * OW, 1
-    most = max(2 * ROWS, min(PAIRS, T_BYTES // (QUARTERS * -(-K * pitch // ROWS) * size)))          # pairs of pixels
-    rows = _rows(max(1, OH), max(1, OW), most)
+    most = min(max(LEAST_PAIRS, OH * OW // (2 * BLOCKS)), PAIRS, T_BYTES // (QUARTERS * -(-K * pitch // ROWS) * size))
+    rows = _rows(max(1, OH), max(1, OW), max(2 * ROWS, most))
     blocks = N * G * -(-OH // rows)
     flops = 2.0 * N * G * C * F * OH * OW
     chunk = even(K, CHAIN)
@@ -114,7 +115,8 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
         sums += WINDOW_COST * C * rows * -(-OW // lanes)
     # Of a block, but for its sums.
     product = PRODUCT_COST * QUARTERS * (K + TILE_COST * -(-K // chunk)) * tile_rows(pairs) * padded / lanes + TURN_COST * 2 * -(-pairs // lanes) * 2 * padded
-    shares = max(1, min(parts_of(half, half, width, blocks, flops), max(MOST_SHARES, int(SUMS_SHARE * product / max(1.0, sums)))))
+    most_shares = min(-(-half // width), max(-(-LEAST_TASKS // max(1, blocks)), SUMS_SHARE * product / max(1.0, sums)))
+    shares = next(n for n in (8, 4, 2, 1) if n <= max(1, min(most_shares, split(blocks, flops))))
     share = round_up(-(-half // shares), width)
     shares = -(-half // share)
     raw_at, group = -1, QUARTERS * K * padded
@@ -122,7 +124,7 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
     if prepared:
         raw_at, kept = kept, kept + G * C * F
     job = np.array([N, G, C, F, H, W, OH, OW, *steps, in_place, rows, share, chunk, relu, group, raw_at, *raw], np.int64)
-    cost = N * G * OH / rows * (product + sums * min(shares, TIMES))
+    cost = N * G * OH / rows * (product + sums)
     if not prepared:
         cost += START_COST + PACK_COST * G * K * padded / lanes
     tiles = -(-pairs // ROWS)
@@ -131,8 +133,7 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
     return Stage(strassen.results, job, np.zeros(1, np.int64), blocks * shares, strassen.pack, job, G * padded // width, kept, room * size, raw_at, cost)
 
 
-TIMES = 2                                    # that the sums of a block are made, at least, where threads share it
-MOST_SHARES, SUMS_SHARE = 2, 0.05            # of the filters of a block: so many, or as many as make the sums no more than that of their work
+LEAST_TASKS, SUMS_SHARE = 4, 0.15            # where a share of the filters takes too long to make sums for: so many tasks, or shares of whose work sums are so much
 
 
 def _rows(OH: int, OW: int, most: int) -> int:
