@@ -27,6 +27,7 @@ WINDOW_COST = 4.0                            # to copy a vector of pixels near
 TURN_COST = 5.0                              # to turn and store a vector of results
 PACK_COST = 4.0                              # a vector of weights in each quarter, to make the seven matrices of it
 START_COST = 20_000.0                        # to start making those
+FETCH_COST = 0.12                            # a byte of them, beyond those of the weights, from memory
 GAIN = 0.96                                  # of the direct convolution's cost that a choice must stay below
 
 PAIRS, LEAST_PAIRS = 8 * ROWS, 3 * ROWS      # of pixels, in a block at most, and where that makes fewer than
@@ -125,6 +126,7 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
         raw_at, kept = kept, kept + G * C * F
     job = np.array([N, G, C, F, H, W, OH, OW, *steps, in_place, rows, share, chunk, relu, group, raw_at, *raw], np.int64)
     cost = N * G * OH / rows * (product + sums)
+    cost += FETCH_COST * G * (QUARTERS * K * padded - C * F) * size
     if not prepared:
         cost += START_COST + PACK_COST * G * K * padded / lanes
     tiles = -(-pairs // ROWS)
