@@ -25,13 +25,13 @@ TILE_COST = 4.0                              # channels' worth, to start a regis
 SUMS_COST = 45.0                             # the sums of a vector of pixels in each quarter
 WINDOW_COST = 4.0                            # to copy a vector of pixels near
 TURN_COST = 5.0                              # to turn and store a vector of results
-PACK_COST = 4.0                              # a vector of weights in each quarter, to make the seven matrices of it
+PACK_COST, TURNED_COST = 4.0, 55.0           # a vector of weights in each quarter, to make the seven matrices of it: where direct sums pack, too, and where not
 START_COST = 20_000.0                        # to start making those
 FETCH_COST = 0.12                            # a byte of them, beyond those of the weights, from memory
 GAIN = 0.96                                  # of the direct convolution's cost that a choice must stay below
 
-PAIRS, LEAST_PAIRS = 8 * ROWS, 3 * ROWS      # of pixels, in a block at most, and where that makes fewer than
-BLOCKS = 4                                   # of an image: threads that share a block each make its sums
+PAIRS, LEAST_PAIRS = 8 * ROWS, 3 * ROWS      # of pixels, in a block at most, and at least: of fewer each weight serves too few (7x7: 3 to 13 % slower)
+BLOCKS = 4                                   # of an image, where they do not get too small: threads that share a block each make its sums
 T_BYTES = 2048 * 1024                        # sums of a block of pixels: what of them is not in L2 streams
 
 
@@ -63,7 +63,7 @@ def fits_to_input(s: Shape) -> bool:
 
 def pays(s: Shape, stage_of: Callable[[str], Any], forward: bool = True) -> bool:
     """Whether this is expected to be faster than the direct convolution. stage_of: makes the stage of "strassen" and of "direct"."""
-    return ((fits(s) if forward else fits_to_input(s)) and s.flops * s.H * s.W > 0 and has_room(stage_of("strassen"))
+    return ((fits(s) if forward else fits_to_input(s)) and s.flops > 0 and s.OH * s.OW >= 2 * LEAST_PAIRS and has_room(stage_of("strassen"))
             and stage_of("strassen").cost < GAIN * _direct_cost(s, stage_of("direct")))
 
 
@@ -128,14 +128,14 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
     cost = N * G * OH / rows * (product + sums)
     cost += FETCH_COST * G * (QUARTERS * K * padded - C * F) * size
     if not prepared:
-        cost += START_COST + PACK_COST * G * K * padded / lanes
+        cost += START_COST + (PACK_COST if raw[2] == 1 else TURNED_COST) * G * K * padded / lanes
     tiles = -(-pairs // ROWS)
     room = (QUARTERS * tiles * (K * pitch + line) + (RESULTS + (QUARTERS if chunk < K else 0)) * tiles * ROWS * width + CHANNELS * width
             + (0 if in_place else 2 * K * rows * OW + lanes))
     return Stage(strassen.results, job, np.zeros(1, np.int64), blocks * shares, strassen.pack, job, G * padded // width, kept, room * size, raw_at, cost)
 
 
-LEAST_TASKS, SUMS_SHARE = 4, 0.15            # where a share of the filters takes too long to make sums for: so many tasks, or shares of whose work sums are so much
+LEAST_TASKS, SUMS_SHARE = 4, 0.15            # tasks share a block, and each makes its sums, until there are so many, or while those are less of their work
 
 
 def _rows(OH: int, OW: int, most: int) -> int:

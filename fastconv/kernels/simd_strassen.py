@@ -91,7 +91,8 @@ def _quarter_tile(rows, vectors, K, a, a_at, b, b_at, c, before, given, to, also
     """c[to + r * width + j] = given + before + the sum over k < K of a[a_at + k * pitch + r] * b[b_at + k * width + j], for r < rows, j < width, where
 
     before and given stand for c[before + r * width + j] and so on. To c[also + r * width + j] the same is added, without given. before, given, also: negative
-    for none. Returns whether a number was written that is not finite, where `check` says so. At step k the cache line at address ahead + k // FETCH * ahead_block + k % FETCH * ahead_step is fetched, which may be any.
+    for none. Returns whether a number was written that is not finite, where `check` says so. At step k the cache line at address
+    ahead + k // FETCH * ahead_block + k % FETCH * ahead_step is fetched, which may be any.
     """
     lanes = VECTOR_BYTES // a.itemsize
     width, finite = vectors * lanes, True
