@@ -30,7 +30,8 @@ START_COST = 20_000.0                        # to start making those
 FETCH_COST = 0.12                            # a byte of them, beyond those of the weights, from memory
 GAIN = 0.96                                  # of the direct convolution's cost that a choice must stay below
 
-PAIRS, LEAST_PAIRS = 8 * ROWS, 3 * ROWS      # of pixels, in a block at most, and at least: of fewer each weight serves too few (7x7: 3 to 13 % slower)
+LEAST_PIXELS = 84                            # of an image: in fewer each weight has too few uses (7x7: 3 to 13 % slower)
+PAIRS, LEAST_PAIRS = 8 * ROWS, 3 * ROWS      # of pixels, in a block at most, and where that makes fewer than
 BLOCKS = 4                                   # of an image, where they do not get too small: threads that share a block each make its sums
 T_BYTES = 2048 * 1024                        # sums of a block of pixels: what of them is not in L2 streams
 
@@ -63,7 +64,7 @@ def fits_to_input(s: Shape) -> bool:
 
 def pays(s: Shape, stage_of: Callable[[str], Any], forward: bool = True) -> bool:
     """Whether this is expected to be faster than the direct convolution. stage_of: makes the stage of "strassen" and of "direct"."""
-    return ((fits(s) if forward else fits_to_input(s)) and s.flops > 0 and s.OH * s.OW >= 2 * LEAST_PAIRS and has_room(stage_of("strassen"))
+    return ((fits(s) if forward else fits_to_input(s)) and s.flops > 0 and s.OH * s.OW >= LEAST_PIXELS and has_room(stage_of("strassen"))
             and stage_of("strassen").cost < GAIN * _direct_cost(s, stage_of("direct")))
 
 
