@@ -1,12 +1,14 @@
 """Strassen's product: its sums and tiles against their twins, its errors, where NaN and inf end, what its blocks do at their edges, where it is chosen."""
 import numpy as np
 import pytest
+from isolated import run
 from numba import njit
 
 import fastconv
 import naive
 from fastconv import Conv2d, plan, plan_conv2d
 from fastconv.blocking import strassen
+from fastconv.instruction_set import available
 from fastconv.kernels import simd_strassen
 from fastconv.kernels.simd import lanes
 from fastconv.kernels.simd_strassen import QUARTERS, pitch_of
@@ -73,7 +75,8 @@ def test_the_gradient_to_the_input_has_nan_where_the_loops_have_it(dtype):
     given = arrays((1, 20, 6, 7), (38, 20, 1, 1), dtype)
     dout = dout_of(*given, {})
     dout[0, 3, 2, 1], dout[0, 30, 5, 6] = np.nan, np.inf
-    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, *given), {"algorithm": "strassen", "need": (True, False, False)}, tolerance=BOUND[dtype])
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, *given), {"algorithm": "strassen", "need": (True, False, False)},
+                tolerance=BOUND[dtype])
 
 
 def test_numbers_whose_sums_overflow():
@@ -81,9 +84,30 @@ def test_numbers_whose_sums_overflow():
     x, weight, _ = arrays((1, 8, 4, 14), (6, 8, 1, 1), np.float32)
     x[0, 0, :2], x[0, 0, 2:] = 3e38, -3e38
     weight[:, 0] = 0.5
-    y = fastconv.conv2d(x, weight, algorithm="strassen")
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = fastconv.conv2d(x, weight, algorithm="strassen")
     assert np.isfinite(y).all()
     assert_same(y, naive.conv2d(x, weight))
+
+
+PROGRAM = """
+import numpy as np, fastconv, naive
+from fastconv.testing import assert_same
+rng = np.random.default_rng(0)
+for dtype, bound in ((np.float32, 1e-5), (np.float64, 1e-13)):
+    for C, F, stride in ((3, 5, 1), (4, 4, 1), (2, 3, 2)):
+        x, weight = rng.standard_normal((1, C, 5, 6)).astype(dtype), rng.standard_normal((F, C, 1, 1)).astype(dtype)
+        for value in (0, np.nan):
+            x[0, 1, 2, 4] = value
+            assert_same(fastconv.conv2d, naive.conv2d, (x, weight), {"stride": stride, "algorithm": "strassen"}, tolerance=bound)
+print("right")
+"""
+
+
+@pytest.mark.parametrize("setting", [*(f"FASTCONV_ISA={isa}" for isa in available()[1:][-1:]), "NUMBA_DISABLE_JIT=1"])
+def test_the_smallest_vectors_and_plain_loops(setting):
+    name, value = setting.split("=")
+    assert run(PROGRAM, **{name: value}) == "right"
 
 
 @EACH_DTYPE

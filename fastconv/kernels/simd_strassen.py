@@ -80,8 +80,8 @@ def _sum_quarters_intrinsic(typingctx, first, second, channels, source, b11, b12
                         with whole:
                             panel(lambda n, pointer: v.load(pointer))
                         with part:
-                            masks = [v.mask(builder.sub(size, q)) for size in (first, second)]
-                            panel(lambda n, pointer: v.load_masked(pointer, masks[n // 2]))
+                            masks = [v.mask(builder.sub(size, q)) for size in (first, first, second, second)]
+                            panel(lambda n, pointer, masks=masks: v.load_masked(pointer, masks[n]))
         return context.get_dummy_value()
 
     return types.void(i, i, i, source, i, i, i, i, i, target, i, i, i), codegen
