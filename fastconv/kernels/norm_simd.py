@@ -20,7 +20,6 @@ X86 = isa() in ("avx512", "avx2", "avx", "sse")
 DOUBLE = ir.DoubleType()
 WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
-ABREAST = 4 if REGISTERS >= 32 else 2        # rows that a pass with sums of columns takes at a time
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
 PROBES = (8, 4, 2, 1)                        # values whose mean is a shift: as many of these as a run has
@@ -99,9 +98,9 @@ def _whole(builder, n, width):
 
 
 # ---------------------------------------------------------------- elementwise
-def emit_run(builder, v, n, at, target, aligned, stream):
+def emit_run(builder, v, n, at, target, aligned, stream, begun=None):
     """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
-    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel."""
+    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. begun(i): whole vectors begin at i."""
     one = Lanes(builder, v.scalar, 1)
 
     def some(begin, end):
@@ -118,6 +117,8 @@ def emit_run(builder, v, n, at, target, aligned, stream):
         before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
         head = builder.select(aligned, builder.lshr(before, _const(2 if v.itemsize == 4 else 3)), head)
         some(_const(0), head)
+    if begun:
+        begun(head)
     stop = builder.add(head, _whole(builder, builder.sub(n, head), v.lanes))
     if target:
         with builder.if_else(builder.and_(stream, aligned)) as (yes, no):
@@ -566,50 +567,65 @@ def emit_prefetch(builder, pointer, write=False, locality=SECOND_LEVEL):
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
-def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform, sums, formula, stream=None, ahead=None, abreast=ABREAST):
+def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform, sums, formula, stream=None, ahead=None):
     """target[r * row + j] = the first of formula(lanes, sources' values there, columns' values at j, uniform(lanes, r)), r < rows, j < n; the second
     are terms (a, b or None), a * b or a, which are added to those of `sums` at j.
 
-    `abreast` rows at a time, along all columns: so memory is read nearly in its order, and the sums are loaded and stored once for them. target: None
-    for sums alone; then the next rows are asked for meanwhile. Else stream and ahead are as for `_emit_each`.
+    A row after the other, as memory lies: the sums stay in L1. target: None for sums alone; then rows that follow are asked for meanwhile. Else stream
+    and ahead are as for `_emit_each`.
     """
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
-    alike = builder.icmp_signed("==", builder.and_(row, _const(v.lanes - 1)), _const(0))
     enough = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * v.lanes))
-
-    def together(first, count):
-        begins = [builder.mul(builder.add(first, _const(r)), row) for r in range(count)]
-        known = {w.lanes: [uniform(w, builder.add(first, _const(r))) for r in range(count)] for w in (v, one)}
-        lines = [[builder.gep(place, [begin]) for place in (*sources, *([target] if target else ()))] for begin in begins]
-        further = builder.mul(row, rows) if ahead is None else ahead
+    further = ahead or builder.mul(row, builder.add(builder.udiv(_const(AHEAD_BYTES // v.itemsize - 1), n), _const(1)))
+    with cgutils.for_range(builder, rows) as loop:
+        begin = builder.mul(loop.index, row)
+        known = {w.lanes: uniform(w, loop.index) for w in (v, one)}
+        line, to = [builder.gep(source, [begin]) for source in sources], target and builder.gep(target, [begin])
         if target:
-            for line in lines:
-                emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
+            emit_shared_line(builder, builder.gep(to, [further]), stream)
 
         def at(w, j, mask=None, past=False):
-            fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (columns, sums))
-            values = [[w.load(builder.gep(place, [j]), mask) for place in line[:len(sources)]] for line in lines]
-            for r, line in enumerate(lines):
-                result, terms = formula(w, values[r], fixed, known[w.lanes][r])
-                totals = [builder.fadd(total, a) if b is None else w.fma(a, b, total) for total, (a, b) in zip(totals, terms)]
-                if target:
-                    w.store(result, builder.gep(line[-1], [j]), mask, past)
-                if past or (mask is None and not target):
-                    for place in line[:len(sources)]:
-                        emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]))
-            for total, place in zip(totals, sums):
-                w.store(total, builder.gep(place, [j]), mask)
+            values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (line, columns, sums))
+            result, terms = formula(w, values, fixed, known[w.lanes])
+            if target:
+                w.store(result, builder.gep(to, [j]), mask, past)
+            if past or (mask is None and not target):
+                for place in line:
+                    emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]), locality=SECOND_LEVEL if target else ALL_LEVELS)
+            for (a, b), total, place in zip(terms, totals, sums):
+                w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
 
-        aligned = builder.and_(enough, alike) if count > 1 else enough
-        emit_run(builder, v, n, at, target and lines[0][-1], aligned, stream)
+        emit_run(builder, v, n, at, to, enough, stream)
 
-    rest = _const(0)
-    if abreast > 1:
-        rest = _whole(builder, rows, abreast)
-        with _steps(builder, _const(0), rest, abreast) as (r, _):
-            together(r, abreast)
-    with _steps(builder, rest, rows, 1) as (r, _):
-        together(r, 1)
+
+def _emit_matrix(builder, scalar, sources, target, row, rows, n, columns, formula, stream):
+    """target[r * row + j] = formula(lanes, sources' values there, columns' values at j) for r < rows, j < n. stream: as for `_emit_each`.
+
+    Whole rows are one run of memory: so where target begins inside a line, rows do not share lines, which would be read before they are written.
+    For that the first vector of each of `columns` stands once more behind its last element.
+    """
+    v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
+    whole = builder.and_(builder.icmp_signed("==", n, row), builder.icmp_signed(">=", n, _const(v.lanes)))
+    all_rows = builder.mul(row, rows)
+    length, further = builder.select(whole, all_rows, n), builder.select(whole, _const(AHEAD_BYTES // v.itemsize), all_rows)
+    enough = builder.icmp_signed(">=", length, _const(ALIGNED_FROM * v.lanes))
+    column = cgutils.alloca_once(builder, I64)
+    with cgutils.for_range(builder, builder.select(whole, _const(1), rows)) as loop:
+        begin = builder.mul(loop.index, row)
+        line, to = [builder.gep(source, [begin]) for source in sources], builder.gep(target, [begin])
+        emit_shared_line(builder, builder.gep(to, [further]), builder.and_(stream, enough))
+        builder.store(_const(0), column)
+
+        def at(w, i, mask=None, past=False):
+            j = builder.load(column)
+            for place in line if past else ():
+                emit_prefetch(builder, builder.gep(place, [builder.add(further, i)]))
+            values, fixed = ([w.load(builder.gep(place, [k]), mask) for place in places] for places, k in ((line, i), (columns, j)))
+            w.store(formula(w, values, fixed), builder.gep(to, [i]), mask, past)
+            after = builder.add(j, _const(w.lanes))
+            builder.store(builder.select(builder.icmp_signed("<", after, n), after, builder.sub(after, n)), column)
+
+        emit_run(builder, v, length, at, to, enough, stream, lambda head: builder.store(head, column))
 
 
 def _column_moments(x, at, row, rows, n, shifts, sums, step):
@@ -674,7 +690,7 @@ def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts
 
 def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
     """y = (x - center) * scale + shift at each at + r * row + j, r < rows, j < n: center, scale, shift of column j are
-    coefficients[k * step + j], k = 0, 1, 2."""
+    coefficients[k * step + j], k = 0, 1, 2. Of whole rows (n == row) the first vector of each stands again behind the last column."""
     for r in range(rows):
         for j in range(n):
             center, scale, shift = coefficients[j], coefficients[step + j], coefficients[2 * step + j]
@@ -682,15 +698,15 @@ def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
 
 
 def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, step, stream):
-    def formula(w, values, columns, uniform):
+    def formula(w, values, columns):
         center, scale, shift = columns
-        return w.fma(w.b.fsub(values[0], center), scale, shift), []
+        return w.fma(w.b.fsub(values[0], center), scale, shift)
 
     def codegen(context, builder, sig, args):
         x, y = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
         columns = [_pointer(context, builder, sig.args[6], args[6], builder.mul(_const(k), args[7])) for k in range(3)]
-        _emit_rows(builder, context.get_value_type(sig.args[0].dtype), [x], y, *args[3:6], columns, _no_uniform, [], formula,
-                   builder.icmp_signed("!=", args[8], _const(0)))
+        _emit_matrix(builder, context.get_value_type(sig.args[0].dtype), [x], y, *args[3:6], columns, formula,
+                     builder.icmp_signed("!=", args[8], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
@@ -699,7 +715,7 @@ def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, st
 
 def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, stream):
     """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd at each at + r * row + j: center, dout_center, a, b, d, invstd of
-    column j are coefficients[k * step + j], k = 0 .. 5."""
+    column j are coefficients[k * step + j], k = 0 .. 5, as for `scale_columns`."""
     for r in range(rows):
         for j in range(n):
             center, dout_center, a, b, d, invstd = (coefficients[k * step + j] for k in range(6))
@@ -708,15 +724,15 @@ def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, stream)
 
 
 def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coefficients, step, stream):
-    def formula(w, values, columns, uniform):
+    def formula(w, values, columns):
         (x, dout), (center, dout_center, a, b, d, invstd) = values, columns
-        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd), []
+        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd)
 
     def codegen(context, builder, sig, args):
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
         columns = [_pointer(context, builder, sig.args[7], args[7], builder.mul(_const(k), args[8])) for k in range(6)]
-        _emit_rows(builder, context.get_value_type(sig.args[0].dtype), [x, dout], dx, *args[4:7], columns, _no_uniform, [], formula,
-                   builder.icmp_signed("!=", args[9], _const(0)))
+        _emit_matrix(builder, context.get_value_type(sig.args[0].dtype), [x, dout], dx, *args[4:7], columns, formula,
+                     builder.icmp_signed("!=", args[9], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
@@ -795,7 +811,7 @@ def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, t
             return [w.splat(value) for value in _emit_known(builder, scalar, builder.gep(known, [r]), args[11], 5)]
 
         _emit_rows(builder, scalar, [x, dout], dx, *args[4:7], [weights], uniform, sums, formula, builder.icmp_signed("!=", args[16], _const(0)),
-                   args[15], abreast=1)
+                   args[15])
         return context.get_dummy_value()
 
     i = types.int64
