@@ -459,12 +459,13 @@ def _segment_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, f, s
     return types.void(x, dout, i, i, i, i, f, i, i, i, i, i), codegen
 
 
-def _scale_segment(x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _scale_segment(x, y, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     """y = (x - center) * scale + shift of each segment at + i * row .. + n, i < count: center, scale, shift are three numbers
-    known[known_at + i * step + k * apart], rounded to the dtype of x first. ahead: how many elements further on memory is asked for meanwhile."""
+    known[known_at + (first + i) % cycle * step + k * apart], rounded to the dtype of x first. ahead: how many elements further on memory is asked for
+    meanwhile."""
     kind = x.dtype.type
     for i in range(count):
-        center, scale, shift = (kind(known[known_at + i * step + k * apart]) for k in range(3))
+        center, scale, shift = (kind(known[known_at + (first + i) % cycle * step + k * apart]) for k in range(3))
         for j in range(at + i * row, at + i * row + n):
             y[j] = (x[j] - center) * scale + shift
 
@@ -477,18 +478,80 @@ def _emit_known(builder, scalar, pointer, apart, count):
 
 def _emit_each_segment(context, builder, sig, args, arrays, formula, count_known):
     """arrays: how many arguments are arrays, the last of them the target. The others as for `_scale_segment`."""
-    scalar = context.get_value_type(sig.args[0].dtype)
-    at, n, row, count, known, known_at, step, apart, ahead, stream = args[arrays:]
-    places = [_pointer(context, builder, sig.args[i], args[i], at) for i in range(arrays)]
-    known, stream = _pointer(context, builder, sig.args[arrays + 4], known, known_at), builder.icmp_signed("!=", stream, _const(0))
-    with cgutils.for_range(builder, count) as loop:
-        here, line = builder.mul(loop.index, row), builder.gep(known, [builder.mul(loop.index, step)])
-        *sources, target = [builder.gep(place, [here]) for place in places]
-        _emit_each(builder, scalar, sources, [], target, n, formula, stream, _emit_known(builder, scalar, line, apart, count_known), ahead)
+    scalar, b = context.get_value_type(sig.args[0].dtype), builder
+    at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream = args[arrays:]
+    places = [_pointer(context, b, sig.args[i], args[i], at) for i in range(arrays)]
+    known, stream = _pointer(context, b, sig.args[arrays + 4], known, known_at), b.icmp_signed("!=", stream, _const(0))
+    turn = cgutils.alloca_once(b, I64)
+    b.store(first, turn)
+
+    def following():
+        """The numbers of the next segment."""
+        now = b.load(turn)
+        after = b.add(now, _const(1))
+        b.store(b.select(b.icmp_signed("==", after, cycle), _const(0), after), turn)
+        return _emit_known(b, scalar, b.gep(known, [b.mul(now, step)]), apart, count_known)
+
+    lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
+    short = b.and_(b.icmp_signed("<", n, _const(ALIGNED_FROM * lanes)), b.icmp_signed(">=", n, _const(lanes)))
+    with b.if_else(b.and_(b.and_(stream, b.icmp_signed("==", n, row)), short)) as (yes, no):
+        with yes, b.if_then(b.icmp_signed(">", count, _const(0))):
+            _emit_crossed(b, scalar, places[:-1], places[-1], n, count, formula, following, ahead)
+        with no, cgutils.for_range(b, count) as loop:
+            here = b.mul(loop.index, row)
+            *sources, target = [b.gep(place, [here]) for place in places]
+            _emit_each(b, scalar, sources, [], target, n, formula, stream, following(), ahead)
     return context.get_dummy_value()
 
 
-def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _emit_crossed(b, scalar, sources, target, n, count, formula, following, ahead):
+    """As `_emit_each` for each of `count` segments of n elements one behind the other, a vector at least: whole lines of target go past the caches, and a
+    vector may hold the end of one segment and the beginning of the next. following(): the uniform values of the next segment."""
+    v, one = Lanes(b, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(b, scalar, 1)
+    uniform = [cgutils.alloca_once_value(b, v.splat(value)) for value in following()]
+    place = cgutils.alloca_once(b, I64)
+    emit_shared_line(b, b.gep(target, [ahead]), ir.Constant(ir.IntType(1), 1))
+
+    def at(w, i, values, mask=None):
+        for source in sources if mask is None else ():
+            emit_prefetch(b, b.gep(source, [b.add(i, ahead)]))
+        result = formula(w, [w.load(b.gep(source, [i]), mask) for source in sources], values)
+        w.store(result, b.gep(target, [i]), mask, mask is None and w is v)
+
+    def some(begin, end):
+        values = [b.load(value) for value in uniform]
+        if MASKS:
+            with b.if_then(b.icmp_signed("<", begin, end)):
+                at(v, begin, values, v.mask(b.sub(end, begin)))
+        else:
+            alone = [one.splat(b.extract_element(value, ir.Constant(I32, 0))) for value in values]
+            with _steps(b, begin, end, 1) as (i, _):
+                at(one, i, alone)
+
+    before = b.and_(b.sub(_const(0), b.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
+    head = b.lshr(before, _const(2 if v.itemsize == 4 else 3))
+    some(_const(0), head)
+    b.store(head, place)
+    with cgutils.for_range(b, b.sub(count, _const(1))) as loop:
+        begin, end = b.load(place), b.mul(b.add(loop.index, _const(1)), n)
+        values = [b.load(value) for value in uniform]
+        stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
+        with _steps(b, begin, stop, v.lanes) as (i, _):
+            at(v, i, values)
+        own, others = v.mask(b.sub(end, stop)), [v.splat(value) for value in following()]
+        at(v, stop, [b.select(own, value, other) for value, other in zip(values, others)])
+        for value, other in zip(uniform, others):
+            b.store(other, value)
+        b.store(b.add(stop, _const(v.lanes)), place)
+    begin, end = b.load(place), b.mul(count, n)
+    values = [b.load(value) for value in uniform]
+    stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
+    with _steps(b, begin, stop, v.lanes) as (i, _):
+        at(v, i, values)
+    some(stop, end)
+
+
+def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     def formula(w, values, uniform):
         center, scale, shift = uniform
         return w.fma(w.b.fsub(values[0], center), scale, shift)
@@ -497,20 +560,20 @@ def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at
         return _emit_each_segment(context, builder, sig, args, 2, formula, 3)
 
     i = types.int64
-    return types.void(x, y, i, i, i, i, known, i, i, i, i, i), codegen
+    return types.void(x, y, i, i, i, i, known, i, i, i, i, i, i, i), codegen
 
 
-def _gradient_segment(x, dout, dx, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _gradient_segment(x, dout, dx, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd, as `scale_segment` with the six numbers center, dout_center, a, b, d,
     invstd: apart, for the square of invstd may leave the range of float32."""
     kind = x.dtype.type
     for i in range(count):
-        center, dout_center, a, b, d, invstd = (kind(known[known_at + i * step + k * apart]) for k in range(6))
+        center, dout_center, a, b, d, invstd = (kind(known[known_at + (first + i) % cycle * step + k * apart]) for k in range(6))
         for j in range(at + i * row, at + i * row + n):
             dx[j] = (a * (dout[j] - dout_center) + (b * (x[j] - center) + d)) * invstd
 
 
-def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     def formula(w, values, uniform):
         center, dout_center, a, b, d, invstd = uniform
         return w.b.fmul(w.fma(a, w.b.fsub(values[1], dout_center), w.fma(b, w.b.fsub(values[0], center), d)), invstd)
@@ -519,7 +582,7 @@ def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known
         return _emit_each_segment(context, builder, sig, args, 3, formula, 6)
 
     i = types.int64
-    return types.void(x, dout, dx, i, i, i, i, known, i, i, i, i, i), codegen
+    return types.void(x, dout, dx, i, i, i, i, known, i, i, i, i, i, i, i), codegen
 
 
 # ---------------------------------------------------------------- rows with parameters of their own for each column
