@@ -7,6 +7,8 @@ stay in them anyway.
 """
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -98,9 +100,16 @@ def _whole(builder, n, width):
 
 
 # ---------------------------------------------------------------- elementwise
-def emit_run(builder, v, n, at, target, aligned, stream, begun=None):
+@contextmanager
+def _swept(builder, begin, stop, width):
+    with _steps(builder, begin, stop, width) as (i, _):
+        yield i
+
+
+def emit_run(builder, v, n, at, target, aligned, stream, sweep=None):
     """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
-    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. begun(i): whole vectors begin at i."""
+    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. sweep(begin, stop): the loop over i = begin, begin + lanes .. before
+    stop, a context that yields i, if it is no plain one."""
     one = Lanes(builder, v.scalar, 1)
 
     def some(begin, end):
@@ -117,17 +126,16 @@ def emit_run(builder, v, n, at, target, aligned, stream, begun=None):
         before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
         head = builder.select(aligned, builder.lshr(before, _const(2 if v.itemsize == 4 else 3)), head)
         some(_const(0), head)
-    if begun:
-        begun(head)
+    sweep = sweep or (lambda begin, stop: _swept(builder, begin, stop, v.lanes))
     stop = builder.add(head, _whole(builder, builder.sub(n, head), v.lanes))
     if target:
         with builder.if_else(builder.and_(stream, aligned)) as (yes, no):
-            with yes, _steps(builder, head, stop, v.lanes) as (i, _):
+            with yes, sweep(head, stop) as i:
                 at(v, i, past=True)
-            with no, _steps(builder, head, stop, v.lanes) as (i, _):
+            with no, sweep(head, stop) as i:
                 at(v, i)
     else:
-        with _steps(builder, head, stop, v.lanes) as (i, _):
+        with sweep(head, stop) as i:
             at(v, i)
     some(stop, n)
 
@@ -672,23 +680,37 @@ def _emit_matrix(builder, scalar, sources, target, row, rows, n, columns, formul
     all_rows = builder.mul(row, rows)
     length, further = builder.select(whole, all_rows, n), builder.select(whole, _const(AHEAD_BYTES // v.itemsize), all_rows)
     enough = builder.icmp_signed(">=", length, _const(ALIGNED_FROM * v.lanes))
-    column = cgutils.alloca_once(builder, I64)
-    with cgutils.for_range(builder, builder.select(whole, _const(1), rows)) as loop:
+    place, lead = (cgutils.alloca_once(builder, I64) for _ in range(2))      # of vectors, and how far ahead of it their column is
+    once = builder.select(whole, _const(1), rows)
+    with cgutils.for_range(builder, once) as loop:
         begin = builder.mul(loop.index, row)
         line, to = [builder.gep(source, [begin]) for source in sources], builder.gep(target, [begin])
         emit_shared_line(builder, builder.gep(to, [further]), builder.and_(stream, enough))
-        builder.store(_const(0), column)
+        builder.store(_const(0), lead)
+
+        @contextmanager
+        def sweep(first, stop):
+            """The vectors that begin in one row, then those of the next."""
+            builder.store(first, place)
+            with cgutils.for_range(builder, builder.select(whole, rows, _const(1))):
+                i = builder.load(place)
+                j = builder.add(i, builder.load(lead))
+                end = builder.add(i, _whole(builder, builder.add(builder.sub(n, j), _const(v.lanes - 1)), v.lanes))
+                end = builder.select(builder.icmp_signed("<", end, stop), end, stop)
+                with _steps(builder, i, end, v.lanes) as (k, _):
+                    yield k
+                over = builder.icmp_signed(">=", builder.add(j, builder.sub(end, i)), n)
+                builder.store(builder.select(over, builder.sub(builder.load(lead), n), builder.load(lead)), lead)
+                builder.store(end, place)
 
         def at(w, i, mask=None, past=False):
-            j = builder.load(column)
-            for place in line if past else ():
-                emit_prefetch(builder, builder.gep(place, [builder.add(further, i)]))
-            values, fixed = ([w.load(builder.gep(place, [k]), mask) for place in places] for places, k in ((line, i), (columns, j)))
+            for source in line if past else ():
+                emit_prefetch(builder, builder.gep(source, [builder.add(further, i)]))
+            j = builder.add(i, builder.load(lead))
+            values, fixed = ([w.load(builder.gep(source, [k]), mask) for source in some] for some, k in ((line, i), (columns, j)))
             w.store(formula(w, values, fixed), builder.gep(to, [i]), mask, past)
-            after = builder.add(j, _const(w.lanes))
-            builder.store(builder.select(builder.icmp_signed("<", after, n), after, builder.sub(after, n)), column)
 
-        emit_run(builder, v, length, at, to, enough, stream, lambda head: builder.store(head, column))
+        emit_run(builder, v, length, at, to, enough, stream, sweep)
 
 
 def _column_moments(x, at, row, rows, n, shifts, sums, step):
