@@ -5,7 +5,8 @@
 
 A row is one operation on x of so many MB: the bytes are those that must move, each array once, except where its pass is named; the copy
 reads and writes as many. Forward operations fill a reused out=, gradients are fresh arrays. Hot: the same arrays in every call. Cold: the
-calls go round so many sets of arrays that each has left the caches. One thread is timed by its own processor time, two by the clock, both
+calls go round so many sets of arrays that each has left the caches, results too (PyTorch's are fresh, and one that nobody keeps would stand in
+memory that the call before has just written). One thread is timed by its own processor time, two by the clock, both
 against np.copyto, which has one thread. A share is the median of the turns' own ratios. `<`: below what is asked.
 --mb 0: calls of 4 KiB, where only the time beside PyTorch counts, and no slower is all that is asked.
 --peer: PyTorch, where installed, in the same turns on as many threads, as a multiple of its speed; its answer must be ours.
@@ -289,11 +290,16 @@ def measure(operation: Operation, width: int, megabytes: float, dtype: str, thre
 
 
 def _round(calls: list[Call]) -> Call:
-    """One after the other, one a call."""
+    """One after the other, one a call. Results live until their call's next turn: a fresh one is not what was freed last, and still in the caches."""
     if len(calls) == 1:
         return calls[0]
-    turn = cycle(calls)
-    return lambda: next(turn)()
+    turn, results = cycle(range(len(calls))), [None] * len(calls)
+
+    def call() -> None:
+        number = next(turn)
+        results[number] = calls[number]()
+
+    return call
 
 
 def _prove(ours: Any, theirs: Any, dtype: str, name: str) -> None:

@@ -158,17 +158,15 @@ class Depthwise(Plain):
         return (dbias[0] if alone else dbias.sum(0, dtype=np.float64).astype(plan.dtype)) if stage.bias else None
 
 
-class Winograd(Plain):
-    """Tiles of results with fewer multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
-
-    @staticmethod
-    def order(stage: Any) -> str:
-        """Images with few tiles have smaller ones, and filters transformed for them."""
-        return f"tiles {winograd.form_of(stage)}"
+class Strassen(Plain):
+    """Fewer products of matrices than the definition has. The gradient to the weights is the direct one."""
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
-        """The transformed filters; behind them, where the stage keeps room for it, the weights as they are. Those alone where its tasks transform."""
+        """What the weights become before the images are looked at; behind it, where the stage keeps room for that, the weights as they are. Those alone
+
+        where its tasks do it.
+        """
         if stage.pack is None:
             return weight.ravel()
         none, packed = NOTHING[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
@@ -180,15 +178,28 @@ class Winograd(Plain):
 
     @staticmethod
     def _run(stage: Any, plan: Plan, src: np.ndarray, weight: np.ndarray, bias: np.ndarray, dst: np.ndarray) -> None:
-        run_tasks(stage.kernel, stage.tasks, plan.flops, src.ravel(), Winograd.pack(stage, weight), dst.ravel(), bias, weight.ravel(), stage.job, stage.table)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, src.ravel(), Strassen.pack(stage, weight), dst.ravel(), bias, weight.ravel(), stage.job, stage.table)
 
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
-        Winograd._run(plan.forward, plan, x, weight, bias, y)
+        Strassen._run(plan.forward, plan, x, weight, bias, y)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        Winograd._run(plan.to_input, plan, dout, weight, NOTHING[plan.dtype], dx)
+        Strassen._run(plan.to_input, plan, dout, weight, NOTHING[plan.dtype], dx)
+
+    @staticmethod
+    def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
+        Direct.weight_stage(plan.to_weight, plan, dout, x, dweight)
+
+
+class Winograd(Strassen):
+    """Tiles of results with fewer multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
+
+    @staticmethod
+    def order(stage: Any) -> str:
+        """Images with few tiles have smaller ones, and filters transformed for them."""
+        return f"tiles {winograd.form_of(stage)}"
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
@@ -198,4 +209,4 @@ class Winograd(Plain):
             Direct.weight_stage(plan.stages.to_weight("direct"), plan, dout, x, dweight)
 
 
-ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise, "winograd": Winograd}
+ALGORITHMS: dict[str, Any] = {"direct": Direct, "im2col": Im2col, "depthwise": Depthwise, "winograd": Winograd, "strassen": Strassen}

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from . import check
-from .blocking import depthwise, direct, direct_weight, im2col, winograd, winograd_weight
+from .blocking import depthwise, direct, direct_weight, im2col, strassen, winograd, winograd_weight
 from .blocking.parts import MOST_WORKSPACE, has_room
 from .blocking.shape import Shape
 from .check import Pads, Pair
 from .instruction_set import isa
 
-ALGORITHMS = ("auto", "direct", "im2col", "depthwise", "winograd")
+ALGORITHMS = ("auto", "direct", "im2col", "depthwise", "winograd", "strassen")
+DENSE = ("direct", "winograd", "strassen")  # that stand in for each other, each direction for itself
 PRECISIONS = ("high", "highest")
-BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise, "winograd": winograd}
+BLOCKING = {"direct": direct, "im2col": im2col, "depthwise": depthwise, "winograd": winograd, "strassen": strassen}
 WEIGHT_BLOCKING = {**BLOCKING, "direct": direct_weight, "winograd": winograd_weight}
 
 FEW_FILTERS = 4                              # filters for each channel of a depthwise convolution, up to which its own kernels serve
@@ -96,9 +97,14 @@ class Plan:
     @functools.cached_property
     def input_algorithm(self) -> str:
         """The algorithm of the gradient to the input."""
-        algorithm = self.algorithm
-        if algorithm in ("direct", "winograd") and not self.asked:
-            algorithm = "winograd" if self.precision == "high" and winograd.pays(self.shape, self.stages.to_input) else "direct"
+        algorithm, s = self.algorithm, self.shape
+        if algorithm in DENSE and not self.asked:
+            algorithm = "direct"
+            if self.precision == "high":
+                algorithm = ("winograd" if winograd.pays(s, self.stages.to_input) else
+                             "strassen" if strassen.pays(s, self.stages.to_input, forward=False) else "direct")
+        if algorithm == "strassen" and not strassen.fits_to_input(s):
+            algorithm = "direct"
         if algorithm == "direct" and not has_room(self.stages.to_input("direct")):
             algorithm = "im2col"             # strided, of very wide images
         return self.stages.forget_others("to_input", algorithm)
@@ -106,7 +112,7 @@ class Plan:
     @functools.cached_property
     def weight_algorithm(self) -> str:
         """The algorithm of the gradient to the weights."""
-        if self.algorithm not in ("direct", "winograd") or (self.asked and (self.algorithm == "direct" or winograd_weight.fits(self.shape))):
+        if self.algorithm not in DENSE or (self.asked and (self.algorithm == "direct" or winograd_weight.fits(self.shape))):
             return self.algorithm
         return self.stages.forget_others(
             "to_weight", "winograd" if self.precision == "high" and winograd_weight.pays(self.shape, self.stages.to_weight) else "direct")
@@ -220,8 +226,18 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
     if algorithm == "winograd" and not (has_room(stages.forward(algorithm)) and has_room(stages.to_input(algorithm))):
         raise ValueError(f"algorithm is 'winograd', and one tile of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
                          f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
+    if algorithm == "strassen" and not strassen.fits(s):
+        raise ValueError(f"algorithm is 'strassen', the kernel {s.KH}x{s.KW} and the padding {(s.PT, s.PL)} before; wanted: a 1x1 kernel and no padding")
+    if algorithm == "strassen" and precision == "highest":
+        raise ValueError('algorithm is \'strassen\' and the precision "highest"; wanted: precision "high", or another algorithm')
+    if algorithm == "strassen" and not (has_room(stages.forward(algorithm)) and (not strassen.fits_to_input(s) or has_room(stages.to_input(algorithm)))):
+        raise ValueError(f"algorithm is 'strassen', and a block of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
+                         f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
     if algorithm != "auto":
         return algorithm
     if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:
         return "depthwise"
-    return stages.forget_others("forward", "winograd" if precision == "high" and winograd.pays(s, stages.forward) else "direct")
+    best = "direct"
+    if precision == "high":
+        best = "winograd" if winograd.pays(s, stages.forward) else "strassen" if strassen.pays(s, stages.forward) else "direct"
+    return stages.forget_others("forward", best)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 TOLERANCE = {np.dtype(np.float16): 1e-3, np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-13}
-WINOGRAD = 1e-5  # in float32, where the plan may choose Winograd's algorithm
+WINOGRAD = 1e-5  # in float32, where the plan may choose Winograd's algorithm or Strassen's
 
 
 def promised(dtype: Any, winograd: bool = False) -> float:

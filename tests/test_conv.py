@@ -7,7 +7,7 @@ from cases import broadcasts, conv_cases, inject, layouts
 
 import fastconv
 import naive
-from fastconv.blocking import direct, direct_weight, winograd
+from fastconv.blocking import direct, direct_weight, strassen, winograd
 from fastconv.conv import _known
 from fastconv.plan import ALGORITHMS
 from fastconv.testing import TOLERANCE, assert_same
@@ -28,13 +28,15 @@ def served(cases):
             yield case, "depthwise"
         if winograd.fits(made.shape):
             yield case, "winograd"
+        if strassen.fits(made.shape):
+            yield case, "strassen"
         if {made.algorithm, made.input_algorithm, made.weight_algorithm} != {"direct"}:
             yield case, "auto"
 
 
 def tolerance(algorithm, dtype=np.float32):
     """None: what `assert_same` takes by itself."""
-    return 1e-5 if algorithm == "winograd" and dtype is np.float32 else None
+    return 1e-5 if algorithm in ("winograd", "strassen") and dtype is np.float32 else None
 
 
 def each_case(cases):

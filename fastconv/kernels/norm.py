@@ -420,14 +420,12 @@ def change_segments(first, last, src, weight, dst, bias, residual, job, table):
     u, end = first * job[UNITS], min(job[SEGMENTS] * parts, last * job[UNITS])
     while u < end:
         segment, s = u // parts, u % parts * span
-        at, n, c = segment * S + s, min(span, S - s), segment % C
-        known, count = job[COEFFICIENTS] + c, 1
-        if parts == 1:
-            count = min(end - u, C - c)
+        at, n, c, known = segment * S + s, min(span, S - s), segment % C, job[COEFFICIENTS]
+        count = end - u if parts == 1 else 1
         if weight.size:
-            gradient_segment(src, weight, dst, at, n, S, count, f, known, 1, C, AHEAD_BYTES // src.itemsize, job[STREAM])
+            gradient_segment(src, weight, dst, at, n, S, count, f, known, 1, C, c, C, AHEAD_BYTES // src.itemsize, job[STREAM])
         else:
-            scale_segment(src, dst, at, n, S, count, f, known, 1, C, AHEAD_BYTES // src.itemsize, job[STREAM])
+            scale_segment(src, dst, at, n, S, count, f, known, 1, C, c, C, AHEAD_BYTES // src.itemsize, job[STREAM])
         u += count
     settle(job[STREAM])
 

@@ -3,7 +3,8 @@
 A matrix has ROWS rows and COLUMNS columns; channel c has the S columns from c * S on. A task takes SPAN rows and UNITS columns, so that long
 and wide matrices both keep every core busy, and goes down a few rows at a time; their sums stand in float64 in an area of its own, 2 or 4
 lines of PADDED numbers. `residual` holds what each column needs as vectors of the dtype of x, PADDED apart: the coefficients of the
-second pass, 6 lines, and before them the shifts, 2. The rest is as in norm.py: KEYS and CHANNELS are C, LENGTH is S.
+second pass, 6 lines, and before them the shifts, 2. A line of coefficients begins again behind its last column: the second pass takes whole rows
+as one run of memory. The rest is as in norm.py: KEYS and CHANNELS are C, LENGTH is S.
 """
 from __future__ import annotations
 
@@ -43,10 +44,11 @@ from .norm import (
     spread_of,
 )
 from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle, shifts_of_first
+from .tiles import VECTOR_BYTES
 
 STRIP = 16                                    # rows whose sums stay in the dtype of x
 LINE = 64                                    # bytes of the longest vector
-CHANGED = 8                                  # rows that the second pass takes at a time
+CHANGED = 8                                  # rows that the second pass takes at a time, of parts of rows
 PROBE = 8                                    # rows whose mean is the shift
 
 
@@ -71,7 +73,7 @@ def shift_columns(x, job, f, shifts):
 
 @jit(views=True)
 def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
-    """Before the first pass: the shifts, and sums of nothing."""
+    """Before the first pass: the shifts."""
     f = table.view(np.float64)
     C, S, P, shifts = job[CHANNELS], job[LENGTH], job[PADDED], job[SHIFTS]
     if not job[FLAGS] & (OWN | GIVEN):
@@ -92,7 +94,6 @@ def prepare_columns(first, last, src, weight, dst, bias, residual, job, table):
         else:
             for c in range(C):
                 line[c * S:(c + 1) * S] = values[c]
-    f[job[SUMS]:] = 0
 
 
 @jit
@@ -118,8 +119,12 @@ def sum_some_columns(t, src, weight, residual, job, f, near, room):
             column_moments(src, at, K, rows, n, residual[j0:], near, room)
         for k in range(lines):
             line, part = f[to + k * P:to + k * P + n], near[k * room:k * room + n]
-            for i in range(n):
-                line[i] += part[i]
+            if r == block * job[SPAN]:
+                for i in range(n):
+                    line[i] = part[i]
+            else:
+                for i in range(n):
+                    line[i] += part[i]
             part[:] = 0
 
 
@@ -148,13 +153,12 @@ def fold_columns(src, weight, job, f):
     """The sums of each channel over its columns and all blocks of rows, in their order."""
     C, S, P, folded, lines = job[CHANNELS], job[LENGTH], job[PADDED], job[FOLDED], 4 if weight.size else 2
     blocks = (job[ROWS] + job[SPAN] - 1) // job[SPAN]
-    first = f[job[SUMS]:job[SUMS] + lines * P]
-    for block in range(1, blocks):
-        more = f[job[SUMS] + block * lines * P:job[SUMS] + (block + 1) * lines * P]
-        for i in range(lines * P):
-            first[i] += more[i]
     for k in range(lines):
-        total, line = f[folded + k * C:folded + (k + 1) * C], first[k * P:k * P + C * S]
+        total, line = f[folded + k * C:folded + (k + 1) * C], f[job[SUMS] + k * P:job[SUMS] + k * P + C * S]
+        for block in range(1, blocks):
+            more = f[job[SUMS] + (block * lines + k) * P:job[SUMS] + (block * lines + k) * P + C * S]
+            for i in range(C * S):
+                line[i] += more[i]
         add_columns(line, S, total)
     if src.itemsize == 4:
         fits = np.empty(C, np.uint8)
@@ -171,22 +175,38 @@ def fold_columns(src, weight, job, f):
 
 
 @jit(merged=True, views=True)
-def spread(job, f, values, count, c, residual):
+def spread(job, f, values, count, c, lines):
     """The coefficients of channel c, to all its columns."""
     S, P = job[LENGTH], job[PADDED]
     for k in range(count):
         if S == 1:
-            residual[(2 + k) * P + c] = f[values + k]
+            lines[k * P + c] = f[values + k]
         else:
-            residual[(2 + k) * P + c * S:(2 + k) * P + (c + 1) * S] = f[values + k]
+            lines[k * P + c * S:k * P + (c + 1) * S] = f[values + k]
 
 
 @jit
-def column_coefficients(job, f, residual):
+def coefficients(job, dst, residual):
+    """The lines of coefficients, PADDED apart: from here on. They lie to lines of the cache as dst does, for vectors of both to begin there."""
+    return residual[2 * job[PADDED] + dst.ctypes.data % VECTOR_BYTES // dst.itemsize:]
+
+
+@jit(views=True)
+def begin_again(job, lines, count):
+    """Behind the last column of each of `count` lines of coefficients, its first ones."""
+    K, P, n = job[COLUMNS], job[PADDED], VECTOR_BYTES // lines.itemsize
+    for k in range(count if K >= n else 0):
+        line = lines[k * P:k * P + K + n]
+        for i in range(n):
+            line[K + i] = line[i]
+
+
+@jit
+def column_coefficients(job, f, lines):
     """As `forward_coefficients`, of all channels of a matrix: loops that LLVM makes vectors of."""
     C, P, at = job[CHANNELS], job[PADDED], job[PARAMETERS]
     mean, invstd, weight, bias = f[job[STATS]:job[STATS] + C], f[job[STATS] + C:job[STATS] + 2 * C], f[at:at + C], f[at + C:at + 2 * C]
-    center, scale, shift = residual[2 * P:2 * P + C], residual[3 * P:3 * P + C], residual[4 * P:4 * P + C]
+    center, scale, shift = lines[:C], lines[P:P + C], lines[2 * P:2 * P + C]
     for c in range(C):
         center[c] = mean[c]
     for c in range(C):
@@ -202,7 +222,7 @@ def column_coefficients(job, f, residual):
 @jit(views=True)
 def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics and coefficients."""
-    f = table.view(np.float64)
+    f, lines = table.view(np.float64), coefficients(job, dst, residual)
     C, stats = job[CHANNELS], job[STATS]
     if job[FLAGS] & OWN:
         fold_columns(src, weight, job, f)
@@ -210,15 +230,16 @@ def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, t
     else:
         running_statistics(job, f)
     if job[LENGTH] == 1:
-        column_coefficients(job, f, residual)
-        return
-    for c in range(C):
-        forward_coefficients(src, job, f, f[stats + c], f[stats + C + c], c, job[SUMS], 1)
-        spread(job, f, job[SUMS], 3, c, residual)
+        column_coefficients(job, f, lines)
+    else:
+        for c in range(C):
+            forward_coefficients(src, job, f, f[stats + c], f[stats + C + c], c, job[SUMS], 1)
+            spread(job, f, job[SUMS], 3, c, lines)
+    begin_again(job, lines, 3)
 
 
 @jit(views=True)
-def column_gradients(job, f, residual):
+def column_gradients(job, f, lines):
     """As `batch_gradients` and `gradient_coefficients`, of all channels of a matrix: loops that LLVM makes vectors of."""
     C, P, folded, count, eps = job[CHANNELS], job[PADDED], job[FOLDED], max(job[COUNT], 1), f[EPS]
     shift, dout_shift = f[job[SHIFTS]:job[SHIFTS] + C], f[job[SHIFTS] + C:job[SHIFTS] + 2 * C]
@@ -245,8 +266,8 @@ def column_gradients(job, f, residual):
             invstd[c] = 1 / np.sqrt(square[c] + eps)
     for c in range(C):
         dweight[c] = product[c] * invstd[c]
-    center, dout_center, a, b, d, factor = (residual[2 * P:2 * P + C], residual[3 * P:3 * P + C], residual[4 * P:4 * P + C],
-                                            residual[5 * P:5 * P + C], residual[6 * P:6 * P + C], residual[7 * P:7 * P + C])
+    center, dout_center, a, b, d, factor = (lines[:C], lines[P:P + C], lines[2 * P:2 * P + C], lines[3 * P:3 * P + C], lines[4 * P:4 * P + C],
+                                            lines[5 * P:5 * P + C])
     for c in range(C):
         center[c] = mean[c]
     for c in range(C):
@@ -271,40 +292,42 @@ def column_gradients(job, f, residual):
 @jit(views=True)
 def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics, dweight and dbias, and coefficients."""
-    f = table.view(np.float64)
+    f, lines = table.view(np.float64), coefficients(job, dst, residual)
     fold_columns(src, weight, job, f)
     if job[LENGTH] == 1:
-        column_gradients(job, f, residual)
-        return
-    for c in range(job[CHANNELS]):
+        column_gradients(job, f, lines)
+    for c in range(job[CHANNELS] if job[LENGTH] > 1 else 0):
         mean, invstd, weight_c, dout_shift, dout_mean, slope = batch_gradients(src, job, f, c)
         if job[FLAGS] & OWN:
             gradient_coefficients(src, mean, invstd, weight_c, dout_shift, dout_mean, slope, f, job[SUMS], 1)
-            spread(job, f, job[SUMS], 6, c, residual)
+            spread(job, f, job[SUMS], 6, c, lines)
+    begin_again(job, lines, 6)
 
 
 @jit(views=True)
 def finish_running_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """The coefficients of dx = dout * scale, where the statistics are the running ones."""
-    f = table.view(np.float64)
+    f, lines = table.view(np.float64), coefficients(job, dst, residual)
     if not job[FLAGS] & GIVEN:
         running_statistics(job, f)
     to = job[SUMS]
     for c in range(job[CHANNELS]):
         f[to], f[to + 1], f[to + 2] = 0.0, f[job[STATS] + job[CHANNELS] + c] * f[job[PARAMETERS] + c], 0.0
-        spread(job, f, to, 3, c, residual)
+        spread(job, f, to, 3, c, lines)
+    begin_again(job, lines, 3)
 
 
 @jit(views=True)
 def change_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass: y from x, or dx from x and dout, by the coefficients of each column."""
-    R, K, P, width = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS]
+    R, K, P, width, lines = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS], coefficients(job, dst, residual)
     for t in range(first, last):
         block, j0 = t // job[PARTS], t % job[PARTS] * width
         r1, n = min(R, (block + 1) * job[SPAN]), min(width, K - j0)
-        known = residual[2 * P + j0:]
-        for r in range(block * job[SPAN], r1, CHANGED):
-            at, rows = r * K + j0, min(CHANGED, r1 - r)
+        known = lines[j0:]
+        step = max(1, r1) if n == K else CHANGED
+        for r in range(block * job[SPAN], r1, step):
+            at, rows = r * K + j0, min(step, r1 - r)
             if weight.size:
                 gradient_columns(src, weight, dst, at, K, rows, n, known, P, job[STREAM])
             else:

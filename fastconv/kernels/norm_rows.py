@@ -133,7 +133,7 @@ def group_rows(first, last, src, weight, dst, bias, residual, job, table):
                     scale = invstd * f[job[PARAMETERS] + c]
                     f[to], f[to + 1], f[to + 2] = center, scale, f[job[PARAMETERS] + C + c] - (rest * scale if rest != 0 else 0.0)
                     c = c + 1 if c + 1 < C else 0
-            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, 1, block * div * S, job[STREAM])
+            scale_segment(src, dst, key * div * S, S, S, count * div, f, known, 6, 1, 0, count * div, block * div * S, job[STREAM])
     settle(job[STREAM])
 
 
@@ -168,7 +168,7 @@ def some_group_gradients(t, src, weight, dst, job, f, known, lines):
                     f[sums + i], f[sums + run + i], f[sums + 2 * run + i], f[sums + 3 * run + i] = found
         group_gradients(src, job, f, key, count, f[sums:sums + 4 * run], lines, known)
         if dst.size:
-            gradient_segment(src, weight, dst, key * div * S, S, S, run, known, 0, 1, run, run * S, job[STREAM])
+            gradient_segment(src, weight, dst, key * div * S, S, S, run, known, 0, 1, run, 0, run, run * S, job[STREAM])
 
 
 @jit(views=True)

@@ -7,6 +7,8 @@ stay in them anyway.
 """
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -20,7 +22,6 @@ X86 = isa() in ("avx512", "avx2", "avx", "sse")
 DOUBLE = ir.DoubleType()
 WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
-ABREAST = 4 if REGISTERS >= 32 else 2        # rows that a pass with sums of columns takes at a time
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
 PROBES = (8, 4, 2, 1)                        # values whose mean is a shift: as many of these as a run has
@@ -99,9 +100,16 @@ def _whole(builder, n, width):
 
 
 # ---------------------------------------------------------------- elementwise
-def emit_run(builder, v, n, at, target, aligned, stream):
+@contextmanager
+def _swept(builder, begin, stop, width):
+    with _steps(builder, begin, stop, width) as (i, _):
+        yield i
+
+
+def emit_run(builder, v, n, at, target, aligned, stream, sweep=None):
     """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
-    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel."""
+    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. sweep(begin, stop): the loop over i = begin, begin + lanes .. before
+    stop, a context that yields i, if it is no plain one."""
     one = Lanes(builder, v.scalar, 1)
 
     def some(begin, end):
@@ -118,15 +126,16 @@ def emit_run(builder, v, n, at, target, aligned, stream):
         before = builder.and_(builder.sub(_const(0), builder.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
         head = builder.select(aligned, builder.lshr(before, _const(2 if v.itemsize == 4 else 3)), head)
         some(_const(0), head)
+    sweep = sweep or (lambda begin, stop: _swept(builder, begin, stop, v.lanes))
     stop = builder.add(head, _whole(builder, builder.sub(n, head), v.lanes))
     if target:
         with builder.if_else(builder.and_(stream, aligned)) as (yes, no):
-            with yes, _steps(builder, head, stop, v.lanes) as (i, _):
+            with yes, sweep(head, stop) as i:
                 at(v, i, past=True)
-            with no, _steps(builder, head, stop, v.lanes) as (i, _):
+            with no, sweep(head, stop) as i:
                 at(v, i)
     else:
-        with _steps(builder, head, stop, v.lanes) as (i, _):
+        with sweep(head, stop) as i:
             at(v, i)
     some(stop, n)
 
@@ -458,12 +467,13 @@ def _segment_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, f, s
     return types.void(x, dout, i, i, i, i, f, i, i, i, i, i), codegen
 
 
-def _scale_segment(x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _scale_segment(x, y, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     """y = (x - center) * scale + shift of each segment at + i * row .. + n, i < count: center, scale, shift are three numbers
-    known[known_at + i * step + k * apart], rounded to the dtype of x first. ahead: how many elements further on memory is asked for meanwhile."""
+    known[known_at + (first + i) % cycle * step + k * apart], rounded to the dtype of x first. ahead: how many elements further on memory is asked for
+    meanwhile."""
     kind = x.dtype.type
     for i in range(count):
-        center, scale, shift = (kind(known[known_at + i * step + k * apart]) for k in range(3))
+        center, scale, shift = (kind(known[known_at + (first + i) % cycle * step + k * apart]) for k in range(3))
         for j in range(at + i * row, at + i * row + n):
             y[j] = (x[j] - center) * scale + shift
 
@@ -476,18 +486,80 @@ def _emit_known(builder, scalar, pointer, apart, count):
 
 def _emit_each_segment(context, builder, sig, args, arrays, formula, count_known):
     """arrays: how many arguments are arrays, the last of them the target. The others as for `_scale_segment`."""
-    scalar = context.get_value_type(sig.args[0].dtype)
-    at, n, row, count, known, known_at, step, apart, ahead, stream = args[arrays:]
-    places = [_pointer(context, builder, sig.args[i], args[i], at) for i in range(arrays)]
-    known, stream = _pointer(context, builder, sig.args[arrays + 4], known, known_at), builder.icmp_signed("!=", stream, _const(0))
-    with cgutils.for_range(builder, count) as loop:
-        here, line = builder.mul(loop.index, row), builder.gep(known, [builder.mul(loop.index, step)])
-        *sources, target = [builder.gep(place, [here]) for place in places]
-        _emit_each(builder, scalar, sources, [], target, n, formula, stream, _emit_known(builder, scalar, line, apart, count_known), ahead)
+    scalar, b = context.get_value_type(sig.args[0].dtype), builder
+    at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream = args[arrays:]
+    places = [_pointer(context, b, sig.args[i], args[i], at) for i in range(arrays)]
+    known, stream = _pointer(context, b, sig.args[arrays + 4], known, known_at), b.icmp_signed("!=", stream, _const(0))
+    turn = cgutils.alloca_once(b, I64)
+    b.store(first, turn)
+
+    def following():
+        """The numbers of the next segment."""
+        now = b.load(turn)
+        after = b.add(now, _const(1))
+        b.store(b.select(b.icmp_signed("==", after, cycle), _const(0), after), turn)
+        return _emit_known(b, scalar, b.gep(known, [b.mul(now, step)]), apart, count_known)
+
+    lanes = VECTOR_BYTES // (8 if scalar == DOUBLE else 4)
+    short = b.and_(b.icmp_signed("<", n, _const(ALIGNED_FROM * lanes)), b.icmp_signed(">=", n, _const(lanes)))
+    with b.if_else(b.and_(b.and_(stream, b.icmp_signed("==", n, row)), short)) as (yes, no):
+        with yes, b.if_then(b.icmp_signed(">", count, _const(0))):
+            _emit_crossed(b, scalar, places[:-1], places[-1], n, count, formula, following, ahead)
+        with no, cgutils.for_range(b, count) as loop:
+            here = b.mul(loop.index, row)
+            *sources, target = [b.gep(place, [here]) for place in places]
+            _emit_each(b, scalar, sources, [], target, n, formula, stream, following(), ahead)
     return context.get_dummy_value()
 
 
-def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _emit_crossed(b, scalar, sources, target, n, count, formula, following, ahead):
+    """As `_emit_each` for each of `count` segments of n elements one behind the other, a vector at least: whole lines of target go past the caches, and a
+    vector may hold the end of one segment and the beginning of the next. following(): the uniform values of the next segment."""
+    v, one = Lanes(b, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(b, scalar, 1)
+    uniform = [cgutils.alloca_once_value(b, v.splat(value)) for value in following()]
+    place = cgutils.alloca_once(b, I64)
+    emit_shared_line(b, b.gep(target, [ahead]), ir.Constant(ir.IntType(1), 1))
+
+    def at(w, i, values, mask=None):
+        for source in sources if mask is None else ():
+            emit_prefetch(b, b.gep(source, [b.add(i, ahead)]))
+        result = formula(w, [w.load(b.gep(source, [i]), mask) for source in sources], values)
+        w.store(result, b.gep(target, [i]), mask, mask is None and w is v)
+
+    def some(begin, end):
+        values = [b.load(value) for value in uniform]
+        if MASKS:
+            with b.if_then(b.icmp_signed("<", begin, end)):
+                at(v, begin, values, v.mask(b.sub(end, begin)))
+        else:
+            alone = [one.splat(b.extract_element(value, ir.Constant(I32, 0))) for value in values]
+            with _steps(b, begin, end, 1) as (i, _):
+                at(one, i, alone)
+
+    before = b.and_(b.sub(_const(0), b.ptrtoint(target, I64)), _const(VECTOR_BYTES - 1))
+    head = b.lshr(before, _const(2 if v.itemsize == 4 else 3))
+    some(_const(0), head)
+    b.store(head, place)
+    with cgutils.for_range(b, b.sub(count, _const(1))) as loop:
+        begin, end = b.load(place), b.mul(b.add(loop.index, _const(1)), n)
+        values = [b.load(value) for value in uniform]
+        stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
+        with _steps(b, begin, stop, v.lanes) as (i, _):
+            at(v, i, values)
+        own, others = v.mask(b.sub(end, stop)), [v.splat(value) for value in following()]
+        at(v, stop, [b.select(own, value, other) for value, other in zip(values, others)])
+        for value, other in zip(uniform, others):
+            b.store(other, value)
+        b.store(b.add(stop, _const(v.lanes)), place)
+    begin, end = b.load(place), b.mul(count, n)
+    values = [b.load(value) for value in uniform]
+    stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
+    with _steps(b, begin, stop, v.lanes) as (i, _):
+        at(v, i, values)
+    some(stop, end)
+
+
+def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     def formula(w, values, uniform):
         center, scale, shift = uniform
         return w.fma(w.b.fsub(values[0], center), scale, shift)
@@ -496,20 +568,20 @@ def _scale_segment_intrinsic(typingctx, x, y, at, n, row, count, known, known_at
         return _emit_each_segment(context, builder, sig, args, 2, formula, 3)
 
     i = types.int64
-    return types.void(x, y, i, i, i, i, known, i, i, i, i, i), codegen
+    return types.void(x, y, i, i, i, i, known, i, i, i, i, i, i, i), codegen
 
 
-def _gradient_segment(x, dout, dx, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _gradient_segment(x, dout, dx, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd, as `scale_segment` with the six numbers center, dout_center, a, b, d,
     invstd: apart, for the square of invstd may leave the range of float32."""
     kind = x.dtype.type
     for i in range(count):
-        center, dout_center, a, b, d, invstd = (kind(known[known_at + i * step + k * apart]) for k in range(6))
+        center, dout_center, a, b, d, invstd = (kind(known[known_at + (first + i) % cycle * step + k * apart]) for k in range(6))
         for j in range(at + i * row, at + i * row + n):
             dx[j] = (a * (dout[j] - dout_center) + (b * (x[j] - center) + d)) * invstd
 
 
-def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known, known_at, step, apart, ahead, stream):
+def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known, known_at, step, apart, first, cycle, ahead, stream):
     def formula(w, values, uniform):
         center, dout_center, a, b, d, invstd = uniform
         return w.b.fmul(w.fma(a, w.b.fsub(values[1], dout_center), w.fma(b, w.b.fsub(values[0], center), d)), invstd)
@@ -518,7 +590,7 @@ def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known
         return _emit_each_segment(context, builder, sig, args, 3, formula, 6)
 
     i = types.int64
-    return types.void(x, dout, dx, i, i, i, i, known, i, i, i, i, i), codegen
+    return types.void(x, dout, dx, i, i, i, i, known, i, i, i, i, i, i, i), codegen
 
 
 # ---------------------------------------------------------------- rows with parameters of their own for each column
@@ -566,50 +638,79 @@ def emit_prefetch(builder, pointer, write=False, locality=SECOND_LEVEL):
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
-def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform, sums, formula, stream=None, ahead=None, abreast=ABREAST):
+def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform, sums, formula, stream=None, ahead=None):
     """target[r * row + j] = the first of formula(lanes, sources' values there, columns' values at j, uniform(lanes, r)), r < rows, j < n; the second
     are terms (a, b or None), a * b or a, which are added to those of `sums` at j.
 
-    `abreast` rows at a time, along all columns: so memory is read nearly in its order, and the sums are loaded and stored once for them. target: None
-    for sums alone; then the next rows are asked for meanwhile. Else stream and ahead are as for `_emit_each`.
+    A row after the other, as memory lies: the sums stay in L1. target: None for sums alone; then rows that follow are asked for meanwhile. Else stream
+    and ahead are as for `_emit_each`.
     """
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
-    alike = builder.icmp_signed("==", builder.and_(row, _const(v.lanes - 1)), _const(0))
     enough = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * v.lanes))
-
-    def together(first, count):
-        begins = [builder.mul(builder.add(first, _const(r)), row) for r in range(count)]
-        known = {w.lanes: [uniform(w, builder.add(first, _const(r))) for r in range(count)] for w in (v, one)}
-        lines = [[builder.gep(place, [begin]) for place in (*sources, *([target] if target else ()))] for begin in begins]
-        further = builder.mul(row, rows) if ahead is None else ahead
+    further = ahead or builder.mul(row, builder.add(builder.udiv(_const(AHEAD_BYTES // v.itemsize - 1), n), _const(1)))
+    with cgutils.for_range(builder, rows) as loop:
+        begin = builder.mul(loop.index, row)
+        known = {w.lanes: uniform(w, loop.index) for w in (v, one)}
+        line, to = [builder.gep(source, [begin]) for source in sources], target and builder.gep(target, [begin])
         if target:
-            for line in lines:
-                emit_shared_line(builder, builder.gep(line[-1], [further]), stream)
+            emit_shared_line(builder, builder.gep(to, [further]), stream)
 
         def at(w, j, mask=None, past=False):
-            fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (columns, sums))
-            values = [[w.load(builder.gep(place, [j]), mask) for place in line[:len(sources)]] for line in lines]
-            for r, line in enumerate(lines):
-                result, terms = formula(w, values[r], fixed, known[w.lanes][r])
-                totals = [builder.fadd(total, a) if b is None else w.fma(a, b, total) for total, (a, b) in zip(totals, terms)]
-                if target:
-                    w.store(result, builder.gep(line[-1], [j]), mask, past)
-                if past or (mask is None and not target):
-                    for place in line[:len(sources)]:
-                        emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]))
-            for total, place in zip(totals, sums):
-                w.store(total, builder.gep(place, [j]), mask)
+            values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (line, columns, sums))
+            result, terms = formula(w, values, fixed, known[w.lanes])
+            if target:
+                w.store(result, builder.gep(to, [j]), mask, past)
+            if past or (mask is None and not target):
+                for place in line:
+                    emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]), locality=SECOND_LEVEL if target else ALL_LEVELS)
+            for (a, b), total, place in zip(terms, totals, sums):
+                w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
 
-        aligned = builder.and_(enough, alike) if count > 1 else enough
-        emit_run(builder, v, n, at, target and lines[0][-1], aligned, stream)
+        emit_run(builder, v, n, at, to, enough, stream)
 
-    rest = _const(0)
-    if abreast > 1:
-        rest = _whole(builder, rows, abreast)
-        with _steps(builder, _const(0), rest, abreast) as (r, _):
-            together(r, abreast)
-    with _steps(builder, rest, rows, 1) as (r, _):
-        together(r, 1)
+
+def _emit_matrix(builder, scalar, sources, target, row, rows, n, columns, formula, stream):
+    """target[r * row + j] = formula(lanes, sources' values there, columns' values at j) for r < rows, j < n. stream: as for `_emit_each`.
+
+    Whole rows are one run of memory: so where target begins inside a line, rows do not share lines, which would be read before they are written.
+    For that the first vector of each of `columns` stands once more behind its last element.
+    """
+    v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
+    whole = builder.and_(builder.icmp_signed("==", n, row), builder.icmp_signed(">=", n, _const(v.lanes)))
+    all_rows = builder.mul(row, rows)
+    length, further = builder.select(whole, all_rows, n), builder.select(whole, _const(AHEAD_BYTES // v.itemsize), all_rows)
+    enough = builder.icmp_signed(">=", length, _const(ALIGNED_FROM * v.lanes))
+    place, lead = (cgutils.alloca_once(builder, I64) for _ in range(2))      # of vectors, and how far ahead of it their column is
+    once = builder.select(whole, _const(1), rows)
+    with cgutils.for_range(builder, once) as loop:
+        begin = builder.mul(loop.index, row)
+        line, to = [builder.gep(source, [begin]) for source in sources], builder.gep(target, [begin])
+        emit_shared_line(builder, builder.gep(to, [further]), builder.and_(stream, enough))
+        builder.store(_const(0), lead)
+
+        @contextmanager
+        def sweep(first, stop):
+            """The vectors that begin in one row, then those of the next."""
+            builder.store(first, place)
+            with cgutils.for_range(builder, builder.select(whole, rows, _const(1))):
+                i = builder.load(place)
+                j = builder.add(i, builder.load(lead))
+                end = builder.add(i, _whole(builder, builder.add(builder.sub(n, j), _const(v.lanes - 1)), v.lanes))
+                end = builder.select(builder.icmp_signed("<", end, stop), end, stop)
+                with _steps(builder, i, end, v.lanes) as (k, _):
+                    yield k
+                over = builder.icmp_signed(">=", builder.add(j, builder.sub(end, i)), n)
+                builder.store(builder.select(over, builder.sub(builder.load(lead), n), builder.load(lead)), lead)
+                builder.store(end, place)
+
+        def at(w, i, mask=None, past=False):
+            for source in line if past else ():
+                emit_prefetch(builder, builder.gep(source, [builder.add(further, i)]))
+            j = builder.add(i, builder.load(lead))
+            values, fixed = ([w.load(builder.gep(source, [k]), mask) for source in some] for some, k in ((line, i), (columns, j)))
+            w.store(formula(w, values, fixed), builder.gep(to, [i]), mask, past)
+
+        emit_run(builder, v, length, at, to, enough, stream, sweep)
 
 
 def _column_moments(x, at, row, rows, n, shifts, sums, step):
@@ -674,7 +775,7 @@ def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts
 
 def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
     """y = (x - center) * scale + shift at each at + r * row + j, r < rows, j < n: center, scale, shift of column j are
-    coefficients[k * step + j], k = 0, 1, 2."""
+    coefficients[k * step + j], k = 0, 1, 2. Of whole rows (n == row) the first vector of each stands again behind the last column."""
     for r in range(rows):
         for j in range(n):
             center, scale, shift = coefficients[j], coefficients[step + j], coefficients[2 * step + j]
@@ -682,15 +783,15 @@ def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):
 
 
 def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, step, stream):
-    def formula(w, values, columns, uniform):
+    def formula(w, values, columns):
         center, scale, shift = columns
-        return w.fma(w.b.fsub(values[0], center), scale, shift), []
+        return w.fma(w.b.fsub(values[0], center), scale, shift)
 
     def codegen(context, builder, sig, args):
         x, y = (_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1))
         columns = [_pointer(context, builder, sig.args[6], args[6], builder.mul(_const(k), args[7])) for k in range(3)]
-        _emit_rows(builder, context.get_value_type(sig.args[0].dtype), [x], y, *args[3:6], columns, _no_uniform, [], formula,
-                   builder.icmp_signed("!=", args[8], _const(0)))
+        _emit_matrix(builder, context.get_value_type(sig.args[0].dtype), [x], y, *args[3:6], columns, formula,
+                     builder.icmp_signed("!=", args[8], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
@@ -699,7 +800,7 @@ def _scale_columns_intrinsic(typingctx, x, y, at, row, rows, n, coefficients, st
 
 def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, stream):
     """dx = (a * (dout - dout_center) + (b * (x - center) + d)) * invstd at each at + r * row + j: center, dout_center, a, b, d, invstd of
-    column j are coefficients[k * step + j], k = 0 .. 5."""
+    column j are coefficients[k * step + j], k = 0 .. 5, as for `scale_columns`."""
     for r in range(rows):
         for j in range(n):
             center, dout_center, a, b, d, invstd = (coefficients[k * step + j] for k in range(6))
@@ -708,15 +809,15 @@ def _gradient_columns(x, dout, dx, at, row, rows, n, coefficients, step, stream)
 
 
 def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coefficients, step, stream):
-    def formula(w, values, columns, uniform):
+    def formula(w, values, columns):
         (x, dout), (center, dout_center, a, b, d, invstd) = values, columns
-        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd), []
+        return w.b.fmul(w.fma(a, w.b.fsub(dout, dout_center), w.fma(b, w.b.fsub(x, center), d)), invstd)
 
     def codegen(context, builder, sig, args):
         x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
         columns = [_pointer(context, builder, sig.args[7], args[7], builder.mul(_const(k), args[8])) for k in range(6)]
-        _emit_rows(builder, context.get_value_type(sig.args[0].dtype), [x, dout], dx, *args[4:7], columns, _no_uniform, [], formula,
-                   builder.icmp_signed("!=", args[9], _const(0)))
+        _emit_matrix(builder, context.get_value_type(sig.args[0].dtype), [x, dout], dx, *args[4:7], columns, formula,
+                     builder.icmp_signed("!=", args[9], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
@@ -795,7 +896,7 @@ def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, t
             return [w.splat(value) for value in _emit_known(builder, scalar, builder.gep(known, [r]), args[11], 5)]
 
         _emit_rows(builder, scalar, [x, dout], dx, *args[4:7], [weights], uniform, sums, formula, builder.icmp_signed("!=", args[16], _const(0)),
-                   args[15], abreast=1)
+                   args[15])
         return context.get_dummy_value()
 
     i = types.int64

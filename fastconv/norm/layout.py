@@ -14,7 +14,8 @@ TASK = 32768                                 # bytes of x of a task
 PART = 16384                                 # elements of a part of a long segment
 FEW = 16                                     # elements of a segment, up to which it is so many columns
 ROWS = 128                                   # rows of a task of a matrix: its sums in float64 are then a few percent of them
-WIDTH, NARROW = 2048, 128                    # most and least columns of a task of a matrix that has more
+WHOLE = 1024                                 # columns whose sums and coefficients stay in L1: so wide a matrix is taken row by row, as memory lies
+WIDTH, NARROW = 512, 128                     # most and least columns of a task of a wider one
 LEAST_TASKS = 16
 ONCE = 0                                     # tasks of a kernel that is one call
 LONG = 256 * 2 ** 10                         # bytes of a row that one core does not hold
@@ -71,9 +72,9 @@ def segments(images: int, C: int, S: int, div: int, keys: int, itemsize: int, fl
 def columns(N: int, C: int, S: int, itemsize: int, flags: int, backward: bool) -> Layout:
     """A matrix (N, C * S), the statistics of each S columns together."""
     K, sums = C * S, 4 if backward else 2
-    padded = -(-K // 16) * 16
+    padded = -(-K // 16) * 16 + 32           # the first columns stand again behind the last, and the lines begin inside of a vector
     blocks = max(1, -(-N // ROWS))
-    parts = max(-(-K // WIDTH), min(-(-LEAST_TASKS // blocks), K // NARROW, N * K * itemsize // TASK), 1)
+    parts = max(-(-K // WIDTH) if K > WHOLE else 1, min(-(-LEAST_TASKS // blocks), K // NARROW, N * K * itemsize // TASK))
     width = -(-K // parts // 16) * 16
     parts = max(1, -(-K // max(1, width)))
     nbytes = N * K * itemsize

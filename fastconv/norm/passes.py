@@ -47,9 +47,18 @@ def _flat(values: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
     return NOTHING[dtype] if values is None else check.native(values, dtype).reshape(-1)
 
 
+def _one_thread(work: float) -> bool:
+    return work < runtime.SMALL_WORK or runtime.threads_for(work) == 1
+
+
+def _alone(short: tuple[Any, ...]) -> bool:
+    """Whether one thread is to do what one did when it was remembered: a large call, whose results are out of kept memory, if there is only one."""
+    return short[2] is np.empty or runtime.get_num_threads() == 1
+
+
 def _in_one_call(kernel: Any, work: float, dtype: np.dtype, numbers: int) -> bool:
     """Whether one thread does it all, in this kernel, which takes the steps, eight arrays and so many numbers."""
-    return (work < runtime.SMALL_WORK or runtime.threads_for(work) == 1) and at_hand(kernel, (dtype, numbers), _signature)
+    return _one_thread(work) and at_hand(kernel, (dtype, numbers), _signature)
 
 
 def _signature(kinds: tuple[np.dtype, int]) -> tuple[Any, ...]:
@@ -74,9 +83,9 @@ def forward(kind: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[A
     weight, bias = arrays[-2:]
     key = known.key((kind, "forward"), x, arrays, (return_stats, *(flat or settings)))
     short = known.SHORT.get(key)
-    if short is not None:
-        run, stats = short
-        y = np.empty(x.shape, x.dtype) if out is None else out
+    if short is not None and _alone(short):
+        run, stats, empty = short
+        y = empty(x.shape, x.dtype) if out is None else out
         found = (np.empty(stats, x.dtype), np.empty(stats, x.dtype)) if return_stats else NONE
         if run(x, y, weight, bias, mean, var, *found):
             return (y, *found) if return_stats else y
@@ -95,14 +104,14 @@ def forward(kind: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[A
     for number, moved in zip(running, numbers[2:]):
         if call.moves and moved is not number:
             number[...] = moved
-    if call.plain and FORWARD_WORK * plan.nbytes < runtime.SMALL_WORK:
-        _remember(key, kernels.handed_forward_at_once, (call.eps, call.momentum), plan, call.stats,
+    if call.plain and _one_thread(FORWARD_WORK * plan.nbytes):
+        _remember(key, FORWARD_WORK * plan.nbytes, kernels.handed_forward_at_once, (call.eps, call.momentum), plan, call.stats,
                   (x, x, weight, bias, mean, var, *(found or NONE)))
     y = check.deliver(y, given, call.dtype)
     return (y, *found) if found else y
 
 
-def _remember(key: Any, function: Any, others: tuple[Any, ...], plan: Layout, shape: tuple[int, ...], arrays: tuple[Any, ...]) -> None:
+def _remember(key: Any, work: float, function: Any, others: tuple[Any, ...], plan: Layout, shape: tuple[int, ...], arrays: tuple[Any, ...]) -> None:
     """Keep a call of arrays like these. others: its other arguments; shape: of the arrays that it makes beside the first."""
     dtype = arrays[0].dtype
     if key is not None:
@@ -110,7 +119,7 @@ def _remember(key: Any, function: Any, others: tuple[Any, ...], plan: Layout, sh
         steps = _program(plan, dtype)
         run = handed.handing(function, kinds, [None if array is None else (array.shape, dtype) for array in arrays], (), {handed.JOB: steps}, *others)
         if run is not None:
-            known.SHORT.keep(key, (run, shape), steps.nbytes)
+            known.SHORT.keep(key, (run, shape, np.empty if work < runtime.SMALL_WORK else recycling.empty), steps.nbytes)
 
 
 def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any) -> None:
@@ -134,9 +143,9 @@ def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], setti
     weight, bias = arrays[-2:]
     key = known.key((kind, "backward"), x, (*arrays, *given), (*need, *(flat or settings))) if type(need) is tuple else None
     short = known.SHORT.get(key)
-    if short is not None:
-        run, shape = short
-        dx = np.empty(x.shape, x.dtype)
+    if short is not None and _alone(short):
+        run, shape, empty = short
+        dx = empty(x.shape, x.dtype)
         dweight = np.empty(shape, x.dtype) if need[1] and weight is not None else None
         dbias = np.empty(shape, x.dtype) if need[2] and bias is not None else None
         if run(x, dout, dx, weight, bias, *given, mean, var, dweight, dbias):
@@ -157,8 +166,8 @@ def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], setti
     if x.size:
         lines = check.native(x, dtype).reshape(-1), check.native(dout, dtype).reshape(-1), none if dx is None else dx.reshape(-1)
         _backward(plan, lines, [_flat(value, dtype) for value in (weight, first, second)], [into_weight.reshape(-1), into_bias.reshape(-1)], call.eps)
-        if call.plain and wanted[0] and BACKWARD_WORK * plan.nbytes < runtime.SMALL_WORK:
-            _remember(key, kernels.handed_backward_at_once, (call.eps, not call.own), plan, call.parameters,
+        if call.plain and wanted[0] and _one_thread(BACKWARD_WORK * plan.nbytes):
+            _remember(key, BACKWARD_WORK * plan.nbytes, kernels.handed_backward_at_once, (call.eps, not call.own), plan, call.parameters,
                       (x, x, x, weight, bias, *given, mean, var, dweight, dbias))
     else:
         into_weight[...], into_bias[...] = 0, 0
