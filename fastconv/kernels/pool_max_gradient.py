@@ -10,11 +10,15 @@ from .gemm import aligned
 from .jit import jit
 from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
-from .simd import AHEAD_BYTES, copy_row
+from .norm_simd import settle
+from .past import store_past
+from .simd import AHEAD_BYTES, copy_row, prefetch
 from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread
 from .tiles import VECTOR_BYTES
+
+PART = 8 * 1024                              # bytes of the gradient, for a part of `max_backward_threes`, about
 
 
 @jit(exact=True)
@@ -52,29 +56,35 @@ def max_backward_threes(first, last, src, weight, dst, bias, residual, job, tabl
     """src: dout, dst: dx, weight: x, bias: -inf. Units: bands of rows of each plane of dx. Windows of 3 x 3 and stride 2: what a row of them gives to
     its last row of dx is carried to the next one."""
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    bands, _, units, tasks, _ = blocks(job)
-    lowest, lanes, ahead = bias[0], VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
-    carry, lows, dump = aligned(W + PL + 4 * lanes, src), np.full(W, lowest, src.dtype), np.empty(W, src.dtype)
+    bands, _, units, tasks, past = blocks(job)
+    lowest, lanes, odd = bias[0], VECTOR_BYTES // src.itemsize, PL % 2
+    rows = max(1, PART // (2 * W * src.itemsize))            # of windows, in a part
+    carry, low, none = aligned(3 * (W // 2 + 2 + 2 * lanes), src), np.full(W, lowest, src.dtype), np.zeros(OW, src.dtype)
+    line = aligned((2 * rows + 1) * W + 2 * lanes, src)
     offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, KH, SH, PT, OH)
-        if has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
-            by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
-            continue
+        at, dout = plane * H * W, plane * OH * OW
         carry[:] = 0
-        x, dx, h = plane * H * W, plane * H * W, row0
-        for oh in range(oh0, oh1 + 1):
-            h = oh * SH - PT
-            a, b, c = x + h * W if 0 <= h < H else -1, x + (h + 1) * W if 0 <= h + 1 < H else -1, x + (h + 2) * W if 0 <= h + 2 < H else -1
-            one, two = dx + h * W if row0 <= h < row1 else -1, dx + (h + 1) * W if row0 <= h + 1 < row1 else -1
-            spread(weight, a, b, c, lows, src, (plane * OH + oh) * OW, OW, carry, dst, one, two, dump, PL, W, ahead)
-            h += 2
-        for r in range(max(row0, h), row1):  # rows that no further windows give to
-            if r == h:
-                copy_row(1, carry, PL, dst, dx + r * W, W)
+        oh = (row0 + PT - KH) // SH + 1      # the first that touches these rows, or would
+        while oh * SH - PT < row1:
+            h, n = oh * SH - PT, min(rows, (row1 + PT + 1) // SH - oh)
+            if has_low(weight, plane, max(0, oh), min(oh + n, OH) - 1, H, W, KH, SH, PT):
+                by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
+                break
+            if odd:
+                spread(1, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
             else:
-                dst[dx + r * W:dx + (r + 1) * W] = 0
+                spread(0, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
+            begin, end = max(row0, h), min(row1, h + SH * n)
+            prefetch(src, dout + (oh + n) * OW, n * OW)
+            if past and (end - begin) * W >= lanes:
+                store_past(line[lanes + (begin - h) * W:], dst, at + begin * W, (end - begin) * W, weight, weight, SH * n * W)
+            else:
+                copy_row(1, line, lanes + (begin - h) * W, dst, at + begin * W, (end - begin) * W)
+            oh += n
+    settle(past)
 
 
 @jit(exact=True)
