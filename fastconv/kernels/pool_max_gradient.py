@@ -11,8 +11,8 @@ from .jit import jit
 from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .norm_simd import settle
-from .past import store_past
-from .simd import AHEAD_BYTES, copy_row, prefetch
+from .past import lines_past
+from .simd import AHEAD_BYTES, copy_row
 from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread
@@ -78,9 +78,8 @@ def max_backward_threes(first, last, src, weight, dst, bias, residual, job, tabl
             else:
                 spread(0, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
             begin, end = max(row0, h), min(row1, h + SH * n)
-            prefetch(src, dout + (oh + n) * OW, n * OW)
-            if past and (end - begin) * W >= lanes:
-                store_past(line[lanes + (begin - h) * W:], dst, at + begin * W, (end - begin) * W, weight, weight, SH * n * W)
+            if past:
+                lines_past(line, lanes + (begin - h) * W, dst, at + begin * W, (end - begin) * W)
             else:
                 copy_row(1, line, lanes + (begin - h) * W, dst, at + begin * W, (end - begin) * W)
             oh += n

@@ -23,7 +23,8 @@ def _spread(odd, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, cou
     h + 2. It gives douts[dout_at + oh * windows + j], of OH rows, outside of which nothing is given. low: n elements -inf, none: `windows`
     zeros. out[to + r * n + w], r < 2 * count, is what row h + r of dx gets, before the image and behind it, too. What is given to the row
     behind these is carried: carry holds three vectors for each vector of windows, zeros where no row of windows came before, and half a
-    vector's windows more than there are columns. out[to - 2:to] is lost. No NaN or -inf in x. odd: the literal pad % 2.
+    vector's windows more than there are columns. out[to - 2:to] is lost. No NaN or -inf in x. odd: the literal pad % 2. What comes behind these
+    rows is fetched meanwhile.
     """
     lanes, ahead, most = VECTOR_BYTES // x.itemsize, (pad + odd) // 2 - 1, (n + 1) // 2 + 1       # the window of lane 0, and lanes
     given = np.zeros((2 * count + 1, most, 3), x.dtype)      # to each row, by lanes and taps
@@ -127,6 +128,11 @@ def _spread_intrinsic(typingctx, odd, x, at, h, H, n, low, douts, dout_at, oh, O
                     b.store(b.fadd(b.load(place), b.extract_element(value, ir.Constant(I32, 0))), place)
 
             with cgutils.for_range(b, count) as loop:
+                for slot, lines in zip(fetched, (4, 1)):
+                    place = b.load(slot)
+                    for k in range(lines):
+                        v.prefetch(b.gep(place, [_const(k * L)]))
+                    b.store(b.gep(place, [_const(lines * L)]), slot)
                 row, line = b.add(h, b.mul(loop.index, _const(2))), b.load(line_slot)
                 tops, found = [b.load(top_slot)], [[b.load(slot) for slot in column_slots]]
                 for r in (1, 2):
@@ -154,6 +160,9 @@ def _spread_intrinsic(typingctx, odd, x, at, h, H, n, low, douts, dout_at, oh, O
         most, more = b.add(half, _const(1)), b.sub(windows, ahead)
         more = b.select(b.icmp_signed("<", more, most), more, most)
         stop = b.select(b.icmp_signed(">", more, half), more, half)
+        # The next rows are fetched in the order of memory: as many vectors of x and of dout as are worked at.
+        after = b.add(h, b.add(b.mul(count, _const(2)), _const(1)))
+        fetched = [cgutils.alloca_once_value(b, b.gep(*place)) for place in ((plane, [b.mul(n, after)]), (douts, [b.mul(windows, b.add(oh, count))]))]
         with cgutils.for_range_slice(b, _const(0), stop, _const(L), I64) as (m, _):
             end = b.add(m, _const(L))
             inside = b.and_(b.icmp_signed(">", m, _const(0)), b.icmp_signed("<=", b.mul(end, _const(2)), n))

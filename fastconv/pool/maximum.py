@@ -11,7 +11,6 @@ from .. import check, recycling
 from ..kernels import pool_flat, pool_lines, pool_places, pool_planes, pool_winners
 from ..kernels import pool_max as kernels
 from ..kernels import pool_max_gradient as gradient
-from ..kernels.past import PAST
 from ..kernels.pool_geometry import BUFFER
 from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
@@ -172,7 +171,7 @@ def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple
         elif pairs:
             kernel = kernels.max_backward_pairs
         elif plain and window.kernel == (3, 3) and window.stride == (2, 2):
-            kernel, variant = gradient.max_backward_threes, int(math.prod(window.x_shape) * window.working.itemsize * 2.25 >= PAST)
+            kernel, variant = gradient.max_backward_threes, window.past(2)
         elif window.x_shape[-1] > MOST_COLUMNS:
             kernel = kernels.max_backward
         elif max(window.kernel[-1], math.prod(window.kernel[:-1])) > MOST_LINES or not _fits(window.x_shape[-1:], window.reach[-1:], 1):
