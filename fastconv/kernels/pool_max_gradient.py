@@ -12,12 +12,14 @@ from .pool_geometry import blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .norm_simd import settle
 from .past import lines_past
+from .rows import fill
 from .simd import AHEAD_BYTES, copy_row
 from .simd_places import give_at
 from .simd_pool import any_low
-from .simd_threes import spread
+from .simd_threes import spread, spread_each
 from .tiles import VECTOR_BYTES
 
+LANES = 8                                    # of a vector, from which on `max_backward_threes` takes windows of stride 1: all but two count
 PART = 8 * 1024                              # bytes of the gradient, for a part of `max_backward_threes`, about
 
 
@@ -53,35 +55,39 @@ def has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
 
 @jit(exact=True)
 def max_backward_threes(first, last, src, weight, dst, bias, residual, job, table):
-    """src: dout, dst: dx, weight: x, bias: -inf. Units: bands of rows of each plane of dx. Windows of 3 x 3 and stride 2: what a row of them gives to
-    its last row of dx is carried to the next one."""
-    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    """src: dout, dst: dx, weight: x, bias: -inf. Units: bands of rows of each plane of dx. Windows of 3 x 3 and stride 2 or, of at least LANES lanes, 1.
+
+    Bands are done in parts that stay in L1: what a part's windows give to the rows behind it is carried to the next.
+    """
+    planes, D, H, W, OD, OH, OW, KD, K, KW, SD, S, SW, PD, PT, PL, DD, DH, DW = unpack(job)
     bands, _, units, tasks, past = blocks(job)
     lowest, lanes, odd = bias[0], VECTOR_BYTES // src.itemsize, PL % 2
-    rows = max(1, PART // (2 * W * src.itemsize))            # of windows, in a part
-    carry, low, none = aligned(3 * (W // 2 + 2 + 2 * lanes), src), np.full(W, lowest, src.dtype), np.zeros(OW, src.dtype)
-    line = aligned((2 * rows + 1) * W + 2 * lanes, src)
-    offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
+    rows = max(1, PART // (S * W * src.itemsize))            # of windows, in a part
+    room = 2 * (W // max(1, lanes - 2) + 2) * lanes if S == 1 else W // 2 + 2 + 2 * lanes
+    carry, low, none, line = aligned(room, src), np.full(W, lowest, src.dtype), np.zeros(OW, src.dtype), aligned((S * rows + 1) * W + 2 * lanes, src)
+    offsets, tops, where = np.empty(K, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, KH, SH, PT, OH)
+        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, K, S, PT, OH)
         at, dout = plane * H * W, plane * OH * OW
-        carry[:] = 0
-        oh = (row0 + PT - KH) // SH + 1      # the first that touches these rows, or would
-        while oh * SH - PT < row1:
-            h, n = oh * SH - PT, min(rows, (row1 + PT + 1) // SH - oh)
-            if has_low(weight, plane, max(0, oh), min(oh + n, OH) - 1, H, W, KH, SH, PT):
+        fill(carry, 0)
+        oh, end = (row0 + PT - K) // S + 1, (row1 + PT + S - 1) // S     # that touch these rows, or would in an endless plane
+        while oh < end:
+            h, n = oh * S - PT, min(rows, end - oh)
+            if has_low(weight, plane, max(0, oh), min(oh + n, OH) - 1, H, W, K, S, PT):
                 by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
                 break
-            if odd:
+            if S == 1:
+                spread_each(weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
+            elif odd:
                 spread(1, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
             else:
                 spread(0, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
-            begin, end = max(row0, h), min(row1, h + SH * n)
-            if past:
-                lines_past(line, lanes + (begin - h) * W, dst, at + begin * W, (end - begin) * W)
-            else:
-                copy_row(1, line, lanes + (begin - h) * W, dst, at + begin * W, (end - begin) * W)
+            top, bottom = max(row0, h), min(row1, h + S * n)
+            if past and top < bottom:        # else all these windows begin above the band
+                lines_past(line, lanes + (top - h) * W, dst, at + top * W, (bottom - top) * W)
+            elif top < bottom:
+                copy_row(1, line, lanes + (top - h) * W, dst, at + top * W, (bottom - top) * W)
             oh += n
     settle(past)
 

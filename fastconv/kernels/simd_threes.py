@@ -1,7 +1,9 @@
-"""The gradient of a max pooling by 3 x 3 with stride 2, a few rows of windows at once, with its plain-loop twin: who wins stays in registers.
+"""The gradient of a max pooling by 3 x 3, a few rows of windows at once, with plain-loop twins: who wins stays in registers.
 
-A vector of windows goes down the rows: the maxima of a row that two rows of windows share are found once, and what both give to it is added
-in registers. Columns of dx are made as vectors of even and of odd ones.
+A vector of windows goes down the rows of x. Of each row its first largest column is found once, for all windows that hold it; of each window
+the first row that is as large. So what windows give to a row is added up before it goes to that row's columns. With stride 2 columns of dx
+are made as vectors of even and of odd ones; with stride 1 a vector of windows has all that is given to its columns but the first and the
+last, so vectors overlap by two.
 """
 from __future__ import annotations
 
@@ -16,107 +18,160 @@ from .simd_places import _clamped
 from .tiles import VECTOR_BYTES
 
 
+def _give(S, columns, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, carry, out, to, ahead):
+    """Both twins: columns[l] is the first of lane l."""
+    given = np.zeros((S * count + 3 - S, len(columns)), x.dtype)
+    given[:3 - S] = carry[:given[:3 - S].size].reshape(3 - S, -1)
+    line = np.zeros((len(given), columns[-1] + 6), x.dtype)
+
+    def elements(row, lane):
+        return [x[at + row * n + w] if 0 <= row < H and 0 <= w < n else low[0] for w in range(columns[lane], columns[lane] + 3)]
+
+    for i in range(count):
+        for lane in range(len(columns)):
+            if 0 <= oh + i < OH and 0 <= lane + ahead < windows:
+                tops = [max(elements(h + S * i + r, lane)) for r in range(3)]
+                given[S * i + tops.index(max(tops)), lane] += douts[dout_at + (oh + i) * windows + lane + ahead]
+    for r in range(S * count):
+        for lane, column in enumerate(columns):
+            values = elements(h + r, lane)
+            line[r, column + 2 + values.index(max(values))] += given[r, lane]
+        out[to + r * n:to + (r + 1) * n] = line[r, 2:2 + n]
+    carry[:given[:3 - S].size] = given[S * count:].reshape(-1)
+
+
 def _spread(odd, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, pad, carry, out, to):
     """Rows oh .. oh + count - 1 of windows give their douts to the first maximum of each: two rows of `out` for each row of them.
 
     Window j of row oh holds columns 2 * j - pad .. + 2 of rows h .. h + 2 of x, a plane of H rows of n elements at x[at]; row oh + 1 begins at
     h + 2. It gives douts[dout_at + oh * windows + j], of OH rows, outside of which nothing is given. low: n elements -inf, none: `windows`
     zeros. out[to + r * n + w], r < 2 * count, is what row h + r of dx gets, before the image and behind it, too. What is given to the row
-    behind these is carried: carry holds three vectors for each vector of windows, zeros where no row of windows came before, and half a
-    vector's windows more than there are columns. out[to - 2:to] is lost. No NaN or -inf in x. odd: the literal pad % 2. What comes behind these
-    rows is fetched meanwhile.
+    behind these is carried: carry holds it for each window, zeros where no row of windows came before, and has room for two vectors behind them.
+    out[to - 2:to] is lost. No NaN or -inf in x. odd: the literal pad % 2. What comes behind these rows is fetched meanwhile.
     """
-    lanes, ahead, most = VECTOR_BYTES // x.itemsize, (pad + odd) // 2 - 1, (n + 1) // 2 + 1       # the window of lane 0, and lanes
-    given = np.zeros((2 * count + 1, most, 3), x.dtype)      # to each row, by lanes and taps
-    places = [[(lane // lanes * 3 + k) * lanes + lane % lanes for k in range(3)] for lane in range(most)]
-    given[0] = carry[places]
-    for i in range(count):
-        for lane in range(max(0, -ahead), min(most, windows - ahead) if 0 <= oh + i < OH else 0):
-            taps = [(r, k) for r in range(3) for k in range(3)]
-            values = []
-            for r, k in taps:
-                row, w = h + 2 * i + r, 2 * lane + k + odd - 2
-                values.append(x[at + row * n + w] if 0 <= row < H and 0 <= w < n else low[0])
-            r, k = taps[max(range(9), key=lambda tap: (values[tap], -tap))]
-            given[2 * i + r, lane, k] += douts[dout_at + (oh + i) * windows + lane + ahead]
-    for r in range(2 * count):
-        line = np.zeros(2 * most + 1, x.dtype)
-        for k in range(3):
-            line[k:k + 2 * most:2][:most] += given[r, :, k]
-        out[to + r * n:to + (r + 1) * n] = line[2 - odd:2 - odd + n]
-    carry[places] = given[2 * count]
+    columns = [2 * lane + odd - 2 for lane in range((n + 1) // 2 + 1)]
+    _give(2, columns, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, carry, out, to, (pad + odd) // 2 - 1)
+
+
+def _spread_each(x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, pad, carry, out, to):
+    """The same with stride 1: row oh + 1 begins at h + 1, and out has one row for each of windows. carry holds two vectors for each vector of
+    windows, and has room for `lanes` more; out[to - 1] is not lost."""
+    _give(1, list(range(-2, n)), x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, carry, out, to, pad - 2)
+
+
+class Windows:
+    """What both intrinsics emit: a vector of windows of three rows, at columns given by their lanes."""
+
+    def __init__(self, context, builder, sig, args, S):
+        self.b, self.S = builder, S
+        self.v = v = Vector(context, builder, sig.args[0].dtype)
+        b, (self.h, self.H, self.n) = builder, args[2:5]
+        self.oh, self.OH, self.windows, self.count, self.pad = *args[8:11], *args[12:14]
+        self.plane, self.douts, self.target = (_pointer(context, b, sig.args[k], args[k], args[k + 1]) for k in (0, 6, 15))
+        self.low, self.none, self.carries = (_pointer(context, b, sig.args[k], args[k], _const(0)) for k in (5, 11, 14))
+        self.index, self.lowest = ir.VectorType(I32, v.lanes), ir.Constant(v.type, [float("-inf")] * v.lanes)
+        # The next rows are fetched in the order of memory: as many vectors of x and of dout as are worked at.
+        after = b.add(self.h, b.add(b.mul(self.count, _const(S)), _const(3 - S)))
+        places = b.gep(self.plane, [b.mul(self.n, after)]), b.gep(self.douts, [b.mul(self.windows, b.add(self.oh, self.count))])
+        self._fetched = [(cgutils.alloca_once_value(b, place), lines) for place, lines in zip(places, (S * S, 1))]
+
+    def lanes_from(self, place, end):
+        """The lanes r with 0 <= place + r < end."""
+        b, L, every = self.b, self.v.lanes, ir.Constant(self.index, list(range(self.v.lanes)))
+        return b.and_(b.icmp_signed(">=", every, self.v.broadcast_index(_clamped(b, b.neg(place), L))),
+                      b.icmp_signed("<", every, self.v.broadcast_index(_clamped(b, b.sub(end, place), L))))
+
+    def loads(self, row, places, masks):
+        """Vectors of row `row` of x; masks: their lanes inside of it, or None for all."""
+        b, v = self.b, self.v
+        start = b.select(b.icmp_unsigned("<", row, self.H), b.gep(self.plane, [b.mul(row, self.n)]), self.low)
+        here = [b.gep(start, [place]) for place in places]
+        return [v.load(place) if mask is None else b.select(mask, v.load_masked(place, mask), self.lowest) for place, mask in zip(here, masks)]
+
+    def first_of(self, values):
+        """The largest of three, and where the second and the third of them is the first of that size."""
+        b = self.b
+        second = b.fcmp_ordered(">", values[1], values[0])
+        top = b.select(second, values[1], values[0])
+        third = b.fcmp_ordered(">", values[2], top)
+        return b.select(third, values[2], top), b.and_(second, b.not_(third)), third
+
+    def down(self, m, j, there, three_of, put):
+        """Vector m of windows, from window j on, which are there or not, down all rows: three_of(row) are the elements of each window in a row of x,
+        put(r, first, second, third) is called with what goes to these of row r."""
+        b, v, S = self.b, self.v, self.S
+        rows = [[cgutils.alloca_once_value(b, value) for value in self.first_of(three_of(b.add(self.h, _const(r))))] for r in range(3 - S)]
+        kept = [b.gep(self.carries, [b.mul(b.add(b.mul(m, _const(3 - S)), _const(r)), _const(v.lanes))]) for r in range(3 - S)]
+        sums = [cgutils.alloca_once_value(b, v.load(place)) for place in kept]
+        with cgutils.for_range(b, self.count) as loop:
+            for slot, lines in self._fetched:
+                place = b.load(slot)
+                for k in range(lines):
+                    v.prefetch(b.gep(place, [_const(k * v.lanes)]))
+                b.store(b.gep(place, [_const(lines * v.lanes)]), slot)
+            top = b.add(self.h, b.mul(loop.index, _const(S)))
+            found = [*([b.load(slot) for slot in row] for row in rows), *(self.first_of(three_of(b.add(top, _const(r)))) for r in range(3 - S, 3))]
+            _, second, third = self.first_of([best for best, *_ in found])
+            number = b.add(self.oh, loop.index)
+            place = b.gep(b.select(b.icmp_unsigned("<", number, self.OH), b.gep(self.douts, [b.mul(number, self.windows)]), self.none), [j])
+            dout = v.load(place) if there is None else v.load_masked(place, there)
+            old = [*(b.load(slot) for slot in sums), *[None] * S]
+            given = []
+            for which, before in zip((b.not_(b.or_(second, third)), second, third), old):
+                given.append(b.select(which, dout, v.zero) if before is None else b.select(which, b.fadd(before, dout), before))
+            for r in range(S):
+                _, middle, last = found[r]
+                put(b.add(b.mul(loop.index, _const(S)), _const(r)),
+                    *(b.select(which, given[r], v.zero) for which in (b.not_(b.or_(middle, last)), middle, last)))
+            for slot, value in zip((slot for row in rows for slot in row), (value for row in found[S:] for value in row)):
+                b.store(value, slot)
+            for slot, value in zip(sums, given[S:]):
+                b.store(value, slot)
+        for slot, place in zip(sums, kept):
+            v.store(b.load(slot), place)
+
+    def each(self, count, inside, column):
+        """column(m, whether it lies inside) for m < count, twice in the code."""
+        with cgutils.for_range(self.b, count) as loop:
+            with self.b.if_else(inside(loop.index)) as (whole, part):
+                with whole:
+                    column(loop.index, True)
+                with part:
+                    column(loop.index, False)
 
 
 def _spread_intrinsic(typingctx, odd, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, pad, carry, out, to):
     if not isinstance(odd, types.IntegerLiteral):
         return None
     P, i = odd.literal_value, types.int64
+    own = types.void(x, i, i, i, i, x, douts, i, i, i, i, douts, i, i, carry, out, i)
 
-    def codegen(context, builder, sig, args):
-        b, v = builder, Vector(context, builder, sig.args[1].dtype)
-        h, H, n, oh, OH, windows, count, pad = args[3], args[4], args[5], args[9], args[10], args[11], args[13], args[14]
-        L, index = v.lanes, ir.VectorType(I32, v.lanes)
-        plane, douts, target = (_pointer(context, b, sig.args[k], args[k], args[k + 1]) for k in (1, 7, 16))
-        low, none, carries = (_pointer(context, b, sig.args[k], args[k], _const(0)) for k in (6, 12, 15))
-        ahead = b.sub(b.sdiv(b.add(pad, _const(P)), _const(2)), _const(1))       # the window of lane 0
-        lowest = ir.Constant(v.type, [float("-inf")] * L)
+    def codegen(context, builder, _, args):
+        w = Windows(context, builder, own, args[1:], 2)
+        b, v, n, index, L = builder, w.v, w.n, w.index, w.v.lanes
+        ahead = b.sub(b.sdiv(b.add(w.pad, _const(P)), _const(2)), _const(1))         # the window of lane 0
         even, odds = (ir.Constant(index, [2 * r + phase for r in range(L)]) for phase in range(2))
         halves = [ir.Constant(index, [half * L // 2 + r // 2 + r % 2 * L for r in range(L)]) for half in range(2)]
         later = ir.Constant(index, list(range(1, L + 1)))
-        last = [ir.Constant(index, [2 * L - 2 + phase, *range(L - 1)]) for phase in range(2)]    # of another vector, before all but the last of one
-
-        def lanes_from(place, end):
-            """The lanes r with 0 <= place + r < end."""
-            every = ir.Constant(index, list(range(L)))
-            return b.and_(b.icmp_signed(">=", every, v.broadcast_index(_clamped(b, b.neg(place), L))),
-                          b.icmp_signed("<", every, v.broadcast_index(_clamped(b, b.sub(end, place), L))))
-
-        def inside_of(number, end):
-            return b.icmp_unsigned("<", number, end)
+        last = [ir.Constant(index, [2 * L - 2 + phase, *range(L - 1)]) for phase in range(2)]        # of another vector, before all but the last of one
 
         def column(m, inside):
-            """The lanes of m .. m + L - 1, whose columns begin at 2 * m; inside: nothing of them lies beyond an end."""
-            w, j = b.mul(m, _const(2)), b.add(m, ahead)
-            places = [b.add(w, _const(k * L)) for k in (-1, 0, 1)]
-            masks = [None if inside else lanes_from(place, n) for place in places]
-            there = None if inside else lanes_from(j, windows)
+            start, j = b.mul(m, _const(2 * L)), b.add(b.mul(m, _const(L)), ahead)
+            places = [b.add(start, _const(k * L)) for k in (-1, 0, 1)]
+            masks = [None if inside else w.lanes_from(place, n) for place in places]
 
-            def candidates(row):
-                """Of row `row` of x, the three elements of each window."""
-                real = inside_of(row, H)
-                start = b.select(real, b.gep(plane, [b.mul(row, n)]), low)
-                values = []
-                for place, mask in zip(places, masks):
-                    here = b.gep(start, [place])
-                    values.append(v.load(here) if inside else b.select(mask, v.load_masked(here, mask), lowest))
-                left, near, far = values
+            def three_of(row):
+                left, near, far = w.loads(row, places, masks)
                 first, second = b.shuffle_vector(near, far, even), b.shuffle_vector(near, far, odds)
                 before = b.shuffle_vector(second, left, last[1])
                 return (before, first, second) if P else (b.shuffle_vector(first, left, last[0]), before, first)
 
-            def first_of(values):
-                """The largest of three, and where each of them is the first of that size."""
-                second = b.fcmp_ordered(">", values[1], values[0])
-                top = b.select(second, values[1], values[0])
-                third = b.fcmp_ordered(">", values[2], top)
-                return b.select(third, values[2], top), (b.not_(b.or_(second, third)), b.and_(second, b.not_(third)), third)
-
-            top, columns = first_of(candidates(h))
-            top_slot = cgutils.alloca_once_value(b, top)
-            column_slots = [cgutils.alloca_once_value(b, which) for which in columns]
-            kept = [b.gep(carries, [b.add(b.mul(m, _const(3)), _const(k * L))]) for k in range(3)]
-            carry_slots = [cgutils.alloca_once_value(b, v.load(place)) for place in kept]
-            line_slot = cgutils.alloca_once_value(b, b.gep(target, [w]))
-
-            def put(line, first, second, third):
-                """A row of dx from what its windows gave to their columns."""
-                first_later = b.shuffle_vector(first, v.zero, later)
+            def put(r, first, second, third):
+                line, first_later = b.gep(w.target, [b.add(b.mul(r, n), start)]), b.shuffle_vector(first, v.zero, later)
                 if P:
-                    phases = second, b.fadd(third, first_later)
-                    before, more = b.gep(line, [_const(-1)]), [first]
+                    phases, more = (second, b.fadd(third, first_later)), [first]
                 else:
-                    phases = b.fadd(third, first_later), b.shuffle_vector(second, v.zero, later)
-                    before, more = b.gep(line, [_const(-2)]), [first, second]
+                    phases, more = (b.fadd(third, first_later), b.shuffle_vector(second, v.zero, later)), [first, second]
                 for half in range(2):
                     value, place = b.shuffle_vector(*phases, halves[half]), b.gep(line, [_const(half * L)])
                     if inside:
@@ -124,57 +179,59 @@ def _spread_intrinsic(typingctx, odd, x, at, h, H, n, low, douts, dout_at, oh, O
                     else:
                         v.store_masked(value, place, masks[1 + half])
                 for k, value in enumerate(more):     # these columns lie in the vector of windows before
-                    place = b.gep(before, [_const(k)])
+                    place = b.gep(line, [_const(k - len(more))])
                     b.store(b.fadd(b.load(place), b.extract_element(value, ir.Constant(I32, 0))), place)
 
-            with cgutils.for_range(b, count) as loop:
-                for slot, lines in zip(fetched, (4, 1)):
-                    place = b.load(slot)
-                    for k in range(lines):
-                        v.prefetch(b.gep(place, [_const(k * L)]))
-                    b.store(b.gep(place, [_const(lines * L)]), slot)
-                row, line = b.add(h, b.mul(loop.index, _const(2))), b.load(line_slot)
-                tops, found = [b.load(top_slot)], [[b.load(slot) for slot in column_slots]]
-                for r in (1, 2):
-                    top, columns = first_of(candidates(b.add(row, _const(r))))
-                    tops.append(top)
-                    found.append(columns)
-                b.store(top, top_slot)
-                for slot, value in zip(column_slots, columns):
-                    b.store(value, slot)
-                _, won = first_of(tops)
-                number = b.add(oh, loop.index)
-                place = b.gep(b.select(inside_of(number, OH), b.gep(douts, [b.mul(number, windows)]), none), [j])
-                dout = v.load(place) if inside else v.load_masked(place, there)
-                shares = [b.select(which, dout, v.zero) for which in won]
-                old = [b.load(slot) for slot in carry_slots]
-                put(line, *(b.select(which, b.fadd(value, shares[0]), value) for which, value in zip(found[0], old)))
-                put(b.gep(line, [n]), *(b.select(which, shares[1], v.zero) for which in found[1]))
-                for slot, which in zip(carry_slots, found[2]):
-                    b.store(b.select(which, shares[2], v.zero), slot)
-                b.store(b.gep(line, [b.mul(n, _const(2))]), line_slot)
-            for slot, place in zip(carry_slots, kept):
-                v.store(b.load(slot), place)
+            w.down(m, j, None if inside else w.lanes_from(j, w.windows), three_of, put)
 
-        half = b.sdiv(b.add(n, _const(1)), _const(2))
-        most, more = b.add(half, _const(1)), b.sub(windows, ahead)
-        more = b.select(b.icmp_signed("<", more, most), more, most)
-        stop = b.select(b.icmp_signed(">", more, half), more, half)
-        # The next rows are fetched in the order of memory: as many vectors of x and of dout as are worked at.
-        after = b.add(h, b.add(b.mul(count, _const(2)), _const(1)))
-        fetched = [cgutils.alloca_once_value(b, b.gep(*place)) for place in ((plane, [b.mul(n, after)]), (douts, [b.mul(windows, b.add(oh, count))]))]
-        with cgutils.for_range_slice(b, _const(0), stop, _const(L), I64) as (m, _):
-            end = b.add(m, _const(L))
+        def inside(m):
+            end = b.mul(b.add(m, _const(1)), _const(L))
             inside = b.and_(b.icmp_signed(">", m, _const(0)), b.icmp_signed("<=", b.mul(end, _const(2)), n))
-            inside = b.and_(inside, b.icmp_signed("<=", b.add(end, ahead), windows))
-            with b.if_else(inside) as (whole, part):
-                with whole:
-                    column(m, True)
-                with part:
-                    column(m, False)
+            return b.and_(inside, b.icmp_signed("<=", b.add(end, ahead), w.windows))
+
+        half, there = b.sdiv(b.add(n, _const(1)), _const(2)), b.sub(w.windows, ahead)
+        most = b.add(half, _const(1))        # behind the columns there may be one more window that holds the last of them
+        there = b.select(b.icmp_signed("<", there, most), there, most)
+        lanes = b.select(b.icmp_signed(">", there, half), there, half)
+        w.each(b.sdiv(b.add(lanes, _const(L - 1)), _const(L)), inside, column)
         return context.get_dummy_value()
 
-    return types.void(odd, x, i, i, i, i, x, douts, i, i, i, i, douts, i, i, carry, out, i), codegen
+    return types.void(odd, *own.args), codegen
+
+
+def _spread_each_intrinsic(typingctx, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, pad, carry, out, to):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        w = Windows(context, builder, sig, args, 1)
+        b, v, n, index, L = builder, w.v, w.n, w.index, w.v.lanes
+        later, earlier = ir.Constant(index, list(range(1, L + 1))), ir.Constant(index, [L, *range(L - 1)])
+        step = max(1, L - 2)
+
+        def column(m, inside):
+            start = b.sub(b.mul(m, _const(step)), _const(1))     # the middle of lane 0
+            j, places = b.add(start, b.sub(w.pad, _const(1))), [b.add(start, _const(k)) for k in (-1, 0, 1)]
+            masks = [None if inside else w.lanes_from(place, n) for place in places]
+            stored = ir.Constant(v._bits, [0, *[1] * (L - 1)])   # what the last lane stores the next vector stores again
+            if not inside:
+                stored = b.and_(masks[1], ir.Constant(v._bits, [0, *[1] * (L - 2), 0]))
+
+            def put(r, first, second, third):
+                total = b.fadd(b.shuffle_vector(first, v.zero, later), b.fadd(second, b.shuffle_vector(third, v.zero, earlier)))
+                v.store_masked(total, b.gep(w.target, [b.add(b.mul(r, n), start)]), stored)
+
+            w.down(m, j, None if inside else w.lanes_from(j, w.windows), lambda row: w.loads(row, places, masks), put)
+
+        def inside(m):
+            end = b.add(b.mul(b.add(m, _const(1)), _const(step)), _const(1))         # behind the middle of the last lane
+            inside = b.and_(b.icmp_signed(">", m, _const(0)), b.icmp_signed("<", end, n))
+            return b.and_(inside, b.icmp_signed("<=", b.add(end, b.sub(w.pad, _const(1))), w.windows))
+
+        w.each(b.sdiv(b.add(n, _const(step - 1)), _const(step)), inside, column)
+        return context.get_dummy_value()
+
+    return types.void(x, i, i, i, i, x, douts, i, i, i, i, douts, i, i, carry, out, i), codegen
 
 
 spread = either(_spread, _spread_intrinsic, literal=True)
+spread_each = either(_spread_each, _spread_each_intrinsic)
