@@ -12,7 +12,7 @@ from .geometry import inside
 from .jit import jit
 from .norm_simd import segment_sums, settle
 from .past import lines_past
-from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
+from .pool_geometry import BUFFER, FIVE_1, ONE_1, PART, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided, fill
 from .simd import AHEAD_BYTES, copy_row, one_of, prefetch
 from .simd_pool import MEAN, SUM, pool_row
@@ -22,7 +22,6 @@ from .tiles import VECTOR_BYTES
 NEAR = 3                                     # rows that `average_backward_rows` adds at once
 GROUP = 64                                   # planes whose means are taken together
 MOST_BESIDE = 4                              # columns of a window that `average_backward_beside` has vectors for
-PART = 8 * 1024                              # bytes of the gradient, for a part that is stored past the caches, about
 
 
 @jit

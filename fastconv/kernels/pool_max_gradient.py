@@ -8,7 +8,7 @@ import numpy as np
 
 from .gemm import aligned
 from .jit import jit
-from .pool_geometry import blocks, rows_of, units_of, unpack
+from .pool_geometry import PART, blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .norm_simd import settle
 from .past import lines_past
@@ -20,7 +20,6 @@ from .simd_threes import spread, spread_each
 from .tiles import VECTOR_BYTES
 
 LANES = 8                                    # of a vector, from which on `max_backward_threes` takes windows of stride 1: all but two count
-PART = 8 * 1024                              # bytes of the gradient, for a part of `max_backward_threes`, about
 
 
 @jit(exact=True)

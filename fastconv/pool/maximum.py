@@ -174,7 +174,7 @@ def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple
         elif known:
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
         elif pairs:
-            kernel = kernels.max_backward_pairs
+            kernel, variant = kernels.max_backward_pairs, window.past(2)
         elif threes:
             kernel, variant = gradient.max_backward_threes, window.past(2)
         elif window.x_shape[-1] > MOST_COLUMNS:
