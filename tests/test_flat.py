@@ -163,8 +163,10 @@ def test_the_first_maximum_is_its_twin(step, size, taps, dtype):
 @EACH_DTYPE
 @pytest.mark.parametrize("where", [(3, 1, 1), (5, 1, 2)], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 1, 9), (2, 1, 3, 2), (3, 5, 7, 7), (2, 19, 28, 13), (1, 3, 90, 70), (1, 1, 300, 41)], ids=str)
-def test_gradients(shape, where, dtype):
+def test_gradients(shape, where, dtype, monkeypatch):
     """Planes in groups and in bands: ties, what is no number, and the same bits on one thread; nothing is written beside the planes."""
+    monkeypatch.setattr(window, "WINDOWS", type(window.WINDOWS)())
+    monkeypatch.setattr(maximum, "WIDE", 1 << 40)            # long rows too
     rng, threads = np.random.default_rng(2), fastconv.get_num_threads()
     for share in (0, 0.001, 0.2):
         x = drawn(rng, shape, dtype, share)

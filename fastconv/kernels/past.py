@@ -46,7 +46,29 @@ def _store_past_intrinsic(typingctx, line, dst, at, n, src, other, ahead):
     return types.void(line, dst, i, i, src, other, i), codegen
 
 
+def _lines_past(line, begin, dst, at, n):
+    """dst[at + i] = line[begin + i] for i < n, at least a vector, past the caches but for parts of lines."""
+    dst[at:at + n] = line[begin:begin + n]
+
+
+def _lines_past_intrinsic(typingctx, line, begin, dst, at, n):
+    def codegen(context, builder, sig, args):
+        lanes, always = Lanes(builder, context.get_value_type(sig.args[0].dtype), 8 * VECTOR_BYTES // sig.args[0].dtype.bitwidth), ir.Constant(ir.IntType(1), 1)
+        source, target, n = _pointer(context, builder, sig.args[0], *args[:2]), _pointer(context, builder, sig.args[2], *args[2:4]), args[4]
+
+        def each(w, i, mask=None, past=False):
+            w.store(w.load(builder.gep(source, [i]), mask), builder.gep(target, [i]), mask, past)
+
+        emit_shared_line(builder, builder.gep(target, [n]), always)
+        emit_run(builder, lanes, n, each, target, always, always)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(line, i, dst, i, i), codegen
+
+
 store_past = either(_store_past, _store_past_intrinsic)
+lines_past = either(_lines_past, _lines_past_intrinsic)
 
 
 @jit

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from .gemm import aligned
 from .geometry import inside
 from .jit import jit
-from .norm_simd import segment_sums
-from .pool_geometry import BUFFER, FIVE_1, ONE_1, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
-from .rows import add_spread, add_strided
-from .simd import AHEAD_BYTES, prefetch
+from .norm_simd import segment_sums, settle
+from .past import lines_past
+from .pool_geometry import BUFFER, FIVE_1, ONE_1, PART, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
+from .rows import add_spread, add_strided, fill
+from .simd import AHEAD_BYTES, copy_row, one_of, prefetch
 from .simd_pool import MEAN, SUM, pool_row
-from .simd_shares import overlay, repeat_rows, share_row
+from .simd_shares import add_rows, repeat_rows, share_row
 from .tiles import VECTOR_BYTES
 
 NEAR = 3                                     # rows that `average_backward_rows` adds at once
@@ -117,34 +119,51 @@ def average_backward_rows(first, last, src, weight, dst, bias, residual, job, ta
     """The same where windows are not dilated, D and KD are 1, SW is 1 or 2, a window has at most MOST_TAPS[SW - 1] columns, and a row of dx lies
     in the windows of at most NEAR rows of dout.
 
-    A row of dx is the sum of those rows, each divided by its counts, and of that sum shifted from tap to tap.
+    A row of dout spreads over W once, each window's share over its columns, and a row of dx is the sum of those that touch it.
     """
     planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    bands, _, units, tasks, _ = blocks(job)
+    bands, _, units, tasks, past = blocks(job)
     lanes, ahead = VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
-    pitch = (max(OW, (W + PL) // SW + 1) + 4 * lanes) // lanes * lanes           # of a line: zeros, a row of dout, zeros
-    lines, nothing = np.zeros((NEAR + 1) * pitch, src.dtype), NEAR * pitch + lanes
+    many, counted, factors = max(1, PART // (W * src.itemsize)), src.dtype.type(0), np.empty(OW + 3 * lanes, src.dtype)
+    lines, part = aligned(((many - 1) // SH + 2 + NEAR) * W + 2 * lanes, src), aligned(many * W if past else 0, src)
+    target = one_of(past, part, dst)
+    factors[:] = 0
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, band, ready = unit // bands, unit % bands, -1             # rows of dout up to `ready` are divided
+        plane, band = unit // bands, unit % bands
         row0, row1 = band * H // bands, (band + 1) * H // bands
-        oh0, oh1 = (row0 + PT - KH) // SH + 1, (row0 + PT) // SH         # that hold the row, or would in an endless plane
-        for h in range(row0, row1):
-            oh0 += oh0 * SH + KH <= h + PT
-            oh1 += (oh1 + 1) * SH <= h + PT
-            near, far = max(0, oh0), min(OH - 1, oh1)
-            prefetch(dst, (plane * H + h) * W + ahead, W)
-            for oh in range(max(ready + 1, near), far + 1):
-                prefetch(src, (plane * OH + oh) * OW + ahead, OW)
-                share_row(src, (plane * OH + oh) * OW, OW, weight[0] * weight[OD + oh], weight, OD + OH, lines, oh % NEAR * pitch + lanes)
-            ready = max(ready, far)
-            a = near % NEAR * pitch + lanes if near <= far else nothing
-            b = (near + 1) % NEAR * pitch + lanes if near < far else nothing
-            c = (near + 2) % NEAR * pitch + lanes if near + 1 < far else nothing
-            if SW == 1:
-                overlay(1, KW, lines, a, b, c, nothing, dst, (plane * H + h) * W, PL, W)
+        low = high = (row0 + PT - KH) // SH + 1                          # rows low .. high - 1 of dout, or of zeros, lie in `lines`
+        for begin in range(row0, row1, many):
+            end, to = min(row1, begin + many), 0 if past else (plane * H + begin) * W
+            near, far = (begin + PT - KH) // SH + 1, (end - 1 + PT) // SH + 1        # rows of windows that touch these, or would in an endless plane
+            copy_row(1, lines, (near - low) * W, lines, 0, max(0, high - near) * W)
+            for oh in range(max(high, near), far):
+                line = (oh - near) * W
+                if not 0 <= oh < OH:
+                    fill(lines[line:line + W], 0)
+                    continue
+                if weight[0] * weight[OD + oh] != counted:
+                    counted = weight[0] * weight[OD + oh]
+                    for ow in range(OW):
+                        factors[lanes + ow] = 1 / (counted * weight[OD + OH + ow])
+                if SW == 1:
+                    share_row(1, KW, src, (plane * OH + oh) * OW, OW, factors, lines, line, PL, W, ahead)
+                else:
+                    share_row(2, KW, src, (plane * OH + oh) * OW, OW, factors, lines, line, PL, W, ahead)
+            low, high = near, far
+            if not past:
+                prefetch(dst, to + ahead, (end - begin) * W)
+            if SH == 1:
+                add_rows(lines, 0, W, KH, target, to, (end - begin) * W)
             else:
-                overlay(2, KW, lines, a, b, c, nothing, dst, (plane * H + h) * W, PL, W)
+                one, beyond = near, (begin + PT) // SH + 1
+                for h in range(begin, end):
+                    one += one * SH + KH <= h + PT       # counted on: divisions take longer than a row
+                    beyond += beyond * SH <= h + PT
+                    add_rows(lines, (one - near) * W, W, beyond - one, target, to + (h - begin) * W, W)
+            if past:
+                lines_past(part, 0, dst, (plane * H + begin) * W, (end - begin) * W)
+    settle(past)
 
 
 @jit

@@ -12,6 +12,8 @@ from .jit import jit
 BUFFER, ONE_1, TWO_1, THREE_1, FIVE_1, TWO_2, THREE_2 = range(7)
 VARIANTS = {(1, 1): ONE_1, (1, 2): TWO_1, (1, 3): THREE_1, (1, 5): FIVE_1, (2, 2): TWO_2, (2, 3): THREE_2}
 
+PART = 8 * 1024                              # bytes of a gradient, about, that are made in L1 and then stored past the caches (measured)
+
 NAMES = ("planes", "D", "H", "W", "OD", "OH", "OW", "KD", "KH", "KW", "SD", "SH", "SW", "PD", "PT", "PL", "DD", "DH", "DW",
          "row_blocks", "column_blocks", "units", "tasks", "variant")
 

@@ -8,10 +8,13 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
+from .norm_simd import settle
+from .past import lines_past
 from .pool_geometry import (
     BUFFER,
     FIVE_1,
     ONE_1,
+    PART,
     THREE_1,
     THREE_2,
     TWO_1,
@@ -24,7 +27,7 @@ from .pool_geometry import (
     units_of,
     unpack,
 )
-from .simd import AHEAD_BYTES, prefetch
+from .simd import AHEAD_BYTES, one_of, prefetch
 from .simd_pool import MAX, any_nan, index_row, pairs_gradient, pool_row
 from .tiles import VECTOR_BYTES
 
@@ -207,27 +210,41 @@ def maximum_indices(first, last, src, weight, dst, bias, residual, job, table):
 def max_backward_pairs(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, weight: x. Windows of 2 x 2 side by side, all inside the image. Units: bands of rows of each plane of y."""
     H, W, OH, OW = job[2], job[3], job[5], job[6]
-    bands, _, units, tasks, _ = blocks(job)
+    bands, _, units, tasks, past = blocks(job)
     offsets, best, where, ahead = np.empty(2, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64), AHEAD_BYTES // src.itemsize
+    many = max(1, PART // (2 * W * src.itemsize))            # rows of windows in a part, which is stored past the caches
+    part = np.empty(many * 2 * W if past else 0, src.dtype)
+    target = one_of(past, part, dst)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
-        for oh in range(band * OH // bands, (band + 1) * OH // bands):
-            at, row = (plane * H + 2 * oh) * W, (plane * OH + oh) * OW
-            prefetch(dst, at + ahead, 2 * W)
-            if any_nan(weight, at, 2 * W):
-                offsets[0], offsets[1] = 2 * oh * W, 2 * oh * W + W
-                argmax_rows(weight, plane * H * W, offsets, 2, W, job, best, 0, where, 0, 0, OW, bias[0])
-                dst[at:at + 2 * W] = 0
-                for ow in range(OW):
-                    dst[plane * H * W + where[ow]] += src[row + ow]
-            else:
-                pairs_gradient(weight, at, W, src, row, dst, at, W, OW)
-                for k in range(2 * OW, W):   # a column that no window holds
-                    dst[at + k] = 0
-                    dst[at + W + k] = 0
+        end = (band + 1) * OH // bands
+        for begin in range(band * OH // bands, end, many):
+            n, lead = min(many, end - begin), (plane * H + 2 * begin) * W
+            for oh in range(begin, begin + n):
+                at, row = (plane * H + 2 * oh) * W, (plane * OH + oh) * OW
+                to = at - lead if past else at
+                if past:
+                    prefetch(weight, at + ahead, 2 * W)
+                    prefetch(src, row + ahead, OW)
+                else:
+                    prefetch(dst, at + ahead, 2 * W)
+                if any_nan(weight, at, 2 * W):
+                    offsets[0], offsets[1] = 2 * oh * W, 2 * oh * W + W
+                    argmax_rows(weight, plane * H * W, offsets, 2, W, job, best, 0, where, 0, 0, OW, bias[0])
+                    target[to:to + 2 * W] = 0
+                    for ow in range(OW):
+                        target[to + where[ow] - 2 * oh * W] += src[row + ow]
+                else:
+                    pairs_gradient(weight, at, W, src, row, target, to, W, OW)
+                    for k in range(2 * OW, W):               # a column that no window holds
+                        target[to + k] = 0
+                        target[to + W + k] = 0
+            if past:
+                lines_past(part, 0, dst, lead, 2 * n * W)
         if band == bands - 1:                # a row that no window holds
             dst[(plane * H + 2 * OH) * W:(plane + 1) * H * W] = 0
+    settle(past)
 
 
 @jit

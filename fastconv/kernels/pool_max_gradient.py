@@ -8,13 +8,18 @@ import numpy as np
 
 from .gemm import aligned
 from .jit import jit
-from .pool_geometry import blocks, rows_of, units_of, unpack
+from .pool_geometry import PART, blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
+from .norm_simd import settle
+from .past import lines_past
+from .rows import fill
 from .simd import AHEAD_BYTES, copy_row
 from .simd_places import give_at
 from .simd_pool import any_low
-from .simd_threes import spread
+from .simd_threes import spread, spread_each
 from .tiles import VECTOR_BYTES
+
+LANES = 8                                    # of a vector, from which on `max_backward_threes` takes windows of stride 1: all but two count
 
 
 @jit(exact=True)
@@ -49,32 +54,41 @@ def has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
 
 @jit(exact=True)
 def max_backward_threes(first, last, src, weight, dst, bias, residual, job, table):
-    """src: dout, dst: dx, weight: x, bias: -inf. Units: bands of rows of each plane of dx. Windows of 3 x 3 and stride 2: what a row of them gives to
-    its last row of dx is carried to the next one."""
-    planes, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    bands, _, units, tasks, _ = blocks(job)
-    lowest, lanes, ahead = bias[0], VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
-    carry, lows, dump = aligned(W + PL + 4 * lanes, src), np.full(W, lowest, src.dtype), np.empty(W, src.dtype)
-    offsets, tops, where = np.empty(KH * KD, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
+    """src: dout, dst: dx, weight: x, bias: -inf. Units: bands of rows of each plane of dx. Windows of 3 x 3 and stride 2 or, of at least LANES lanes, 1.
+
+    Bands are done in parts that stay in L1: what a part's windows give to the rows behind it is carried to the next.
+    """
+    planes, D, H, W, OD, OH, OW, KD, K, KW, SD, S, SW, PD, PT, PL, DD, DH, DW = unpack(job)
+    bands, _, units, tasks, past = blocks(job)
+    lowest, lanes, odd = bias[0], VECTOR_BYTES // src.itemsize, PL % 2
+    rows = max(1, PART // (S * W * src.itemsize))            # of windows, in a part
+    room = 2 * (W // max(1, lanes - 2) + 2) * lanes if S == 1 else W // 2 + 2 + 2 * lanes
+    carry, low, none, line = aligned(room, src), np.full(W, lowest, src.dtype), np.zeros(OW, src.dtype), aligned((S * rows + 1) * W + 2 * lanes, src)
+    offsets, tops, where = np.empty(K, np.int64), np.empty(OW, src.dtype), np.empty(OW, np.int64)
     start, stop = units_of(first, last, units, tasks)
     for unit in range(start, stop):
-        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, KH, SH, PT, OH)
-        if has_low(weight, plane, oh0, oh1, H, W, KH, SH, PT):
-            by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
-            continue
-        carry[:] = 0
-        x, dx, h = plane * H * W, plane * H * W, row0
-        for oh in range(oh0, oh1 + 1):
-            h = oh * SH - PT
-            a, b, c = x + h * W if 0 <= h < H else -1, x + (h + 1) * W if 0 <= h + 1 < H else -1, x + (h + 2) * W if 0 <= h + 2 < H else -1
-            one, two = dx + h * W if row0 <= h < row1 else -1, dx + (h + 1) * W if row0 <= h + 1 < row1 else -1
-            spread(weight, a, b, c, lows, src, (plane * OH + oh) * OW, OW, carry, dst, one, two, dump, PL, W, ahead)
-            h += 2
-        for r in range(max(row0, h), row1):  # rows that no further windows give to
-            if r == h:
-                copy_row(1, carry, PL, dst, dx + r * W, W)
+        plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, K, S, PT, OH)
+        at, dout = plane * H * W, plane * OH * OW
+        fill(carry, 0)
+        oh, end = (row0 + PT - K) // S + 1, (row1 + PT + S - 1) // S     # that touch these rows, or would in an endless plane
+        while oh < end:
+            h, n = oh * S - PT, min(rows, end - oh)
+            if has_low(weight, plane, max(0, oh), min(oh + n, OH) - 1, H, W, K, S, PT):
+                by_taps(src, weight, dst, plane, row0, row1, oh0, oh1, offsets, tops, where, job, lowest)
+                break
+            if S == 1:
+                spread_each(weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
+            elif odd:
+                spread(1, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
             else:
-                dst[dx + r * W:dx + (r + 1) * W] = 0
+                spread(0, weight, at, h, H, W, low, src, dout, oh, OH, OW, none, n, PL, carry, line, lanes)
+            top, bottom = max(row0, h), min(row1, h + S * n)
+            if past and top < bottom:        # else all these windows begin above the band
+                lines_past(line, lanes + (top - h) * W, dst, at + top * W, (bottom - top) * W)
+            elif top < bottom:
+                copy_row(1, line, lanes + (top - h) * W, dst, at + top * W, (bottom - top) * W)
+            oh += n
+    settle(past)
 
 
 @jit(exact=True)

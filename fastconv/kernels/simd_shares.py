@@ -5,116 +5,118 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import AHEAD_BYTES, I32, I64, Vector, _pointer, either
+from .simd import AHEAD_BYTES, I32, I64, Vector, _pointer, either, emit_choice
 from .simd_depthwise import MASKS, _const, _store_part
 from .tiles import VECTOR_BYTES
 
-MOST_TAPS = 3, 4                             # of `overlay`, of stride 1 and of stride 2
+MOST_TAPS = 3, 4                             # of `share_row`, of stride 1 and of stride 2
+SHIFTS = 3                                   # windows of a row at which `share_row` looks for each column
 
 
-def _share_row(douts, at, n, count, counts, counts_at, line, to):
-    """line[to + i] = douts[at + i] / (count * counts[counts_at + i]) for i < n, and zeros up to the end of the vector.
+def _share_row(stride, taps, douts, at, windows, factors, line, to, pad, n, ahead):
+    """line[to + w] = the sum of douts[at + j] * factors[lanes + j] over the windows j < windows that hold column w, for w < n, and anything behind it
+    up to the end of `stride` vectors.
 
-    counts has room for a whole vector behind its last element.
+    Window j holds the columns j * stride - pad + k, k < taps <= MOST_TAPS. factors has room for a vector before and two behind. stride: the literal
+    1 or 2. What lies `ahead` behind these douts is fetched meanwhile.
     """
-    lanes = VECTOR_BYTES // douts.itemsize
-    line[to:to + (n + lanes - 1) // lanes * lanes] = 0
-    for i in range(n):
-        line[to + i] = douts[at + i] / (count * counts[counts_at + i])
-
-
-def _share_row_intrinsic(typingctx, douts, at, n, count, counts, counts_at, line, to):
-    i = types.int64
-
-    def codegen(context, builder, sig, args):
-        b, v, n = builder, Vector(context, builder, sig.args[0].dtype), args[2]
-        source, divisors, target = (_pointer(context, b, sig.args[k], *args[k:k + 2]) for k in (0, 4, 6))
-        factor = v.broadcast(args[3])
-
-        def share(value, done):
-            return b.fdiv(value, b.fmul(factor, v.load(b.gep(divisors, [done]))))
-
-        with cgutils.for_range_slice(b, _const(0), n, _const(v.lanes), I64) as (done, _):
-            left, here, end = b.sub(n, done), b.gep(source, [done]), b.gep(target, [done])
-            with b.if_else(b.icmp_signed(">=", left, _const(v.lanes)), likely=True) as (whole, part):
-                with whole:
-                    v.store(share(v.load(here), done), end)
-                with part:
-                    if MASKS:
-                        v.store(share(v.load_masked(here, v.mask(left)), done), end)
-                    else:
-                        v.store(v.zero, end)
-                        with cgutils.for_range(b, left) as loop:
-                            divisor = b.fmul(args[3], b.load(b.gep(divisors, [b.add(done, loop.index)])))
-                            b.store(b.fdiv(b.load(b.gep(here, [loop.index])), divisor), b.gep(end, [loop.index]))
-        return context.get_dummy_value()
-
-    return types.void(douts, i, i, douts.dtype, counts, i, line, i), codegen
-
-
-def _overlay(stride, taps, lines, a, b, c, zeros, dst, to, pad, n):
-    """dst[to + w] = the sum of lines[a + j] + lines[b + j] + lines[c + j] over the windows j that hold column w, for w < n.
-
-    Window j holds the columns j * stride - pad + k, k < taps <= MOST_TAPS. lines: zeros wherever there is no window, for a vector before and two
-    behind; so all of the line `zeros`. stride: the literal 1 or 2.
-    """
+    first = VECTOR_BYTES // douts.itemsize
     for w in range(n):
-        total = dst.dtype.type(0)
+        total = line.dtype.type(0)
         for k in range(taps):
-            if (w + pad - k) % stride == 0:
-                j = (w + pad - k) // stride
-                total += lines[a + j] + lines[b + j] + lines[c + j]
-        dst[to + w] = total
+            j = (w + pad - k) // stride
+            if (w + pad - k) % stride == 0 and 0 <= j < windows:
+                total += douts[at + j] * factors[first + j]
+        line[to + w] = total
 
 
-def _overlay_intrinsic(typingctx, stride, taps, lines, a, b, c, zeros, dst, to, pad, n):
+def _share_row_intrinsic(typingctx, stride, taps, douts, at, windows, factors, line, to, pad, n, ahead):
     if not isinstance(stride, types.IntegerLiteral):
         return None
     S, i = stride.literal_value, types.int64
 
     def codegen(context, builder, sig, args):
-        build, v, taps, pad, n = builder, Vector(context, builder, sig.args[2].dtype), args[1], args[9], args[10]
-        target, lanes, index = _pointer(context, build, sig.args[7], *args[7:9]), _const(v.lanes), ir.VectorType(I32, v.lanes)
-        halves = [ir.Constant(index, [half * v.lanes // 2 + j // 2 + j % 2 * v.lanes for j in range(v.lanes)]) for half in range(2)]
-        sources = []                         # of each column q < S of dst: for each of its taps, where the lines start
+        b, v, (taps, windows, pad, n, ahead) = builder, Vector(context, builder, sig.args[2].dtype), (args[k] for k in (1, 4, 8, 9, 10))
+        L, index = v.lanes, ir.VectorType(I32, v.lanes)
+        halves = [ir.Constant(index, [half * L // 2 + j // 2 + j % 2 * L for j in range(L)]) for half in range(2)]
+        base = b.sdiv(b.add(pad, _const(S - 1)), _const(S))      # the last window that can hold column 0 or, of stride 2, 1
+        source, target = _pointer(context, b, sig.args[2], args[2], b.add(args[3], base)), _pointer(context, b, sig.args[6], *args[6:8])
+        shares = _pointer(context, b, sig.args[5], args[5], b.add(base, _const(L)))
+        first, left = b.sub(pad, b.mul(base, _const(S))), b.sub(windows, base)
+        wanted = []                          # for each column q < S, which of the windows base - s hold it
         for q in range(S):
-            place = build.add(pad, _const(q))
-            odd, taps_of_q = build.and_(place, _const(S - 1)), []
-            for step in range(-(-MOST_TAPS[S - 1] // S)):
-                k = build.add(odd, _const(step * S))
-                j, real = build.ashr(build.sub(place, k), _const(S - 1)), build.icmp_signed("<", k, taps)
-                starts = [build.select(real, build.add(at, j), args[6]) for at in args[3:6]]
-                taps_of_q.append([_pointer(context, build, sig.args[2], args[2], start) for start in starts])
-            sources.append(taps_of_q)
+            hold = [b.icmp_unsigned("<", b.add(first, _const(q + S * s)), taps) for s in range(SHIFTS)]
+            wanted.append([b.icmp_signed("!=", v.broadcast_index(b.zext(yes, I64)), ir.Constant(index, [0] * L)) for yes in hold])
 
-        def put(value, w):
-            left, end = build.sub(n, w), build.gep(target, [w])
-            with build.if_else(build.icmp_signed(">=", left, lanes), likely=True) as (whole, part):
-                with whole:
-                    v.store(value, end)
-                with part:
-                    with build.if_then(build.icmp_signed(">", left, _const(0))):
-                        _store_part(build, v, value, left, end)
+        def given(j, there=None):
+            place = b.gep(source, [j])
+            return b.fmul(v.load(place) if there is None else v.load_masked(place, there), v.load(b.gep(shares, [j])))
 
-        with cgutils.for_range_slice(build, _const(0), n, _const(S * v.lanes), I64) as (w, _):
-            j, phases = build.ashr(w, _const(S - 1)), []
-            for taps_of_q in sources:
-                values = []
-                for rows in taps_of_q:
-                    one, two, three = (v.load(build.gep(row, [j])) for row in rows)
-                    values.append(build.fadd(build.fadd(one, two), three))
-                total = values[0]
-                for value in values[1:]:
-                    total = build.fadd(total, value)
+        def block(j, now):
+            old, w = b.load(before), b.mul(j, _const(S))
+            b.store(now, before)
+            v.prefetch(b.gep(source, [b.add(j, ahead)]))
+            shifted = [now, *(b.shuffle_vector(old, now, ir.Constant(index, [L - s + r for r in range(L)])) for s in range(1, SHIFTS))]
+            phases = []
+            for holds in wanted:
+                total = v.zero
+                for which, value in zip(holds, shifted):
+                    total = b.select(which, b.fadd(total, value), total)
                 phases.append(total)
-            if S == 1:
-                put(phases[0], w)
-            else:
-                for half in range(2):
-                    put(build.shuffle_vector(*phases, halves[half]), build.add(w, _const(half * v.lanes)))
+            for part, value in enumerate(phases if S == 1 else [b.shuffle_vector(*phases, half) for half in halves]):
+                v.store(value, b.gep(target, [b.add(w, _const(part * L))]))
+
+        earlier = b.icmp_signed(">=", ir.Constant(index, list(range(L))), v.broadcast_index(b.sub(_const(L), base)))
+        earlier = b.and_(earlier, b.icmp_signed("<", ir.Constant(index, list(range(L))), v.broadcast_index(b.add(left, _const(L)))))
+        before = cgutils.alloca_once_value(b, given(_const(-L), earlier))
+        with cgutils.for_range_slice(b, _const(0), b.sdiv(b.add(n, _const(S - 1)), _const(S)), _const(L), I64) as (j, _):
+            rest = b.sub(left, j)
+            with b.if_else(b.icmp_signed(">=", rest, _const(L)), likely=True) as (whole, part):
+                with whole:
+                    block(j, given(j))
+                with part:
+                    block(j, given(j, v.mask(rest)))
         return context.get_dummy_value()
 
-    return types.void(stride, i, lines, i, i, i, i, dst, i, i, i), codegen
+    return types.void(stride, i, douts, i, i, factors, line, i, i, i, i), codegen
+
+
+def _add_rows(lines, at, step, count, dst, to, n):
+    """dst[to + i] = the sum of lines[at + r * step + i] over r < count <= 3, for i < n."""
+    for i in range(n):
+        total = dst.dtype.type(0)
+        for r in range(count):
+            total += lines[at + r * step + i]
+        dst[to + i] = total
+
+
+def _add_rows_intrinsic(typingctx, lines, at, step, count, dst, to, n):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        b, v, n = builder, Vector(context, builder, sig.args[0].dtype), args[6]
+        source, target, lanes = _pointer(context, b, sig.args[0], *args[:2]), _pointer(context, b, sig.args[4], *args[4:6]), _const(v.lanes)
+
+        def rows_of(rows):
+            places = [b.gep(source, [b.mul(args[2], _const(r))]) for r in range(rows)]
+
+            def total(done):
+                value = v.load(b.gep(places[0], [done])) if rows else v.zero
+                for place in places[1:]:
+                    value = b.fadd(value, v.load(b.gep(place, [done])))
+                return value
+
+            whole = b.mul(b.sdiv(n, lanes), lanes)
+            with cgutils.for_range_slice(b, _const(0), whole, lanes, I64) as (done, _):
+                v.store(total(done), b.gep(target, [done]))
+            left = b.sub(n, whole)
+            with b.if_then(b.icmp_signed(">", left, _const(0))):
+                _store_part(b, v, total(whole), left, b.gep(target, [whole]))
+
+        emit_choice(b, (0, 1, 2, 3), lambda rows: b.icmp_signed("==", args[3], _const(rows)), rows_of)
+        return context.get_dummy_value()
+
+    return types.void(lines, i, i, i, dst, i, i), codegen
 
 
 def _repeat_rows(taps, douts, at, n, count, dst, to, width, rows, windows):
@@ -199,6 +201,6 @@ def _repeat_rows_intrinsic(typingctx, taps, douts, at, n, count, dst, to, width,
     return types.void(taps, douts, i, i, douts.dtype, dst, i, i, i, i), codegen
 
 
-share_row = either(_share_row, _share_row_intrinsic)
-overlay = either(_overlay, _overlay_intrinsic, literal=True)
+share_row = either(_share_row, _share_row_intrinsic, literal=True)
+add_rows = either(_add_rows, _add_rows_intrinsic)
 repeat_rows = either(_repeat_rows, _repeat_rows_intrinsic, literal=True)

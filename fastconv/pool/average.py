@@ -155,7 +155,7 @@ def _backward_plan(window: Window) -> tuple[Any, int, np.ndarray, np.ndarray]:
             bands, units = window.bands
             kernel = (kernels.average_backward_beside if beside else kernels.average_backward_rows if _near(window) else
                       kernels.average_backward)
-            found = kernel, *window.job(bands, 1, units, 0), NO_TABLE
+            found = kernel, *window.job(bands, 1, units, window.past(1)), NO_TABLE
         window.plans["backward"] = found
     return found
 

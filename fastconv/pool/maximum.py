@@ -15,6 +15,7 @@ from ..kernels.pool_geometry import BUFFER
 from ..kernels.simd_lines import MOST_LINES
 from ..kernels.simd_places import BITS
 from ..kernels.tasks import NO_TABLE, Call, run_call, run_tasks
+from ..kernels.tiles import VECTOR_BYTES
 from . import known
 from .flat import flat, flat_gradient
 from .planes import INDEX, integers, outputs_of
@@ -30,6 +31,7 @@ SPARSE = 4                                   # elements for each window, from wh
 DENSE_BYTES = {1: 6 * 1024, 2: 8 * 1024, 3: 64 * 1024}       # of a group of planes whose windows start at nearly every element: lines come before lists
 DENSE = 5                                    # taps in 1-D, up to which they count as such (measured)
 AT_BYTES = 32 * 1024                         # of their planes: smaller ones stay in L1, where nothing is gained (measured)
+WIDE = 14                                    # columns for each byte of an element, from which on 3 x 3 with stride 1 goes row by row (measured)
 MOST_COLUMNS = 1 << 20                       # of a row of x: the gradient keeps their maxima, and the places of these
 
 __all__ = ["max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward"]
@@ -159,7 +161,10 @@ def _variant_of_places(window: Window) -> int:
 def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job. known: from indices; anywhere: which may be those of other windows."""
     found = window.plans.get(("backward", known, anywhere))
-    if found is None and not known and (line := flat_gradient(window)) is not None:
+    threes = (window.nd == 2 and window.dilation == (1, 1) and window.kernel == (3, 3) and window.working.kind == "f"
+              and (window.stride == (2, 2) or window.stride == (1, 1) and WIDE * window.working.itemsize <= window.x_shape[-1]
+                  and VECTOR_BYTES // window.working.itemsize >= gradient.LANES))
+    if found is None and not known and not (threes and window.stride == (1, 1)) and (line := flat_gradient(window)) is not None:
         found = window.plans["backward", known, anywhere] = (pool_flat.max_backward_flat, *line)
     if found is None and not known:
         dense = math.prod(window.stride) == 1 or window.nd == 1 and window.kernel[0] <= DENSE
@@ -183,9 +188,9 @@ def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple
         elif known:
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
         elif pairs:
-            kernel = kernels.max_backward_pairs
-        elif plain and window.kernel == (3, 3) and window.stride == (2, 2):
-            kernel = gradient.max_backward_threes
+            kernel, variant = kernels.max_backward_pairs, window.past(2)
+        elif threes:
+            kernel, variant = gradient.max_backward_threes, window.past(2)
         elif window.x_shape[-1] > MOST_COLUMNS:
             kernel = kernels.max_backward
         elif max(window.kernel[-1], math.prod(window.kernel[:-1])) > MOST_LINES or not _fits(window.x_shape[-1:], window.reach[-1:], 1):

@@ -10,6 +10,7 @@ import numpy as np
 from .. import check
 from ..check import Pair
 from ..kernels import pool_geometry
+from ..kernels.past import PAST
 from ..kernels.tiles import VECTOR_BYTES
 from ..remembered import Remembered, settled
 from .planes import X_SHAPES
@@ -124,6 +125,11 @@ class Window:
                     self._counts.clear()
                 self._counts[key] = found
         return found
+
+    def past(self, images: int) -> int:
+        """Whether a gradient is stored past the caches: where they do not hold so many arrays like x and dout. Rows of less than a vector never are."""
+        touched = images * math.prod(self.x_shape) + math.prod(self.y_shape)
+        return int(touched * self.working.itemsize >= PAST and self.x_shape[-1] * self.working.itemsize >= VECTOR_BYTES)
 
     @property
     def reach(self) -> tuple[int, ...]:
