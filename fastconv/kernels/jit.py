@@ -37,7 +37,8 @@ SUMS = frozenset({"contract", "reassoc", "nsz"})
 
 # Files of kernels whose vectors are explicit. What kernels of other files call is optimised before it is linked to them, too: LLVM makes better
 # vectors of its loops there (double-precision softmax and gradient of layer_norm: 20 %), but it takes longer to compile.
-WITHOUT_LOOPS = {"direct", "direct_dots", "direct_phases", "direct_weight", "winograd", "winograd_weight", "strassen", "conv_im2col", "gemm", "geometry", "window"}
+WITHOUT_LOOPS = {"direct", "direct_dots", "direct_phases", "direct_weight", "winograd", "winograd_weight", "strassen", "conv_im2col", "gemm", "geometry",
+                 "window"}
 
 KEPT = 4                                     # folders of other states of the sources, of some 10 MB each
 

@@ -70,7 +70,7 @@ def _sum_quarters_intrinsic(typingctx, first, second, channels, source, b11, b12
                     q = builder.add(p, _const(j))
                     place = builder.add(builder.mul(tile, tile_step), builder.add(builder.mul(k0, _const(pitch)), _const(j)))
 
-                    def panel(load):
+                    def panel(load, q=q, place=place):
                         with cgutils.for_range(builder, here) as loop:
                             k = builder.add(k0, loop.index)
                             one(builder.add(builder.mul(k, plane), q), builder.add(place, builder.mul(loop.index, _const(pitch))), load)
