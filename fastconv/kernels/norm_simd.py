@@ -15,7 +15,7 @@ from numba.core import cgutils
 
 from ..instruction_set import isa
 from .simd import AHEAD_BYTES, ALL_LEVELS, I32, I64, LINE_BYTES, SECOND_LEVEL, _pointer, either, emit_choice
-from .tiles import FMA, REGISTERS, VECTOR_BYTES
+from .tiles import FMA, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
 X86 = isa() in ("avx512", "avx2", "avx", "sse")
@@ -108,8 +108,8 @@ def _swept(builder, begin, stop, width):
 
 def emit_run(builder, v, n, at, target, aligned, stream, sweep=None):
     """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
-    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. sweep(begin, stop): the loop over i = begin, begin + lanes .. before
-    stop, a context that yields i, if it is no plain one."""
+    its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. sweep(begin, stop): the loop over
+    i = begin, begin + lanes .. before stop, a context that yields i, if it is no plain one."""
     one = Lanes(builder, v.scalar, 1)
 
     def some(begin, end):
@@ -675,14 +675,13 @@ def _emit_matrix(builder, scalar, sources, target, row, rows, n, columns, formul
     Whole rows are one run of memory: so where target begins inside a line, rows do not share lines, which would be read before they are written.
     For that the first vector of each of `columns` stands once more behind its last element.
     """
-    v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
+    v = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4))
     whole = builder.and_(builder.icmp_signed("==", n, row), builder.icmp_signed(">=", n, _const(v.lanes)))
     all_rows = builder.mul(row, rows)
     length, further = builder.select(whole, all_rows, n), builder.select(whole, _const(AHEAD_BYTES // v.itemsize), all_rows)
     enough = builder.icmp_signed(">=", length, _const(ALIGNED_FROM * v.lanes))
     place, lead = (cgutils.alloca_once(builder, I64) for _ in range(2))      # of vectors, and how far ahead of it their column is
-    once = builder.select(whole, _const(1), rows)
-    with cgutils.for_range(builder, once) as loop:
+    with cgutils.for_range(builder, builder.select(whole, _const(1), rows)) as loop:
         begin = builder.mul(loop.index, row)
         line, to = [builder.gep(source, [begin]) for source in sources], builder.gep(target, [begin])
         emit_shared_line(builder, builder.gep(to, [further]), builder.and_(stream, enough))
