@@ -12,10 +12,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .simd import I32, I64, Vector, _pointer, either
+from .simd import I32, Vector, _pointer, either
 from .simd_depthwise import _const
 from .simd_places import _clamped
-from .tiles import VECTOR_BYTES
 
 
 def _give(S, columns, x, at, h, H, n, low, douts, dout_at, oh, OH, windows, none, count, carry, out, to, ahead):
