@@ -328,6 +328,41 @@ print(resident() - before)
     assert float(run(program)) < 16
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
+def test_memory_does_not_grow_with_calls():
+    """Kernels that count no users of their arrays must not call what does."""
+    program = """
+import os
+import numpy as np, fastconv
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2 ** 20
+x, matrix = np.ones((2, 8, 12, 12), np.float32), np.ones((4, 512), np.float32)
+C, D = np.ones(8, np.float32), np.ones(512, np.float32)
+layer, net = fastconv.Conv2d(np.ones((8, 8, 3, 3), np.float32), padding=1), fastconv.Network(x.shape)
+net.add(fastconv.max_pool2d, net.add(layer, net.x), 2)
+y, small = fastconv.max_pool2d(x, 2), fastconv.max_pool2d(x, 3, 1)
+calls = [lambda: net(x), lambda: layer(x), lambda: fastconv.softmax(x, 1), lambda: fastconv.gelu(x), lambda: fastconv.max_pool2d_backward(y, x, 2),
+         lambda: fastconv.max_pool2d_backward(small, x, 3, 1), lambda: fastconv.avg_pool2d_backward(small, x, 3, 1),
+         lambda: fastconv.adaptive_max_pool2d_backward(y, x, 6), lambda: fastconv.lp_pool2d(x, 2.5, 2)]
+for array, one in ((x, C), (matrix, D)):
+    for training in (True, False):
+        calls += [lambda a=array, c=one, t=training: fastconv.batch_norm(a, c.copy(), c.copy(), c, c, t),
+                  lambda a=array, c=one, t=training: fastconv.batch_norm_backward(a, a, c, 2 * c, c, c, t)]
+    calls += [lambda a=array: fastconv.layer_norm(a, a.shape[1:]), lambda a=array: fastconv.layer_norm_backward(a, a, a.shape[1:]),
+              lambda a=array: fastconv.rms_norm_backward(a, a, a.shape[1:]), lambda a=array: fastconv.group_norm(a, 4),
+              lambda a=array: fastconv.group_norm_backward(a, a, 4)]
+for number, call in enumerate(calls):
+    for _ in range(50):
+        call()
+    before = resident()
+    for _ in range(500):
+        call()
+    assert resident() - before < 2, number
+print(0)
+"""
+    assert run(program).strip() == "0"
+
+
 def test_memory_of_many_plans():
     program = """
 import os

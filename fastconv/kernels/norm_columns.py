@@ -186,9 +186,9 @@ def spread(job, f, values, count, c, lines):
 
 
 @jit
-def coefficients(job, dst, residual):
-    """The lines of coefficients, PADDED apart: from here on. They lie to lines of the cache as dst does, for vectors of both to begin there."""
-    return residual[2 * job[PADDED] + dst.ctypes.data % VECTOR_BYTES // dst.itemsize:]
+def coefficients_at(job, dst):
+    """Where in `residual` the lines of coefficients begin, PADDED apart. They lie to lines of the cache as dst does, for vectors of both to begin there."""
+    return 2 * job[PADDED] + dst.ctypes.data % VECTOR_BYTES // dst.itemsize
 
 
 @jit(views=True)
@@ -222,7 +222,7 @@ def column_coefficients(job, f, lines):
 @jit(views=True)
 def finish_forward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics and coefficients."""
-    f, lines = table.view(np.float64), coefficients(job, dst, residual)
+    f, lines = table.view(np.float64), residual[coefficients_at(job, dst):]
     C, stats = job[CHANNELS], job[STATS]
     if job[FLAGS] & OWN:
         fold_columns(src, weight, job, f)
@@ -292,7 +292,7 @@ def column_gradients(job, f, lines):
 @jit(views=True)
 def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Between the passes: statistics, dweight and dbias, and coefficients."""
-    f, lines = table.view(np.float64), coefficients(job, dst, residual)
+    f, lines = table.view(np.float64), residual[coefficients_at(job, dst):]
     fold_columns(src, weight, job, f)
     if job[LENGTH] == 1:
         column_gradients(job, f, lines)
@@ -307,7 +307,7 @@ def finish_backward_columns(first, last, src, weight, dst, bias, residual, job, 
 @jit(views=True)
 def finish_running_backward_columns(first, last, src, weight, dst, bias, residual, job, table):
     """The coefficients of dx = dout * scale, where the statistics are the running ones."""
-    f, lines = table.view(np.float64), coefficients(job, dst, residual)
+    f, lines = table.view(np.float64), residual[coefficients_at(job, dst):]
     if not job[FLAGS] & GIVEN:
         running_statistics(job, f)
     to = job[SUMS]
@@ -320,7 +320,7 @@ def finish_running_backward_columns(first, last, src, weight, dst, bias, residua
 @jit(views=True)
 def change_columns(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass: y from x, or dx from x and dout, by the coefficients of each column."""
-    R, K, P, width, lines = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS], coefficients(job, dst, residual)
+    R, K, P, width, lines = job[ROWS], job[COLUMNS], job[PADDED], job[UNITS], residual[coefficients_at(job, dst):]
     for t in range(first, last):
         block, j0 = t // job[PARTS], t % job[PARTS] * width
         r1, n = min(R, (block + 1) * job[SPAN]), min(width, K - j0)
