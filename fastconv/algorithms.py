@@ -158,15 +158,12 @@ class Depthwise(Plain):
         return (dbias[0] if alone else dbias.sum(0, dtype=np.float64).astype(plan.dtype)) if stage.bias else None
 
 
-class Strassen(Plain):
-    """Fewer products of matrices than the definition has. The gradient to the weights is the direct one."""
+class Transformed(Plain):
+    """Weights that become something else before the images are looked at."""
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:
-        """What the weights become before the images are looked at; behind it, where the stage keeps room for that, the weights as they are. Those alone
-
-        where its tasks do it.
-        """
+        """What they become; behind it, where the stage keeps room for that, the weights as they are. Those alone where its tasks do it."""
         if stage.pack is None:
             return weight.ravel()
         none, packed = NOTHING[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
@@ -178,22 +175,27 @@ class Strassen(Plain):
 
     @staticmethod
     def _run(stage: Any, plan: Plan, src: np.ndarray, weight: np.ndarray, bias: np.ndarray, dst: np.ndarray) -> None:
-        run_tasks(stage.kernel, stage.tasks, plan.flops, src.ravel(), Strassen.pack(stage, weight), dst.ravel(), bias, weight.ravel(), stage.job, stage.table)
+        packed = Transformed.pack(stage, weight)
+        run_tasks(stage.kernel, stage.tasks, plan.flops, src.ravel(), packed, dst.ravel(), bias, weight.ravel(), stage.job, stage.table)
 
     @staticmethod
     def forward(plan: Plan, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
-        Strassen._run(plan.forward, plan, x, weight, bias, y)
+        Transformed._run(plan.forward, plan, x, weight, bias, y)
 
     @staticmethod
     def to_input(plan: Plan, dout: np.ndarray, weight: np.ndarray, dx: np.ndarray) -> None:
-        Strassen._run(plan.to_input, plan, dout, weight, NOTHING[plan.dtype], dx)
+        Transformed._run(plan.to_input, plan, dout, weight, NOTHING[plan.dtype], dx)
+
+
+class Strassen(Transformed):
+    """Fewer products of matrices than the definition has. The gradient to the weights is the direct one."""
 
     @staticmethod
     def to_weight(plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         Direct.weight_stage(plan.to_weight, plan, dout, x, dweight)
 
 
-class Winograd(Strassen):
+class Winograd(Transformed):
     """Tiles of results with fewer multiplications. The gradient to the weights goes in rounds and parts, as the direct one."""
 
     @staticmethod

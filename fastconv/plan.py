@@ -221,18 +221,15 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
     if algorithm == "winograd" and not winograd.fits(s):
         raise ValueError(f"algorithm is 'winograd', the kernel {s.KH}x{s.KW}, the stride {(s.SH, s.SW)} and the dilation {(s.DH, s.DW)}; "
                          f"wanted: a 3x3, 5x5, 1x3 or 3x1 kernel, stride 1 and dilation 1")
-    if algorithm == "winograd" and precision == "highest":
-        raise ValueError('algorithm is \'winograd\' and the precision "highest"; wanted: precision "high", or another algorithm')
-    if algorithm == "winograd" and not (has_room(stages.forward(algorithm)) and has_room(stages.to_input(algorithm))):
-        raise ValueError(f"algorithm is 'winograd', and one tile of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
-                         f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
     if algorithm == "strassen" and not strassen.fits(s):
         raise ValueError(f"algorithm is 'strassen', the kernel {s.KH}x{s.KW} and the padding {(s.PT, s.PL)} before; wanted: a 1x1 kernel and no padding")
-    if algorithm == "strassen" and precision == "highest":
-        raise ValueError('algorithm is \'strassen\' and the precision "highest"; wanted: precision "high", or another algorithm')
-    if algorithm == "strassen" and not (has_room(stages.forward(algorithm)) and (not strassen.fits_to_input(s) or has_room(stages.to_input(algorithm)))):
-        raise ValueError(f"algorithm is 'strassen', and a block of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
-                         f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
+    if algorithm in ("winograd", "strassen") and precision == "highest":
+        raise ValueError(f'algorithm is {algorithm!r} and the precision "highest"; wanted: precision "high", or another algorithm')
+    if algorithm in ("winograd", "strassen"):
+        both = algorithm == "winograd" or strassen.fits_to_input(s)
+        if not (has_room(stages.forward(algorithm)) and (not both or has_room(stages.to_input(algorithm)))):
+            raise ValueError(f"algorithm is {algorithm!r}, and one block of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
+                             f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")
     if algorithm != "auto":
         return algorithm
     if depthwise.fits(s) and s.F // s.G < FEW_FILTERS:

@@ -70,7 +70,7 @@ def get_recycling() -> int:
 
 def threads_for(work: float) -> int:
     """Threads worth having for `work` floating-point operations, or about twice the bytes moved: one where a second gains nothing."""
-    return 1 if work < SMALL_WORK else min(get_num_threads(), most_threads(work))
+    return min(get_num_threads(), most_threads(work))
 
 
 def most_threads(work: float) -> int:

@@ -161,10 +161,12 @@ def _variant_of_places(window: Window) -> int:
 def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple[Any, int, np.ndarray]:
     """The kernel of the gradient, its tasks and its job. known: from indices; anywhere: which may be those of other windows."""
     found = window.plans.get(("backward", known, anywhere))
+    if found is not None:
+        return found
     threes = (window.nd == 2 and window.dilation == (1, 1) and window.kernel == (3, 3) and window.working.kind == "f"
               and (window.stride == (2, 2) or window.stride == (1, 1) and WIDE * window.working.itemsize <= window.x_shape[-1]
                   and VECTOR_BYTES // window.working.itemsize >= gradient.LANES))
-    if found is None and not known and not (threes and window.stride == (1, 1)) and (line := flat_gradient(window)) is not None:
+    if not known and not (threes and window.stride == (1, 1)) and (line := flat_gradient(window)) is not None:
         found = window.plans["backward", known, anywhere] = (pool_flat.max_backward_flat, *line)
     if found is None and not known:
         dense = math.prod(window.stride) == 1 or window.nd == 1 and window.kernel[0] <= DENSE
