@@ -101,9 +101,9 @@ class Plan:
         if algorithm in DENSE and not self.asked:
             algorithm = "direct"
             if self.precision == "high":
-                algorithm = ("winograd" if winograd.pays(s, self.stages.to_input) else
+                algorithm = ("winograd" if winograd.pays(s, self.stages.to_input, forward=False) else
                              "strassen" if strassen.pays(s, self.stages.to_input, forward=False) else "direct")
-        if algorithm == "strassen" and not strassen.fits_to_input(s):
+        if (algorithm == "strassen" and not strassen.fits_to_input(s)) or (algorithm == "winograd" and not winograd.fits_to_input(s)):
             algorithm = "direct"
         if algorithm == "direct" and not has_room(self.stages.to_input("direct")):
             algorithm = "im2col"             # strided, of very wide images
@@ -226,7 +226,7 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
     if algorithm in ("winograd", "strassen") and precision == "highest":
         raise ValueError(f'algorithm is {algorithm!r} and the precision "highest"; wanted: precision "high", or another algorithm')
     if algorithm in ("winograd", "strassen"):
-        both = algorithm == "winograd" or strassen.fits_to_input(s)
+        both = BLOCKING[algorithm].fits_to_input(s)
         if not (has_room(stages.forward(algorithm)) and (not both or has_room(stages.to_input(algorithm)))):
             raise ValueError(f"algorithm is {algorithm!r}, and one block of {s.C // s.G} channels and {s.F // s.G} filters of a group takes more than the "
                              f"{MOST_WORKSPACE >> 20} MiB of a thread's workspace; wanted: fewer channels and filters, or another algorithm")

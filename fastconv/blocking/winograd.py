@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kernels import winograd
 from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, V_BLOCK, V_PITCH
+from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS, STEPS_KINDS, STEPS_POINTS, V_BLOCK, V_PITCH
 from . import direct
 from .direct import CHAIN, tile_rows
 from .parts import even, has_room, parts_of, round_up, split
@@ -25,6 +25,7 @@ class Form(NamedTuple):
     high: int                                # results of a tile
     wide: int
     elements: int                            # of a transformed tile
+    kinds: int                               # of a transformed filter
     # What a part of the work costs, in vector multiply-adds.
     input_cost: float                        # to bring a tile of a vector of channels into V
     result_cost: float                       # to make the results of a tile and a vector of filters of M
@@ -32,12 +33,13 @@ class Form(NamedTuple):
 
 
 FORMS = {                                    # by the size of the filters
-    (3, 3): Form(SQUARE, 4, 4, 36, 280.0, 250.0, 0.09),
-    (5, 5): Form(SQUARE_5, 2, 2, 36, 220.0, 150.0, 0.23),
-    (1, 3): Form(ROW, 1, 4, 6, 65.0, 65.0, 0.14),
-    (3, 1): Form(COLUMN, 4, 1, 6, 65.0, 65.0, 0.14),
+    (3, 3): Form(SQUARE, 4, 4, 36, 36, 280.0, 250.0, 0.09),
+    (5, 5): Form(SQUARE_5, 2, 2, 36, 36, 220.0, 150.0, 0.23),
+    (1, 3): Form(ROW, 1, 4, 6, 6, 65.0, 65.0, 0.14),
+    (3, 1): Form(COLUMN, 4, 1, 6, 6, 65.0, 65.0, 0.14),
 }
-SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 110.0, 80.0, 0.16)}          # where products wait for filters
+STRIDED = Form(STEPS, 2, 2, STEPS_POINTS ** 2, STEPS_KINDS ** 2, 130.0, 110.0, 0.12)          # 3x3 in steps of two
+SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 16, 110.0, 80.0, 0.16)}          # where products wait for filters
 FEW_TILES = 16                               # large ones, up to which small ones are looked at,
 LEAST_U_BYTES = 1024 * 1024                  # and the transformed filters of large ones: in L2 they keep nobody waiting
 
@@ -52,6 +54,7 @@ GAIN = 0.95                                  # of the direct convolution's cost 
 
 V_BYTES = 640 * 1024                         # transformed pixels of a block of tiles: they stay in L2
 MOST_V_BYTES = 16 * 1024 * 1024              # of ever so many channels
+FLEXIBLE = 1.3                               # times as many tiles where the blocks are of an even number then
 M_BYTES = 256 * 1024                         # products of a block of filters: they stay there too
 LEAST_TILES = 32                             # transformed filters are fetched once for so many tiles
 GRAIN = 3                                    # times as many tasks as direct sums would make of the multiplications: transforms are work, too
@@ -76,12 +79,17 @@ class Stage(NamedTuple):
 
 def fits(s: Shape) -> bool:
     """Whether these tiles can do it."""
+    return fits_to_input(s) or ((s.KH, s.KW, s.SH, s.SW) == (3, 3, 2, 2) and s.DH == s.DW == 1)
+
+
+def fits_to_input(s: Shape) -> bool:
+    """Whether the gradient to the input is such a convolution, too."""
     return (s.KH, s.KW) in FORMS and s.SH == s.SW == s.DH == s.DW == 1
 
 
-def pays(s: Shape, stage_of: Callable[[str], Any]) -> bool:
+def pays(s: Shape, stage_of: Callable[[str], Any], forward: bool = True) -> bool:
     """Whether this is expected to be faster than the direct convolution. stage_of: makes the stage of "winograd" and of "direct"."""
-    return (fits(s) and s.flops * s.H * s.W > 0 and has_room(stage_of("winograd"))
+    return ((fits(s) if forward else fits_to_input(s)) and s.flops * s.H * s.W > 0 and has_room(stage_of("winograd"))
             and stage_of("winograd").cost < GAIN * _direct_cost(s, stage_of("direct")))
 
 
@@ -123,6 +131,8 @@ def to_input(s: Shape) -> Stage:
 
 def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], prepared: bool, *rest: Any) -> Stage:
     """The cheapest stage: with large tiles, or with small ones where those are few; in a call also with filters that each task transforms."""
+    if (s.SH, s.SW) != (1, 1):
+        return min((_stage(STRIDED, s, C, F, source, target, *rest, prepared, fresh) for fresh in (False, True)[:1 if prepared else 2]), key=lambda stage: (not has_room(stage), stage.cost))
     large, small = FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))
     few = s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) <= FEW_TILES
     forms = [large] if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES else [large, small]
@@ -133,7 +143,7 @@ def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, 
 def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], row0: int, column0: int, relu: bool,
            raw: tuple[int, int, int], turned: bool, prepared: bool, fresh: bool) -> Stage:
     N, G, size, KH, KW, T = s.N, s.G, s.size, s.KH, s.KW, s.KH * s.KW
-    form, high, wide, elements, input_cost, result_cost, filter_cost = kind
+    form, high, wide, elements, kinds, input_cost, result_cost, filter_cost = kind
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (H, W), (OH, OW) = source, target
@@ -153,13 +163,15 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
             blocks += 1                      # so that two threads do half of the middle one each
         elif halves and N == blocks % 2 == 1:
             blocks += 1
+        elif N * G == blocks % 2 == 1 and blocks > 3 and tiles_h % 2 == 0 and -(-tiles_h // (blocks - 1)) * tiles_w <= FLEXIBLE * most:
+            blocks -= 1                      # as many for each
         rows = -(-tiles_h // blocks)
     else:
         rows, columns = 1, even(tiles_w, most)
     blocks = G * -(-N // images) * -(-tiles_h // rows) * -(-tiles_w // columns)
     tiles = images * rows * columns
     parts = parts_of(F, F, width, blocks, GRAIN * flops)
-    share = F if parts == 1 else even(F, -(-F // parts), width)
+    share = F if parts == 1 else round_up(-(-F // parts), width)
     filters = even(share, max(width, M_BYTES // (elements * tiles * size)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes
@@ -167,29 +179,31 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     v_block = tiles * V_PITCH
     v_step, m_step = step_of(-(-C // V_BLOCK) * v_block, size), step_of(computed * m_row, size)
     chunk = even(C, CHAIN, V_BLOCK)
-    window = high * rows + KH - 1, wide * columns + KW - 1
-    begins = [i * (wide + KW - 1) + j for i in range(high) for j in range(wide)]
+    SH, SW = s.SH, s.SW
+    tall, across = SH * (high - 1) + KH, SW * (wide - 1) + KW          # pixels of a tile
+    window = SH * high * (rows - 1) + tall, SW * wide * (columns - 1) + across
+    begins = [SH * i * across + SW * j for i in range(high) for j in range(wide)]
     begins += begins[-1:] * (-len(begins) % ROWS_HALF)
-    taps = [i * (wide + KW - 1) + j for i in range(KH) for j in range(KW)]
+    taps = [i * across + j for i in range(KH) for j in range(KW)]
     backwards = [(T - 1 - k) * lanes for k in range(T)]
     table = np.concatenate([begins, taps, backwards, places_of(*window, W, lanes)]).astype(np.int64)
     pad = lanes
-    group = elements * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
+    group = kinds * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at, kept = (G * group if prepared else -1), 0 if fresh else G * group + (G * C * F * T if prepared else 0)
-    job = np.array([N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
+    job = np.array([N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
                     height, chunk, relu, v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
-    all_tiles, size_u = N * tiles_h * tiles_w, elements * C * round_up(F, lanes) * size
+    all_tiles, size_u = N * tiles_h * tiles_w, kinds * C * round_up(F, lanes) * size
     product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
     times = -(-all_tiles // tiles)           # that the filters are fetched, or made
     fetched = 0 if fresh else times * size_u * FETCH_COST[G * size_u > SHARED_CACHE]
     made = times * filter_cost if fresh else 0 if prepared else filter_cost + STORE_COST[G * size_u > NEAR_BYTES]
     cost = G * (max(PRODUCT_COST * product, fetched) + all_tiles * (input_cost * -(-C // lanes) + result_cost * -(-F // lanes)) + made * size_u)
     cost += 0 if fresh or prepared else START_COST
-    scratch = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
+    scratch = FILTER_CHANNELS * (tall * across + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
     room = window[0] * window[1] * lanes + elements * (v_step + m_step) + ROWS * V_PITCH + (high * wide * columns + lanes) * lanes + scratch
-    room += elements * (chunk * width + pad) if fresh else 0
+    room += kinds * (chunk * width + pad) if fresh else 0
     return Stage(winograd.tiles, job, table, blocks * -(-F // share), None if fresh else winograd.transform,
-                 np.array([C, F, form, T, elements, pad, group, *raw, turned, len(begins) + T], np.int64), G * -(-F // width),
+                 np.array([C, F, form, T, kinds, pad, group, *raw, turned, len(begins) + T], np.int64), G * -(-F // width),
                  kept, room * size, raw_at, cost)
 
 

@@ -52,6 +52,25 @@ def result(outputs: int, squares: Sequence[float]) -> np.ndarray:
     return _powers(outputs, squares).T.copy()
 
 
+def strided(outputs: int, finite: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """B^T (n, 2 * outputs + 1), G (k, 3) and A^T (outputs, n) of `outputs` results of three taps in steps of two: even pixels meet the outer taps,
+
+    a convolution of two taps by way of `finite` points and infinity, and odd ones the middle tap, a product for each result. Those
+    `outputs` products share the last of the k numbers of a filter.
+    """
+    m = len(finite) + 1                      # points
+    assert m == outputs + 1
+    B, G, A = np.zeros((m + outputs, 2 * outputs + 1)), np.zeros((m + 1, 3)), np.zeros((outputs, m + outputs))
+    for i, point in enumerate(finite):
+        others = [q for q in finite if q != point]
+        B[i, :2 * m - 2:2] = np.poly(others)[::-1]
+        G[i, ::2] = np.array([1, point]) / math.prod(point - q for q in others)
+        A[:, i] = [point ** j for j in range(outputs)]
+    B[m - 1, ::2], G[m - 1, 2], A[-1, m - 1] = np.poly(finite)[::-1], 1, 1
+    B[m:, 1::2], G[m, 1], A[:, m:] = np.eye(outputs), 1, np.eye(outputs)
+    return B, G, A
+
+
 def _powers(count: int, squares: Sequence[float]) -> np.ndarray:
     """(n, count): the powers of each point from the 0th on; of infinity, the last one alone."""
     rows = np.zeros((2 * len(squares) + 2, count))

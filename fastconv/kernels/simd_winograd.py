@@ -17,14 +17,17 @@ from .tiles import VECTOR_BYTES
 # Which transform. Of squares of 6x6 points: pixels; filters 3x3 and 5x5 and their results; the gradient to the weights, F(3, 4). Of lines of 6.
 INPUT, FILTER, FORWARD, FILTER_5, FORWARD_5, DOUT, WEIGHT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE, FORWARD_ROW, FORWARD_COLUMN = range(12)
 INPUT_2, FILTER_2, FORWARD_2 = range(12, 15)             # of squares of 4x4 points: 3x3 filters, 2x2 results
+INPUT_STEPS, FILTER_STEPS, FORWARD_STEPS = range(15, 18) # of 3x3 filters in steps of two, 2x2 results
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one axis of a tile and three taps
 B, G, A = points.source(points.SQUARES), points.kernel(3, points.SQUARES), points.result(OUTPUTS, points.SQUARES)
+STEPS = points.strided(2, (0.0, 1.0))
 ONE = np.ones((1, 1))                        # an axis that is left as it is
 MATRICES = {                                 # of both axes
     INPUT: (B, B), FILTER: (G, G), FORWARD: (A, A), FILTER_5: (points.kernel(5, points.SQUARES),) * 2, FORWARD_5: (points.result(2, points.SQUARES),) * 2,
     DOUT: (points.kernel(OUTPUTS, points.SQUARES),) * 2, WEIGHT: (points.result(3, points.SQUARES),) * 2,
     INPUT_2: (points.source(points.FEW),) * 2, FILTER_2: (points.kernel(3, points.FEW),) * 2, FORWARD_2: (points.result(2, points.FEW),) * 2,
+    INPUT_STEPS: (STEPS[0],) * 2, FILTER_STEPS: (STEPS[1],) * 2, FORWARD_STEPS: (STEPS[2],) * 2,
     INPUT_ROW: (ONE, B), INPUT_COLUMN: (B, ONE), FILTER_LINE: (ONE, G), FORWARD_ROW: (ONE, A), FORWARD_COLUMN: (A, ONE),
 }
 
@@ -51,10 +54,17 @@ def _sum(v, factors, values):
     return total
 
 
+def _in_pairs(rows):
+    """Whether, but for the first and the last, a row for +p and the next for -p differ in the sign of the odd terms alone."""
+    return len(rows) % 2 == 0 and all((a * (-1.0) ** np.arange(len(a)) == b).all() for a, b in zip(rows[1:-1:2], rows[2:-1:2]))
+
+
 def _to_points(v, matrix, values):
-    """matrix @ values for a matrix whose rows belong to points: a row for +p and the next for -p differ in the sign of the odd terms."""
+    """matrix @ values for a matrix whose rows belong to points."""
     if len(matrix) == 1:
         return values
+    if not _in_pairs(matrix):
+        return [_sum(v, row, values) for row in matrix]
     out = [_sum(v, matrix[0], values)]
     for row in matrix[1:-1:2]:
         even, scale = _sum(v, row[::2], values[::2]), next(f for f in row[1::2] if f)
@@ -67,6 +77,8 @@ def _from_points(v, matrix, values):
     """matrix @ values for a matrix whose columns belong to points."""
     if len(matrix) == 1:
         return values
+    if not _in_pairs(matrix.T):
+        return [_sum(v, row, values) for row in matrix]
     first, last = values[0], values[-1]
     pairs = [(v.b.fadd(a, b), v.b.fsub(a, b)) for a, b in zip(values[1:-1:2], values[2:-1:2])]
     return [_sum(v, [row[0], *row[1:-1:2], row[-1]], [first, *(pair[j % 2] for pair in pairs), last]) for j, row in enumerate(matrix)]

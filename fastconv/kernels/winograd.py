@@ -33,15 +33,18 @@ from .simd_winograd import (
     FILTER_2,
     FILTER_5,
     FILTER_LINE,
+    FILTER_STEPS,
     FORWARD,
     FORWARD_2,
     FORWARD_5,
     FORWARD_COLUMN,
     FORWARD_ROW,
+    FORWARD_STEPS,
     INPUT,
     INPUT_2,
     INPUT_COLUMN,
     INPUT_ROW,
+    INPUT_STEPS,
     POINTS,
     collect,
     place_pixels,
@@ -55,10 +58,11 @@ ELEMENTS = POINTS * POINTS                   # of a transformed square
 FILTER_CHANNELS = 32                         # of filters that are brought into vectors at a time
 V_BLOCK = 64                                 # channels of a tile in V that lie together,
 V_PITCH = 80                                 # and from tile to tile: not at the same place of a page for many of them
-SQUARE, SQUARE_5, SQUARE_2, ROW, COLUMN, GRADIENT = range(6)     # forms of tiles; the last one: of gradients to 4x4 results
+SQUARE, SQUARE_5, SQUARE_2, ROW, COLUMN, STEPS, GRADIENT = range(7)        # forms of tiles; the last one: of gradients to 4x4 results
+STEPS_POINTS, STEPS_KINDS = 5, 4             # of an axis of a tile in steps, and of a filter: results share the last one
 
 # The integers of a job, in this order.
-JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "SH", "SW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
        "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_block", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
        "raw_group", "raw_filter", "raw_channel", "turned", "places", "fresh")
 PACK_JOB = ("C", "F", "form", "taps", "elements", "panel_pad", "group", "raw_group", "raw_filter", "raw_channel", "turned", "places")
@@ -110,6 +114,8 @@ def transform_panel(form, weight, at, raw_filter, raw_channel, channels, taps, f
                     spread(FILTER_2, room, begin, 3, dst, end, step)
                 elif form == SQUARE_5:
                     spread(FILTER_5, room, begin, 5, dst, end, step)
+                elif form == STEPS:
+                    spread(FILTER_STEPS, room, begin, 3, dst, end, step)
                 else:
                     spread(FILTER_LINE, room, begin, 3, dst, end, step)
 
@@ -155,18 +161,18 @@ def load_pixels(src, at, plane, pixels, valid, window, to, places):
 
 
 @jit
-def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, high, wide, edge_h, edge_w, window, places, V, row, block,
+def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images, rows, columns, step_h, step_w, edge_h, edge_w, window, places, V, row, block,
                step):
     """Transformed tiles of so many images, rows and columns of tiles: V (elements, V_BLOCKs of channels, tiles, channels), matrices `step`, blocks
 
     of channels `block` and tiles `row` elements apart.
 
-    Tile (n, i, j) reads high + edge_h by wide + edge_w pixels, from row top + high * i and column left + wide * j of each channel's (H, W)
+    Tile (n, i, j) reads step_h + edge_h by step_w + edge_w pixels, from row top + step_h * i and column left + step_w * j of each channel's (H, W)
     on, zeros outside; images and channels are `image` and `plane` elements apart. Whole vectors of channels are written, the last channel
     for those that are missing. window: room for all pixels of one image's tiles; places: where those of whole rows go in it.
     """
     lanes = VECTOR_BYTES // src.itemsize
-    tall, pitch = high * rows + edge_h, wide * columns + edge_w
+    tall, pitch = step_h * rows + edge_h, step_w * columns + edge_w
     h0, h1, w0, w1 = max(0, top), min(H, top + tall), max(0, left), min(W, left + pitch)
     start = ((h0 - top) * pitch + w0 - left) * lanes
     whole = w1 - w0 == W and places[W] == pitch * lanes
@@ -185,11 +191,13 @@ def load_tiles(form, src, base, image, plane, channels, H, W, top, left, images,
             to = c // V_BLOCK * block + c % V_BLOCK + n * rows * columns * row
             for i in range(rows):
                 for j in range(columns):
-                    corner = (high * i * pitch + wide * j) * lanes
+                    corner = (step_h * i * pitch + step_w * j) * lanes
                     if form == SQUARE or form == SQUARE_5:
                         spread(INPUT, window, corner, pitch, V, to, step)
                     elif form == SQUARE_2:
                         spread(INPUT_2, window, corner, pitch, V, to, step)
+                    elif form == STEPS:
+                        spread(INPUT_STEPS, window, corner, pitch, V, to, step)
                     elif form == GRADIENT:
                         spread(DOUT, window, corner, pitch, V, to, step)
                     elif form == ROW:
@@ -237,21 +245,23 @@ def finish(form, M, at, step, line, to, pitch, rows, columns):
         return collect(FORWARD_5, M, at, step, line, to, pitch, rows, columns)
     if form == SQUARE_2:
         return collect(FORWARD_2, M, at, step, line, to, pitch, rows, columns)
+    if form == STEPS:
+        return collect(FORWARD_STEPS, M, at, step, line, to, pitch, rows, columns)
     if form == ROW:
         return collect(FORWARD_ROW, M, at, step, line, to, pitch, rows, columns)
     return collect(FORWARD_COLUMN, M, at, step, line, to, pitch, rows, columns)
 
 
 @jit
-def sum_directly(src, plane_at, C, H, W, i0, j0, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, table, scratch,
+def sum_directly(src, plane_at, C, H, W, i0, j0, tall, across, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, table, scratch,
                  target, to, pitch):
-    """The results of one tile and one vector of filters by plain sums, for what the transforms cannot tell apart.
+    """The results of one tile and one vector of filters by plain sums, for what the transforms cannot tell apart. It reads tall by across pixels.
 
     table: where in a patch of pixels each result begins, up to a multiple of ROWS_HALF of them, then where each tap is, and then what
     `load_taps` looks up. scratch: room for the patches and the taps of FILTER_CHANNELS channels and for the results.
     """
     lanes = VECTOR_BYTES // src.itemsize
-    tall, across, results = high + KH - 1, wide + KW - 1, -(-high * wide // ROWS_HALF) * ROWS_HALF
+    results = -(-high * wide // ROWS_HALF) * ROWS_HALF
     sums = scratch[FILTER_CHANNELS * tall * across:]
     taps = sums[results * lanes:]
     for c0 in range(0, C, FILTER_CHANNELS):
@@ -287,17 +297,19 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     `weight` too, and each task makes the U it needs. raw_group, raw_filter, raw_channel: their strides; turned: their taps are read backwards.
     table: what `sum_directly` looks up, and from `places` on the places of the pixels in the window of a block of whole rows.
     """
-    (N, G, C, F, H, W, OH, OW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
+    (N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
      relu, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
+    kinds = STEPS_KINDS ** 2 if form == STEPS else elements  # numbers of a transformed filter
     chunks = (C + chunk - 1) // chunk
+    step_h, step_w, edge_h, edge_w = SH * high, SW * wide, KH - SH, KW - SW
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
     v_size, m_size, line_size = elements * v_step + ROWS * V_PITCH, elements * m_step, (high * wide * columns + lanes) * lanes
-    window_size = (high * rows + KH - 1) * (wide * columns + KW - 1) * lanes
-    scratch_size = FILTER_CHANNELS * ((high + KH - 1) * (wide + KW - 1) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
-    V = aligned(v_size + m_size + line_size + window_size + scratch_size + (elements * (chunk * width + panel_pad) if fresh else 0), src)
+    window_size = (step_h * rows + edge_h) * (step_w * columns + edge_w) * lanes
+    scratch_size = FILTER_CHANNELS * ((step_h + edge_h) * (step_w + edge_w) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
+    V = aligned(v_size + m_size + line_size + window_size + scratch_size + (kinds * (chunk * width + panel_pad) if fresh else 0), src)
     M = V[v_size:]
     line = M[m_size:]
     window = line[line_size:]
@@ -310,26 +322,26 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         i0, i1, t = nearest(t % row_blocks, tiles_h, row_blocks), nearest(t % row_blocks + 1, tiles_h, row_blocks), t // row_blocks
         g, n0 = t % G, t // G * images
         nn, ni, nj = min(images, N - n0), i1 - i0, min(columns, tiles_w - j0)
-        count, top, left = nn * ni * nj, high * i0 + row0, wide * j0 + column0
+        count, top, left = nn * ni * nj, step_h * i0 + row0, step_w * j0 + column0
         if b != at_hand:
             at_hand = b
-            load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, high, wide, KH - 1, KW - 1, window,
+            load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, step_h, step_w, edge_h, edge_w, window,
                        table[places:], V, V_PITCH, v_block, v_step)
         last_f = min(first_f + share, F)
         for f0 in range(first_f, last_f, block):
             nf = min(block, last_f - f0)
             for f in range(0, nf, width):
                 panel, at = panel_width(F - f0 - f, lanes), g * raw_group + (f0 + f) * raw_filter
-                u_at = 0 if fresh else g * group + (f0 + f) // width * elements * (C * width + panel_pad)
+                start = 0 if fresh else g * group + (f0 + f) // width * kinds * (C * width + panel_pad)
                 for k in range(elements * chunks):           # of U that stands in memory, in that order
                     e, c = (k % elements, k // elements * chunk) if fresh else (k // chunks, k % chunks * chunk)
                     nc = min(chunk, C - c)
                     if fresh and e == 0:
-                        u_at = 0
                         transform_panel(form, weight, at + c * raw_channel, raw_filter, raw_channel, nc, KH * KW, F - f0 - f, panel, turned, table,
                                         places - KH * KW, scratch, U, 0, nc * panel + panel_pad)
+                    kind = e if form != STEPS else STEPS_KINDS * min(e // STEPS_POINTS, STEPS_KINDS - 1) + min(e % STEPS_POINTS, STEPS_KINDS - 1)
+                    u_at = start + (kind * (nc * panel + panel_pad) if fresh else kind * (C * panel + panel_pad) + c * panel)
                     multiply(count, height, panel // lanes, c, nc, V, e * v_step + c // V_BLOCK * v_block, v_block, U, u_at, M, e * m_step + f, m_row)
-                    u_at += nc * panel + (panel_pad if fresh or c + nc == C else 0)
             pixels = min(wide * nj, OW - wide * j0)          # of one row
             for f in range(0, nf, lanes):
                 valid, channel = min(lanes, nf - f), g * F + f0 + f
@@ -342,8 +354,8 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                             ahead = j * high * wide          # of a row of all tiles' results, so many a tile
                             prefetch_rows(1, dst, place + ahead // pixels * OW + ahead % pixels, OH * OW)
                             if finish(form, M, t * m_row + f, m_step, line, wide * j * lanes, pixels, done, ends):
-                                sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + high * i, left + wide * j, high, wide, KH, KW, done, ends,
-                                             valid, residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
+                                sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + step_h * i, left + step_w * j, step_h + edge_h,
+                                             step_w + edge_w, high, wide, KH, KW, done, ends, valid, residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
                                              raw_channel, turned, table, scratch, line, wide * j * lanes, pixels)
                         runs, run = (1, done * OW) if pixels == OW else (done, pixels)
                         for r in range(runs):
