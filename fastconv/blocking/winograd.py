@@ -5,32 +5,19 @@ Everything here depends on shapes, dtype and instruction set alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..kernels import winograd
-from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS, STEPS_KINDS, STEPS_POINTS, V_BLOCK, V_PITCH
-from . import direct
+from ..kernels import winograd, winograd_filters
+from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
+from ..kernels.winograd import STEPS_KINDS, STEPS_POINTS, V_BLOCK, V_PITCH
+from ..kernels.winograd_filters import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS
+from . import direct, winograd_lines
 from .direct import CHAIN, tile_rows
 from .parts import even, has_room, parts_of, round_up, split
 from .shape import Shape
-
-
-class Form(NamedTuple):
-    """Tiles of one size of filters."""
-
-    number: int                              # in the kernels
-    high: int                                # results of a tile
-    wide: int
-    elements: int                            # of a transformed tile
-    kinds: int                               # of a transformed filter
-    # What a part of the work costs, in vector multiply-adds.
-    input_cost: float                        # to bring a tile of a vector of channels into V
-    result_cost: float                       # to make the results of a tile and a vector of filters of M
-    filter_cost: float                       # a byte of transformed filters, to make it
-
+from .winograd_form import PRODUCT_COST, START_COST, STORE_COST, TILE_COST, Form, Stage, step_of
 
 FORMS = {                                    # by the size of the filters
     (3, 3): Form(SQUARE, 4, 4, 36, 36, 280.0, 250.0, 0.09),
@@ -43,12 +30,8 @@ SMALL = {(3, 3): Form(SQUARE_2, 2, 2, 16, 16, 110.0, 80.0, 0.16)}          # whe
 FEW_TILES = 16                               # large ones, up to which small ones are looked at,
 LEAST_U_BYTES = 1024 * 1024                  # and the transformed filters of large ones: in L2 they keep nobody waiting
 
-PRODUCT_COST = 1.06 if TILES.registers >= 32 else 1.25        # a multiply-add in the register tiles
-TILE_COST = 4                                # channels' worth, to start and to store a register tile
 FETCH_COST = {True: 0.13, False: 0.06}       # a byte of transformed filters, from memory or out of the cache of all cores
-STORE_COST = {True: 0.26, False: 0.06}       # a byte of those made for all tasks, to bring it to memory or to that cache
 NEAR_BYTES = 4 * 1024 * 1024                 # of them that go no further
-START_COST = 20_000.0                        # to start making those
 SHARED_CACHE = 16 * 1024 * 1024              # what may be left of that cache
 GAIN = 0.95                                  # of the direct convolution's cost that a choice must stay below
 
@@ -58,28 +41,11 @@ FLEXIBLE = 1.3                               # times as many tiles where the blo
 M_BYTES = 256 * 1024                         # products of a block of filters: they stay there too
 LEAST_TILES = 32                             # transformed filters are fetched once for so many tiles
 GRAIN = 3                                    # times as many tasks as direct sums would make of the multiplications: transforms are work, too
-PAGE = 4096
-
-
-class Stage(NamedTuple):
-    """One run of the tiles, and how the filters are transformed for it."""
-
-    kernel: Any
-    job: np.ndarray
-    table: np.ndarray
-    tasks: int
-    pack: Any                                # None: each task transforms the filters it needs
-    pack_job: np.ndarray
-    pack_tasks: int
-    packed: int                              # elements of the transformed filters, and of the weights behind them
-    workspace: int                           # bytes one thread keeps
-    raw_at: int                              # where among them the weights stand as they are; -1: nowhere
-    cost: float                              # of a call, in vector multiply-adds
 
 
 def fits(s: Shape) -> bool:
     """Whether these tiles can do it."""
-    return fits_to_input(s) or ((s.KH, s.KW, s.SH, s.SW) == (3, 3, 2, 2) and s.DH == s.DW == 1)
+    return fits_to_input(s) or winograd_lines.fits(s) or ((s.KH, s.KW, s.SH, s.SW) == (3, 3, 2, 2) and s.DH == s.DW == 1)
 
 
 def fits_to_input(s: Shape) -> bool:
@@ -101,7 +67,8 @@ def why(s: Shape, stage: Stage) -> str:
     """What speaks for a stage."""
     other = direct.forward(s, prepared=stage.raw_at >= 0)
     job = dict(zip(winograd.JOB, stage.job.tolist()))
-    return (f"tiles of {job['high']}x{job['wide']} results take {job['elements']} multiplications for {job['high'] * job['wide'] * s.KH * s.KW}; "
+    products = job["elements"] * (s.KH * s.SW if winograd_lines.fits(s) else 1)
+    return (f"tiles of {job['high']}x{job['wide']} results take {products} multiplications for {job['high'] * job['wide'] * s.KH * s.KW}; "
             f"{100 * stage.cost / _direct_cost(s, other):.0f} % of the direct convolution's time is expected")
 
 
@@ -120,6 +87,8 @@ def describe(stage: Stage) -> str:
 def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass. prepared: the filters are transformed beforehand, and the weights stand behind them."""
     C, F, T = s.C // s.G, s.F // s.G, s.KH * s.KW
+    if winograd_lines.fits(s):
+        return winograd_lines.forward(s, relu, prepared)
     return _best(s, C, F, (s.H, s.W), (s.OH, s.OW), prepared, -s.PT, -s.PL, relu, (F * C * T, C * T, T), False)
 
 
@@ -131,9 +100,7 @@ def to_input(s: Shape) -> Stage:
 
 def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], prepared: bool, *rest: Any) -> Stage:
     """The cheapest stage: with large tiles, or with small ones where those are few; in a call also with filters that each task transforms."""
-    if (s.SH, s.SW) != (1, 1):
-        return min((_stage(STRIDED, s, C, F, source, target, *rest, prepared, fresh) for fresh in (False, True)[:1 if prepared else 2]), key=lambda stage: (not has_room(stage), stage.cost))
-    large, small = FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))
+    large, small = (STRIDED, None) if s.SW > 1 else (FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW)))
     few = s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) <= FEW_TILES
     forms = [large] if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES else [large, small]
     stages = [_stage(form, s, C, F, source, target, *rest, prepared, fresh) for form in forms for fresh in (False, True)[:1 if prepared else 2]]
@@ -190,8 +157,8 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     pad = lanes
     group = kinds * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at, kept = (G * group if prepared else -1), 0 if fresh else G * group + (G * C * F * T if prepared else 0)
-    job = np.array([N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
-                    height, chunk, relu, v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
+    job = np.array([N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share,
+                    filters, height, chunk, relu, v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
     all_tiles, size_u = N * tiles_h * tiles_w, kinds * C * round_up(F, lanes) * size
     product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
     times = -(-all_tiles // tiles)           # that the filters are fetched, or made
@@ -202,8 +169,8 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     scratch = FILTER_CHANNELS * (tall * across + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
     room = window[0] * window[1] * lanes + elements * (v_step + m_step) + ROWS * V_PITCH + (high * wide * columns + lanes) * lanes + scratch
     room += kinds * (chunk * width + pad) if fresh else 0
-    return Stage(winograd.tiles, job, table, blocks * -(-F // share), None if fresh else winograd.transform,
-                 np.array([C, F, form, T, kinds, pad, group, *raw, turned, len(begins) + T], np.int64), G * -(-F // width),
+    return Stage(winograd.tiles, job, table, blocks * -(-F // share), None if fresh else winograd_filters.transform,
+                 np.array([C, F, form, T, kinds, pad, group, *raw, turned, len(begins) + T, KW, s.SW], np.int64), G * -(-F // width),
                  kept, room * size, raw_at, cost)
 
 
@@ -215,10 +182,4 @@ def places_of(high: int, pitch: int, W: int, lanes: int) -> np.ndarray:
     return (pixels // max(1, W) * pitch + pixels % max(1, W)) * lanes
 
 
-def step_of(elements: int, size: int) -> int:
-    """So many elements and more, an odd number of cache lines modulo a page: 36 streams that do not push each other out."""
-    line, page = 64 // size, PAGE // size
-    return round_up(elements, page) + line
-
-
-KERNELS = (winograd.tiles, winograd.transform)
+KERNELS = (winograd.tiles, winograd_filters.transform)

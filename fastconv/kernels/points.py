@@ -52,23 +52,32 @@ def result(outputs: int, squares: Sequence[float]) -> np.ndarray:
     return _powers(outputs, squares).T.copy()
 
 
+def through(finite: Sequence[float], taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """B^T (n, n), G (n, taps) and A^T (n - taps + 1, n) of any finite points and infinity."""
+    n = len(finite) + 1
+    B, G, A = np.zeros((n, n)), np.zeros((n, taps)), np.zeros((n - taps + 1, n))
+    for i, point in enumerate(finite):
+        others = [q for q in finite if q != point]
+        B[i, :-1] = np.poly(others)[::-1]
+        G[i] = np.array([point ** j for j in range(taps)]) / math.prod(point - q for q in others)
+        A[:, i] = [point ** j for j in range(len(A))]
+    B[-1], G[-1, -1], A[-1, -1] = np.poly(finite)[::-1], 1, 1
+    return B, G, A
+
+
 def strided(outputs: int, finite: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """B^T (n, 2 * outputs + 1), G (k, 3) and A^T (outputs, n) of `outputs` results of three taps in steps of two: even pixels meet the outer taps,
 
     a convolution of two taps by way of `finite` points and infinity, and odd ones the middle tap, a product for each result. Those
     `outputs` products share the last of the k numbers of a filter.
     """
-    m = len(finite) + 1                      # points
-    assert m == outputs + 1
-    B, G, A = np.zeros((m + outputs, 2 * outputs + 1)), np.zeros((m + 1, 3)), np.zeros((outputs, m + outputs))
-    for i, point in enumerate(finite):
-        others = [q for q in finite if q != point]
-        B[i, :2 * m - 2:2] = np.poly(others)[::-1]
-        G[i, ::2] = np.array([1, point]) / math.prod(point - q for q in others)
-        A[:, i] = [point ** j for j in range(outputs)]
-    B[m - 1, ::2], G[m - 1, 2], A[-1, m - 1] = np.poly(finite)[::-1], 1, 1
-    B[m:, 1::2], G[m, 1], A[:, m:] = np.eye(outputs), 1, np.eye(outputs)
-    return B, G, A
+    b, g, a = through(finite, 2)
+    m = len(b)
+    assert len(a) == outputs
+    B, G = np.zeros((m + outputs, 2 * outputs + 1)), np.zeros((m + 1, 3))
+    B[:m, ::2], B[m:, 1::2] = b, np.eye(outputs)
+    G[:m, ::2], G[m, 1] = g, 1
+    return B, G, np.hstack([a, np.eye(outputs)])
 
 
 def _powers(count: int, squares: Sequence[float]) -> np.ndarray:

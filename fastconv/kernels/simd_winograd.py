@@ -18,16 +18,19 @@ from .tiles import VECTOR_BYTES
 INPUT, FILTER, FORWARD, FILTER_5, FORWARD_5, DOUT, WEIGHT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE, FORWARD_ROW, FORWARD_COLUMN = range(12)
 INPUT_2, FILTER_2, FORWARD_2 = range(12, 15)             # of squares of 4x4 points: 3x3 filters, 2x2 results
 INPUT_STEPS, FILTER_STEPS, FORWARD_STEPS = range(15, 18) # of 3x3 filters in steps of two, 2x2 results
+INPUT_LONG, FILTER_LONG, FORWARD_LONG = range(18, 21)    # of lines of four taps, 4 results
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one axis of a tile and three taps
 B, G, A = points.source(points.SQUARES), points.kernel(3, points.SQUARES), points.result(OUTPUTS, points.SQUARES)
 STEPS = points.strided(2, (0.0, 1.0))
+LONG = points.through((0.0, 0.5, -0.5, 1.0, -1.0, 2.0), 4)
 ONE = np.ones((1, 1))                        # an axis that is left as it is
 MATRICES = {                                 # of both axes
     INPUT: (B, B), FILTER: (G, G), FORWARD: (A, A), FILTER_5: (points.kernel(5, points.SQUARES),) * 2, FORWARD_5: (points.result(2, points.SQUARES),) * 2,
     DOUT: (points.kernel(OUTPUTS, points.SQUARES),) * 2, WEIGHT: (points.result(3, points.SQUARES),) * 2,
     INPUT_2: (points.source(points.FEW),) * 2, FILTER_2: (points.kernel(3, points.FEW),) * 2, FORWARD_2: (points.result(2, points.FEW),) * 2,
     INPUT_STEPS: (STEPS[0],) * 2, FILTER_STEPS: (STEPS[1],) * 2, FORWARD_STEPS: (STEPS[2],) * 2,
+    INPUT_LONG: (ONE, LONG[0]), FILTER_LONG: (ONE, LONG[1]), FORWARD_LONG: (ONE, LONG[2]),
     INPUT_ROW: (ONE, B), INPUT_COLUMN: (B, ONE), FILTER_LINE: (ONE, G), FORWARD_ROW: (ONE, A), FORWARD_COLUMN: (A, ONE),
 }
 
@@ -54,34 +57,39 @@ def _sum(v, factors, values):
     return total
 
 
-def _in_pairs(rows):
-    """Whether, but for the first and the last, a row for +p and the next for -p differ in the sign of the odd terms alone."""
-    return len(rows) % 2 == 0 and all((a * (-1.0) ** np.arange(len(a)) == b).all() for a, b in zip(rows[1:-1:2], rows[2:-1:2]))
+def _terms(rows):
+    """The rows in order, those for +p and -p, which differ in the sign of the odd terms alone, in pairs: lists of one or two places."""
+    terms, i = [], 0
+    while i < len(rows):
+        paired = i + 1 < len(rows) and rows[i][1::2].any() and (rows[i] * (-1.0) ** np.arange(len(rows[i])) == rows[i + 1]).all()
+        terms.append([i, i + 1] if paired else [i])
+        i += len(terms[-1])
+    return terms
 
 
 def _to_points(v, matrix, values):
     """matrix @ values for a matrix whose rows belong to points."""
     if len(matrix) == 1:
         return values
-    if not _in_pairs(matrix):
-        return [_sum(v, row, values) for row in matrix]
-    out = [_sum(v, matrix[0], values)]
-    for row in matrix[1:-1:2]:
-        even, scale = _sum(v, row[::2], values[::2]), next(f for f in row[1::2] if f)
-        odd = _sum(v, row[1::2] / scale, values[1::2])
-        out += [v.multiply_add(_full(v, scale), odd, even), v.multiply_add(_full(v, -scale), odd, even)]
-    return [*out, _sum(v, matrix[-1], values)]
+    out = []
+    for term in _terms(matrix):
+        row = matrix[term[0]]
+        if len(term) == 1:
+            out.append(_sum(v, row, values))
+        else:
+            even, scale = _sum(v, row[::2], values[::2]), next(f for f in row[1::2] if f)
+            odd = _sum(v, row[1::2] / scale, values[1::2])
+            out += [v.multiply_add(_full(v, scale), odd, even), v.multiply_add(_full(v, -scale), odd, even)]
+    return out
 
 
 def _from_points(v, matrix, values):
     """matrix @ values for a matrix whose columns belong to points."""
     if len(matrix) == 1:
         return values
-    if not _in_pairs(matrix.T):
-        return [_sum(v, row, values) for row in matrix]
-    first, last = values[0], values[-1]
-    pairs = [(v.b.fadd(a, b), v.b.fsub(a, b)) for a, b in zip(values[1:-1:2], values[2:-1:2])]
-    return [_sum(v, [row[0], *row[1:-1:2], row[-1]], [first, *(pair[j % 2] for pair in pairs), last]) for j, row in enumerate(matrix)]
+    terms = _terms(matrix.T)
+    added = [values[t[0]] if len(t) == 1 else (v.b.fadd(values[t[0]], values[t[1]]), v.b.fsub(values[t[0]], values[t[1]])) for t in terms]
+    return [_sum(v, [row[t[0]] for t in terms], [value if len(t) == 1 else value[j % 2] for t, value in zip(terms, added)]) for j, row in enumerate(matrix)]
 
 
 def _spread(kind, source, at, pitch, target, to, step):
@@ -202,14 +210,32 @@ def _place_pixels_intrinsic(typingctx, valid, source, at, source_row, target, to
     return types.void(i, source, i, i, target, i, places, i), codegen
 
 
+def _copy_apart(count, source, at, source_step, target, to, target_step):
+    """target[to + k * target_step] = source[at + k * source_step] for k < count."""
+    for k in range(count):
+        target[to + k * target_step] = source[at + k * source_step]
+
+
+def _copy_apart_intrinsic(typingctx, count, source, at, source_step, target, to, target_step):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        start, end = _pointer(context, builder, sig.args[1], args[1], args[2]), _pointer(context, builder, sig.args[4], args[4], args[5])
+        with cgutils.for_range(builder, args[0]) as loop:
+            builder.store(builder.load(builder.gep(start, [builder.mul(loop.index, args[3])])), builder.gep(end, [builder.mul(loop.index, args[6])]))
+        return context.get_dummy_value()
+
+    return types.void(i, source, i, i, target, i, i), codegen
+
+
 def _product_tile(rows, vectors, level, apart, keep, K, block, a, a_at, a_step, a_block, b, b_at, c, c_at, c_row, ahead, ahead_step):
     """c[c_at + r * c_row + j] (+)= the sum over k < K of a[a_at + r * apart + place(k)] * b[b_at + k * width + j], for r < rows, j < width.
 
     place(k) = k // block * a_block + k % block * a_step; width = vectors * lanes; keep: add to what stands in c. rows, vectors, level and apart:
-    integer literals, so that one register holds the place of all rows of a. At step k the cache lines of the `width` elements from
+    integer literals, so that one register holds the place of all rows of a; apart of 0: a vector. At step k the cache lines of the `width` elements from
     b[b_at + ahead + k * ahead_step] on are fetched, which may be anywhere, into the caches that `level` says.
     """
-    width = vectors * VECTOR_BYTES // a.itemsize
+    width, apart = vectors * VECTOR_BYTES // a.itemsize, apart or VECTOR_BYTES // a.itemsize
     for r in range(rows):
         for j in range(width):
             total = a.dtype.type(0)
@@ -228,6 +254,7 @@ def _product_tile_intrinsic(typingctx, rows, vectors, level, apart, keep, K, blo
     def codegen(context, builder, sig, args):
         keep, K, block, a_step, a_block, c_row, ahead, ahead_step = *args[4:7], *args[9:11], *args[15:]
         v = Vector(context, builder, sig.args[7].dtype)
+        row = apart.literal_value or v.lanes
         a0, b0, c0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in (7, 11, 13))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
         a_next, b_next, a_here, fetch = (cgutils.alloca_once_value(builder, start) for start in (a0, b0, a0, builder.gep(b0, [ahead])))
@@ -240,7 +267,7 @@ def _product_tile_intrinsic(typingctx, rows, vectors, level, apart, keep, K, blo
                 for line in range(0, V * VECTOR_BYTES, LINE_BYTES):
                     v.prefetch(builder.gep(builder.load(fetch), [_const(line // v.itemsize)]), locality=level.literal_value)
                 builder.store(builder.gep(builder.load(fetch), [ahead_step]), fetch)
-                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(a_k, [_const(r * apart.literal_value)])), b_v)
+                _accumulate(builder, v, total, lambda r: builder.load(builder.gep(a_k, [_const(r * row)])), b_v)
                 builder.store(builder.gep(a_k, [a_step]), a_here)
                 builder.store(builder.gep(b_k, [_const(V * v.lanes)]), b_next)
             builder.store(builder.gep(start, [a_block]), a_next)
@@ -260,5 +287,6 @@ def _product_tile_intrinsic(typingctx, rows, vectors, level, apart, keep, K, blo
 
 spread = either(_spread, _spread_intrinsic, literal=True)
 collect = either(_collect, _collect_intrinsic, literal=True)
+copy_apart = either(_copy_apart, _copy_apart_intrinsic)
 place_pixels = either(_place_pixels, _place_pixels_intrinsic)
 product_tile = either(_product_tile, _product_tile_intrinsic, literal=True)

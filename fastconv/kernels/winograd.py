@@ -22,22 +22,18 @@ After: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
 """
 from __future__ import annotations
 
-from .direct import pack_panel, panel_width, turn_taps
+from .direct import panel_width
 from .gemm import aligned
 from .jit import jit
 from .simd import ALL_LEVELS, SECOND_LEVEL, integers, prefetch_rows
 from .simd_tiles import KEEP, RELU, STEPS_AHEAD, gather_tile, turn_block
 from .simd_winograd import (
     DOUT,
-    FILTER,
-    FILTER_2,
-    FILTER_5,
-    FILTER_LINE,
-    FILTER_STEPS,
     FORWARD,
     FORWARD_2,
     FORWARD_5,
     FORWARD_COLUMN,
+    FORWARD_LONG,
     FORWARD_ROW,
     FORWARD_STEPS,
     INPUT,
@@ -52,22 +48,31 @@ from .simd_winograd import (
     spread,
 )
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
+from .winograd_filters import (
+    FILTER_CHANNELS,
+    GRADIENT,
+    LINES,
+    LONG_LINES,
+    ROW,
+    SQUARE,
+    SQUARE_2,
+    SQUARE_5,
+    STEPS,
+    load_taps,
+    transform_panel,
+)
+from .winograd_lines import load_lines, multiply_lines
 
 TAPS = 9                                     # of 3x3 filters
 ELEMENTS = POINTS * POINTS                   # of a transformed square
-FILTER_CHANNELS = 32                         # of filters that are brought into vectors at a time
 V_BLOCK = 64                                 # channels of a tile in V that lie together,
 V_PITCH = 80                                 # and from tile to tile: not at the same place of a page for many of them
-SQUARE, SQUARE_5, SQUARE_2, ROW, COLUMN, STEPS, GRADIENT = range(7)        # forms of tiles; the last one: of gradients to 4x4 results
 STEPS_POINTS, STEPS_KINDS = 5, 4             # of an axis of a tile in steps, and of a filter: results share the last one
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "SH", "SW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
        "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_block", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
        "raw_group", "raw_filter", "raw_channel", "turned", "places", "fresh")
-PACK_JOB = ("C", "F", "form", "taps", "elements", "panel_pad", "group", "raw_group", "raw_filter", "raw_channel", "turned", "places")
-
-
 SIZES = len(JOB)
 
 
@@ -76,71 +81,6 @@ def unpack_job(job):
     """The integers of JOB: C and F of one group; high, wide: results of a tile; images, rows, columns: tiles of a block; share, filters: of a
     task, and of its M at a time."""
     return integers(SIZES, job)
-
-
-# ---------------------------------------------------------------- filters
-@jit
-def load_taps(weight, at, raw_filter, raw_channel, channels, taps, valid, turned, table, places, target):
-    """Filters along the vectors: target[(c * taps + k) * lanes + f] = weight[at + f * raw_filter + c * raw_channel + k], k counted backwards if turned.
-
-    Only `valid` filters are read; the last of them stands for those that are missing. Turned: raw_filter = taps, and table[places:] has where
-    each tap goes; otherwise raw_channel = taps.
-    """
-    lanes = VECTOR_BYTES // weight.itemsize
-    if turned:
-        for c in range(channels):
-            turn_taps(weight, at + c * raw_channel, taps, valid, target[c * taps * lanes:], table[places:])
-    else:
-        pack_panel(weight, at, raw_filter, channels * taps, valid, lanes, target, 0)
-
-
-@jit
-def transform_panel(form, weight, at, raw_filter, raw_channel, channels, taps, filters, panel, turned, table, places, room, dst, to, step):
-    """U of `filters` filters from weight[at:] on: dst[to + e * step + c * panel + f]; the last filter stands for those that a panel lacks.
-
-    room: for FILTER_CHANNELS * taps + lanes vectors.
-    """
-    lanes = VECTOR_BYTES // weight.itemsize
-    for c0 in range(0, channels, FILTER_CHANNELS):
-        nc = min(FILTER_CHANNELS, channels - c0)
-        for v in range(0, panel, lanes):
-            load_taps(weight, at + v * raw_filter + c0 * raw_channel, raw_filter, raw_channel, nc, taps, min(lanes, filters - v), turned, table, places,
-                      room)
-            for c in range(nc):
-                begin, end = c * taps * lanes, to + (c0 + c) * panel + v
-                if form == SQUARE:
-                    spread(FILTER, room, begin, 3, dst, end, step)
-                elif form == SQUARE_2:
-                    spread(FILTER_2, room, begin, 3, dst, end, step)
-                elif form == SQUARE_5:
-                    spread(FILTER_5, room, begin, 5, dst, end, step)
-                elif form == STEPS:
-                    spread(FILTER_STEPS, room, begin, 3, dst, end, step)
-                else:
-                    spread(FILTER_LINE, room, begin, 3, dst, end, step)
-
-
-@jit
-def transform(first, last, src, weight, dst, bias, residual, job, table):
-    """U. Tasks: panels of filters of one group, as `panel_width` cuts them.
-
-    job: the integers of PACK_JOB; group: elements of a group's U; places: where the table says how turned taps lie. A panel is `elements`
-    times (C, panel), with panel_pad zeros behind each, or no two of the streams that are written could stay in L1.
-    """
-    C, F, form, T, elements, pad, group = job[0], job[1], job[2], job[3], job[4], job[5], job[6]
-    raw_group, raw_filter, raw_channel, turned, places = job[7], job[8], job[9], job[10], job[11]
-    lanes = VECTOR_BYTES // weight.itemsize
-    width = VECTORS * lanes
-    panels = (F + width - 1) // width
-    taps = aligned((FILTER_CHANNELS * T + lanes) * lanes, weight)
-    for task in range(first, last):
-        g, f0 = task // panels, task % panels * width
-        panel = panel_width(F - f0, lanes)
-        base, step = g * group + f0 // width * elements * (C * width + pad), C * panel + pad
-        for e in range(elements):
-            dst[base + e * step + C * panel:base + (e + 1) * step] = 0
-        transform_panel(form, weight, g * raw_group + f0 * raw_filter, raw_filter, raw_channel, C, T, F - f0, panel, turned, table, places, taps, dst, base,
-                        step)
 
 
 # ---------------------------------------------------------------- pixels
@@ -247,14 +187,16 @@ def finish(form, M, at, step, line, to, pitch, rows, columns):
         return collect(FORWARD_2, M, at, step, line, to, pitch, rows, columns)
     if form == STEPS:
         return collect(FORWARD_STEPS, M, at, step, line, to, pitch, rows, columns)
-    if form == ROW:
+    if form == LONG_LINES:
+        return collect(FORWARD_LONG, M, at, step, line, to, pitch, rows, columns)
+    if form == ROW or form == LINES:
         return collect(FORWARD_ROW, M, at, step, line, to, pitch, rows, columns)
     return collect(FORWARD_COLUMN, M, at, step, line, to, pitch, rows, columns)
 
 
 @jit
-def sum_directly(src, plane_at, C, H, W, i0, j0, tall, across, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, table, scratch,
-                 target, to, pitch):
+def sum_directly(src, plane_at, C, H, W, i0, j0, tall, across, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned,
+                 table, scratch, target, to, pitch):
     """The results of one tile and one vector of filters by plain sums, for what the transforms cannot tell apart. It reads tall by across pixels.
 
     table: where in a patch of pixels each result begins, up to a multiple of ROWS_HALF of them, then where each tap is, and then what
@@ -305,10 +247,14 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     chunks = (C + chunk - 1) // chunk
     step_h, step_w, edge_h, edge_w = SH * high, SW * wide, KH - SH, KW - SW
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
+    lines = form == LINES or form == LONG_LINES
+    depth = KH * SW * C if lines else C      # numbers of U that a sum goes over
     # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
     v_size, m_size, line_size = elements * v_step + ROWS * V_PITCH, elements * m_step, (high * wide * columns + lanes) * lanes
     window_size = (step_h * rows + edge_h) * (step_w * columns + edge_w) * lanes
     scratch_size = FILTER_CHANNELS * ((step_h + edge_h) * (step_w + edge_w) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
+    if lines:
+        window_size = (wide * columns + elements) * lanes
     V = aligned(v_size + m_size + line_size + window_size + scratch_size + (kinds * (chunk * width + panel_pad) if fresh else 0), src)
     M = V[v_size:]
     line = M[m_size:]
@@ -325,14 +271,23 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         count, top, left = nn * ni * nj, step_h * i0 + row0, step_w * j0 + column0
         if b != at_hand:
             at_hand = b
-            load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, step_h, step_w, edge_h, edge_w, window,
-                       table[places:], V, V_PITCH, v_block, v_step)
+            if lines:
+                load_lines(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, SH * i0 + row0, column0, nn, SH * (ni - 1) + KH, nj, SW,
+                           elements - wide + 1, wide, window, V, v_step)
+            else:
+                load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, step_h, step_w, edge_h, edge_w,
+                           window, table[places:], V, V_PITCH, v_block, v_step)
         last_f = min(first_f + share, F)
         for f0 in range(first_f, last_f, block):
             nf = min(block, last_f - f0)
             for f in range(0, nf, width):
                 panel, at = panel_width(F - f0 - f, lanes), g * raw_group + (f0 + f) * raw_filter
-                start = 0 if fresh else g * group + (f0 + f) // width * kinds * (C * width + panel_pad)
+                start = 0 if fresh else g * group + (f0 + f) // width * kinds * (depth * width + panel_pad)
+                if lines:
+                    for e in range(elements):
+                        multiply_lines(nn, ni, nj, height, SH * (ni - 1) + KH, SH, KH, SW * C, panel // lanes, V, e * v_step, weight,
+                                       start + e * (depth * panel + panel_pad), M, e * m_step + f, m_row)
+                    continue
                 for k in range(elements * chunks):           # of U that stands in memory, in that order
                     e, c = (k % elements, k // elements * chunk) if fresh else (k // chunks, k % chunks * chunk)
                     nc = min(chunk, C - c)
@@ -352,11 +307,13 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                         for j in range(nj):
                             t, ends = (n * ni + i) * nj + j, min(wide, OW - wide * (j0 + j))
                             ahead = j * high * wide          # of a row of all tiles' results, so many a tile
-                            prefetch_rows(1, dst, place + ahead // pixels * OW + ahead % pixels, OH * OW)
+                            if ahead % lanes < high * wide:          # a line of the cache that no tile before has reached
+                                prefetch_rows(1, dst, place + ahead // pixels * OW + ahead % pixels, OH * OW)
                             if finish(form, M, t * m_row + f, m_step, line, wide * j * lanes, pixels, done, ends):
                                 sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + step_h * i, left + step_w * j, step_h + edge_h,
-                                             step_w + edge_w, high, wide, KH, KW, done, ends, valid, residual if raw_at < 0 else weight, max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter,
-                                             raw_channel, turned, table, scratch, line, wide * j * lanes, pixels)
+                                             step_w + edge_w, high, wide, KH, KW, done, ends, valid, residual if raw_at < 0 else weight,
+                                             max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter, raw_channel, turned, table, scratch, line,
+                                             wide * j * lanes, pixels)
                         runs, run = (1, done * OW) if pixels == OW else (done, pixels)
                         for r in range(runs):
                             for p in range(0, run, lanes):

@@ -19,7 +19,8 @@ from .simd import ALL_LEVELS, integers
 from .simd_tiles import KEEP, turn_block
 from .simd_winograd import OUTPUTS, WEIGHT, collect, product_tile
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
-from .winograd import ELEMENTS, GRADIENT, SQUARE, TAPS, V_BLOCK, load_tiles
+from .winograd import ELEMENTS, TAPS, V_BLOCK, load_tiles
+from .winograd_filters import GRADIENT, SQUARE
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "row0", "column0", "tiles_h", "tiles_w", "images", "rows", "columns", "first_block", "blocks", "parts",
