@@ -8,6 +8,7 @@ from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import V_PITCH
 from ..kernels.winograd_filters import FILTER_CHANNELS, LINES, LONG_LINES
 from . import direct
+from .direct import CHAIN
 from .parts import round_up, split
 from .shape import Shape
 from .winograd_form import PRODUCT_COST, START_COST, STORE_COST, TILE_COST, Form, Stage, step_of
@@ -21,8 +22,8 @@ BLOCK_BYTES = 640 * 1024                     # V and M of a block: they stay in 
 
 
 def fits(s: Shape) -> bool:
-    """Whether these lines can do it: steps of more than one, and pixels of all lines and channels in one vector."""
-    return -(-s.KW // s.SW) in FORMS and s.SW > 1 and s.DH == s.DW == 1 and s.SW * (s.C // s.G) * s.size <= VECTOR_BYTES
+    """Whether these lines can do it: steps of more than one, and so few channels that a sum is one chain."""
+    return -(-s.KW // s.SW) in FORMS and s.SW > 1 and s.DH == s.DW == 1 and s.KH * s.SW * (s.C // s.G) <= CHAIN
 
 
 def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
@@ -31,12 +32,13 @@ def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
     C, F = s.C // s.G, s.F // s.G
     N, G, size, KH, KW, SH, SW, OH, OW, T = s.N, s.G, s.size, s.KH, s.KW, s.SH, s.SW, s.OH, s.OW, s.KH * s.KW
     lanes = VECTOR_BYTES // size
-    width, pad, depth = VECTORS * lanes, lanes, KH * SW * C
+    width, pad, deep = VECTORS * lanes, lanes, SW * C if SW * C <= lanes else round_up(SW * C, lanes)
+    depth, vectors = KH * deep, -(-deep // lanes)
     tiles_h, tiles_w = max(1, OH), max(1, -(-OW // wide))
     filters = round_up(min(F, width), lanes)
     m_row = filters + lanes
-    one_row = elements * tiles_w * (SH * lanes + m_row) * size
-    rows = max(1, (BLOCK_BYTES - elements * tiles_w * KH * lanes * size) // one_row)
+    one_row = elements * tiles_w * (SH * vectors * lanes + m_row) * size
+    rows = max(1, (BLOCK_BYTES - elements * tiles_w * KH * vectors * lanes * size) // one_row)
     flops = 2.0 * N * G * elements * depth * F * tiles_h * tiles_w
     blocks = max(-(-tiles_h // rows), min(split(N * G, flops), tiles_h))
     rows = -(-tiles_h // (blocks + (blocks % 2 if N * G == 1 else 0)))           # as many for each of two threads
@@ -46,7 +48,7 @@ def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
     computed = {ROWS: ROWS * whole + (0 if rest == 0 else ROWS if rest > ROWS_HALF else HALF_COST * ROWS_HALF),
                 ROWS_HALF: HALF_COST * round_up(tiles_w, ROWS_HALF)}           # of a row of tiles, by the height of the register tiles
     height = min(computed, key=lambda rows: computed[rows])
-    v_step, m_step = step_of(rows_in * tiles_w * lanes, size), step_of((tiles + ROWS) * m_row, size)
+    v_step, m_step = step_of(rows_in * tiles_w * vectors * lanes, size), step_of((tiles + ROWS) * m_row, size)
     across = SW * (wide - 1) + KW
     begins = [SW * j for j in range(wide)]
     begins += begins[-1:] * (-len(begins) % ROWS_HALF)
@@ -62,11 +64,11 @@ def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
     all_tiles, F_vectors = N * tiles_h * tiles_w, -(-F // lanes)
     product = elements * (depth + TILE_COST) * F_vectors * all_tiles * computed[height] / tiles_w
     size_u = elements * depth * F * size
-    cost = G * (PRODUCT_COST * product + all_tiles * (input_cost * rows_in / rows + result_cost * F_vectors))
+    cost = G * (PRODUCT_COST * product + all_tiles * (input_cost * vectors * rows_in / rows + result_cost * F_vectors))
     cost += 0 if prepared else START_COST + (filter_cost + STORE_COST[False]) * G * size_u
     scratch = FILTER_CHANNELS * (KH * across + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
     room = elements * (v_step + m_step) + ROWS * V_PITCH + (high * wide * tiles_w + lanes) * lanes
-    room += (wide * tiles_w + elements) * lanes + scratch
+    room += (wide * tiles_w + elements) * (deep + lanes) + scratch
     return Stage(winograd.tiles, job, table, N * G * -(-tiles_h // rows), winograd_filters.transform,
                  np.array([C, F, form, T, elements, pad, group, F * C * T, C * T, T, False, 0, KW, SW], np.int64), G * -(-F // width), kept,
                  room * size, raw_at, cost)

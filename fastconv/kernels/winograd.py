@@ -58,6 +58,7 @@ from .winograd_filters import (
     SQUARE_2,
     SQUARE_5,
     STEPS,
+    depth_of,
     load_taps,
     transform_panel,
 )
@@ -248,13 +249,14 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     step_h, step_w, edge_h, edge_w = SH * high, SW * wide, KH - SH, KW - SW
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
     lines = form == LINES or form == LONG_LINES
-    depth = KH * SW * C if lines else C      # numbers of U that a sum goes over
+    deep = depth_of(C, SW, lanes)
+    depth = KH * deep if lines else C        # numbers of U that a sum goes over
     # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
     v_size, m_size, line_size = elements * v_step + ROWS * V_PITCH, elements * m_step, (high * wide * columns + lanes) * lanes
     window_size = (step_h * rows + edge_h) * (step_w * columns + edge_w) * lanes
     scratch_size = FILTER_CHANNELS * ((step_h + edge_h) * (step_w + edge_w) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
     if lines:
-        window_size = (wide * columns + elements) * lanes
+        window_size = (wide * columns + elements) * (deep + lanes)
     V = aligned(v_size + m_size + line_size + window_size + scratch_size + (kinds * (chunk * width + panel_pad) if fresh else 0), src)
     M = V[v_size:]
     line = M[m_size:]
@@ -285,7 +287,7 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                 start = 0 if fresh else g * group + (f0 + f) // width * kinds * (depth * width + panel_pad)
                 if lines:
                     for e in range(elements):
-                        multiply_lines(nn, ni, nj, height, SH * (ni - 1) + KH, SH, KH, SW * C, panel // lanes, V, e * v_step, weight,
+                        multiply_lines(nn, ni, nj, height, SH * (ni - 1) + KH, SH, KH, deep, panel // lanes, V, e * v_step, weight,
                                        start + e * (depth * panel + panel_pad), M, e * m_step + f, m_row)
                     continue
                 for k in range(elements * chunks):           # of U that stands in memory, in that order

@@ -55,29 +55,40 @@ def transform_panel(form, weight, at, raw_filter, raw_channel, channels, taps, f
 
 
 @jit
-def transform_lines(form, weight, at, raw_filter, C, KH, KW, SW, filters, panel, table, room, dst, to, step):
-    """The same for the taps of each row of a filter, every SW-th of them a line: dst[to + e * step + ((kh * SW + phase) * C + c) * panel + f].
+def depth_of(C, SW, lanes):
+    """Numbers of a pixel's vectors that a sum goes over: where one vector has room for them no more than there are."""
+    return SW * C if SW * C <= lanes else (SW * C + lanes - 1) // lanes * lanes
 
-    room: for KH * KW + taps + lanes vectors.
+
+@jit
+def transform_lines(form, weight, at, raw_filter, C, KH, KW, SW, depth, filters, panel, table, room, dst, to, step):
+    """The same for the taps of each row of a filter, every SW-th of them a line: dst[to + e * step + (kh * depth + phase * C + c) * panel + f].
+
+    depth: at least SW * C; zeros for what is more. room: for KH * KW + taps + lanes vectors.
     """
     lanes = VECTOR_BYTES // weight.itemsize
     taps = (KW + SW - 1) // SW
+    elements = taps + 3
     line = room[KH * KW * lanes:]
+    for e in range(elements):
+        for kh in range(KH):
+            dst[to + e * step + (kh * depth + SW * C) * panel:to + e * step + (kh + 1) * depth * panel] = 0
     for c in range(C):
         for v in range(0, panel, lanes):
             load_taps(weight, at + v * raw_filter + c * KH * KW, raw_filter, KH * KW, 1, KH * KW, min(lanes, filters - v), 0, table, 0, room)
             for k in range(KH * SW):
                 kh, phase = k // SW, k % SW
                 for t in range(taps):
-                    here = (kh * KW + t * SW + phase) * lanes
-                    line[t * lanes:(t + 1) * lanes] = 0
+                    here, end = (kh * KW + t * SW + phase) * lanes, (t + 1) * lanes
                     if t * SW + phase < KW:
-                        for f in range(lanes):
-                            line[t * lanes + f] = room[here + f]
+                        line[t * lanes:end] = room[here:here + lanes]
+                    else:
+                        line[t * lanes:end] = 0
+                end = to + (kh * depth + phase * C + c) * panel + v
                 if form == LINES:
-                    spread(FILTER_LINE, line, 0, taps, dst, to + (k * C + c) * panel + v, step)
+                    spread(FILTER_LINE, line, 0, taps, dst, end, step)
                 else:
-                    spread(FILTER_LONG, line, 0, taps, dst, to + (k * C + c) * panel + v, step)
+                    spread(FILTER_LONG, line, 0, taps, dst, end, step)
 
 
 @jit
@@ -94,7 +105,9 @@ def transform(first, last, src, weight, dst, bias, residual, job, table):
     panels = (F + width - 1) // width
     taps = aligned((FILTER_CHANNELS * T + lanes) * lanes, weight)
     lines = form == LINES or form == LONG_LINES
-    depth = T // KW * SW * C if lines else C
+    KH = T // KW
+    deep = depth_of(C, SW, lanes)
+    depth = KH * deep if lines else C
     for task in range(first, last):
         g, f0 = task // panels, task % panels * width
         panel = panel_width(F - f0, lanes)
@@ -102,7 +115,7 @@ def transform(first, last, src, weight, dst, bias, residual, job, table):
         for e in range(elements):
             dst[base + e * step + depth * panel:base + (e + 1) * step] = 0
         if lines:
-            transform_lines(form, weight, g * raw_group + f0 * raw_filter, raw_filter, C, T // KW, KW, SW, F - f0, panel, table, taps, dst, base, step)
+            transform_lines(form, weight, g * raw_group + f0 * raw_filter, raw_filter, C, KH, KW, SW, deep, F - f0, panel, table, taps, dst, base, step)
         else:
             transform_panel(form, weight, g * raw_group + f0 * raw_filter, raw_filter, raw_channel, C, T, F - f0, panel, turned, table, places, taps, dst,
                             base, step)
