@@ -131,9 +131,7 @@ def to_input(s: Shape) -> Stage:
 
 def _best(s: Shape, C: int, F: int, source: tuple[int, int], target: tuple[int, int], prepared: bool, *rest: Any) -> Stage:
     """The cheapest stage: with large tiles, or with small ones where those are few; in a call also with filters that each task transforms."""
-    if (s.SH, s.SW) != (1, 1):
-        return min((_stage(STRIDED, s, C, F, source, target, *rest, prepared, fresh) for fresh in (False, True)[:1 if prepared else 2]), key=lambda stage: (not has_room(stage), stage.cost))
-    large, small = FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))
+    large, small = (FORMS[s.KH, s.KW], SMALL.get((s.KH, s.KW))) if s.SH == 1 else (STRIDED, None)
     few = s.N * -(-target[0] // large.high) * -(-target[1] // large.wide) <= FEW_TILES
     forms = [large] if small is None or not few or large.elements * C * F * s.size <= LEAST_U_BYTES else [large, small]
     stages = [_stage(form, s, C, F, source, target, *rest, prepared, fresh) for form in forms for fresh in (False, True)[:1 if prepared else 2]]
@@ -190,8 +188,8 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     pad = lanes
     group = kinds * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at, kept = (G * group if prepared else -1), 0 if fresh else G * group + (G * C * F * T if prepared else 0)
-    job = np.array([N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, filters,
-                    height, chunk, relu, v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
+    job = np.array([N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share,
+                    filters, height, chunk, relu, v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh], np.int64)
     all_tiles, size_u = N * tiles_h * tiles_w, kinds * C * round_up(F, lanes) * size
     product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
     times = -(-all_tiles // tiles)           # that the filters are fetched, or made
