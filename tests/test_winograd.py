@@ -308,7 +308,7 @@ def test_gradients_to_weights_of_several_blocks_parts_and_rounds(monkeypatch, fo
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("C, H, W, F", [(3, 700, 5, 20), (3, 5, 1500, 20), (96, 60, 61, 35), (530, 29, 30, 70)])
+@pytest.mark.parametrize("C, H, W, F", [(17, 700, 5, 20), (17, 5, 1500, 20), (96, 60, 61, 35), (530, 29, 30, 70)])
 def test_images_of_several_blocks_in_steps_of_two(C, H, W, F, dtype):
     """As they are cut without a hand in it: rows, columns, in blocks that are not equally large, and channels in several chains."""
     x, weight, bias = normal((1, C, H, W), (F, C, 3, 3), (F,), dtype=dtype)
@@ -634,12 +634,12 @@ def test_auto_takes_it_where_it_pays():
         assert chosen((1, 128, 28, 28), (128, 128, *kernel)) == ("winograd", "winograd", "direct")
         assert chosen((1, 128, 28, 28), (128, 128, *kernel), algorithm="winograd") == ("winograd", "winograd", "direct")
         assert chosen((1, 4, 28, 28), (4, 4, *kernel)) == ("direct",) * 3
-    for shape in [(1, 64, 56, 56), (1, 128, 56, 56), (8, 256, 28, 28)]:            # forward alone
+    for shape in [(1, 128, 56, 56), (8, 256, 28, 28), (16, 512, 28, 28)]:          # forward alone
         weight = (shape[1], shape[1], 3, 3)
         assert chosen(shape, weight, stride=2) == chosen(shape, weight, stride=2, algorithm="winograd") == ("winograd", "direct", "direct")
         assert chosen(shape, weight, stride=2, dilation=2) == chosen(shape, weight, stride=(1, 2)) == ("direct",) * 3
     assert chosen((1, 3, 224, 224), (64, 3, 3, 3), stride=2) == chosen((1, 512, 7, 7), (512, 512, 3, 3), stride=2) == ("direct",) * 3
-    made = fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 3, 3), stride=2, padding=1)
+    made = fastconv.plan_conv2d((1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1)
     assert "algorithm   winograd: tiles of 2x2 results take 25 multiplications for 36; " in str(made)
     assert "gradients   to the input direct, to the weights direct" in str(made)
     assert "tiles of 2x2 results take 36 multiplications for 100" in str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 5, 5), padding=2))
@@ -647,7 +647,7 @@ def test_auto_takes_it_where_it_pays():
 
 
 def test_a_prepared_layer_takes_it_where_a_function_does_not():
-    for shape, stride in [((1, 512, 4, 4), 1), ((1, 512, 14, 14), 2)]:
+    for shape, stride in [((1, 512, 4, 4), 1), ((1, 512, 7, 7), 2)]:
         for prepared in (False, True):
             made = plan.conv_plan(shape, (512, 512, 3, 3), np.dtype("f4"), (stride,) * 2, ((1, 1), (1, 1)), (1, 1), 1, "auto", "high", prepared)
             assert (made.algorithm == "winograd") == prepared
@@ -655,7 +655,7 @@ def test_a_prepared_layer_takes_it_where_a_function_does_not():
 
 @EACH_STRIDE
 def test_the_highest_precision_excludes_it(stride):
-    x, weight = normal((1, 64, 56, 56), (64, 64, 3, 3))
+    x, weight = normal((1, 128, 56, 56), (128, 128, 3, 3))
     assert fastconv.plan_conv2d(x.shape, weight.shape, stride=stride, padding=1).algorithm == "winograd"
     fastconv.set_precision("highest")
     try:
