@@ -27,7 +27,7 @@ import fastconv
 from bench import convs, harness
 from fastconv import peak, plan, shapes
 from fastconv.algorithms import ALGORITHMS
-from fastconv.blocking import winograd
+from fastconv.blocking import winograd, winograd_weight
 from fastconv.kernels.tasks import NOTHING, run_tasks
 from fastconv.report import photo
 from fastconv.shapes import Layer
@@ -38,6 +38,7 @@ OTHERS = [Layer(name, "conv", 1, C, H, H, F, KH, KW, 1, padding, 1, 1) for name,
     ("inception_5b_5x5", 48, 7, 128, 5, 5, 2), ("alexnet_5x5", 64, 27, 192, 5, 5, 2), ("mnist_5x5", 32, 14, 64, 5, 5, 2),
     ("line_1x3", 192, 8, 224, 1, 3, 0), ("line_3x1", 224, 8, 256, 3, 1, 0), ("line_64_1x3", 64, 56, 64, 1, 3, 0), ("line_64_3x1", 64, 56, 64, 3, 1, 0))]
 
+FITS = {"prepared": winograd.fits, "forward": winograd.fits, "input": winograd.fits_to_input, "weight": winograd_weight.fits}
 DIRECTIONS = {"prepared": "forward", "forward": "forward", "input": "input", "weight": "weight"}
 BATCH = 16
 MOST_ELEMENTS = 5e7                          # of x, of a batch
@@ -63,8 +64,8 @@ def layers(way: str, names: list[str]) -> list[Layer]:
     found, others = [], [layer for layer in OTHERS if not names or layer.name in names]
     named = [name for name in names if name not in {layer.name for layer in others}]
     for layer in [*(layer for _, layer in (convs.conv_layers(shapes.tables(), named) if named or not names else [])), *others]:
-        square = layer.KH == layer.KW
-        if (layer.KH, layer.KW) in winograd.FORMS and layer.stride == 1 and layer.groups < layer.C and (way != "weight" or (square and layer.KH == 3)):
+        made = fastconv.plan_conv2d(layer.x_shape, layer.weight_shape, stride=layer.stride, padding=layer.padding, groups=layer.groups, algorithm="direct")
+        if FITS[way](made.shape) and layer.groups < layer.C:
             images = 1 if way == "prepared" else max(1, min(BATCH, int(MOST_ELEMENTS / (layer.C * layer.H * layer.W))))
             found.append(layer._replace(N=images))
     return found
@@ -127,28 +128,28 @@ WEIGHTS = {"he": lambda weight: weight, "positive": np.abs}
 FILTERS, SIZE = 24, (22, 27)
 
 
-def error(kernel: tuple[int, int], dtype: str, C: int, images: str, weights: str) -> float:
+def error(kernel: tuple[int, int], stride: int, dtype: str, C: int, images: str, weights: str) -> float:
     """Of one forward pass."""
     x = IMAGES[images]((1, C, *SIZE)).astype(dtype)
     weight = np.random.default_rng(C).standard_normal((FILTERS, C, *kernel)) * np.sqrt(2 / (C * kernel[0] * kernel[1]))
     weight = WEIGHTS[weights](weight).astype(dtype)
-    y = fastconv.conv2d(x, weight, algorithm="winograd")
+    y = fastconv.conv2d(x, weight, stride=stride, algorithm="winograd")
     wide = np.float64 if dtype == "float32" else np.longdouble
-    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(wide), kernel, (1, 2))      # C OH OW KH KW
+    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(wide), kernel, (1, 2))[:, ::stride, ::stride]     # C OH OW KH KW
     truth = weight.reshape(FILTERS, -1).astype(wide) @ windows.transpose(0, 3, 4, 1, 2).reshape(weight[0].size, -1)
     return float(np.abs(y.reshape(truth.shape) - truth).max() / np.abs(truth).max())
 
 
 def print_errors() -> None:
-    """A table for each kernel and dtype."""
+    """A table for each kernel, stride and dtype."""
     columns = [(images, weights) for images in IMAGES for weights in WEIGHTS]
-    for kernel in winograd.FORMS:
+    for kernel, stride in [*((kernel, 1) for kernel in winograd.FORMS), ((3, 3), 2)]:
         for dtype in harness.DTYPES:
-            print(f"\n| {kernel[0]}x{kernel[1]}, {dtype}, C | " + " | ".join(f"{images}, {weights}" for images, weights in columns) + " |")
+            print(f"\n| {kernel[0]}x{kernel[1]}, stride {stride}, {dtype}, C | " + " | ".join(f"{images}, {weights}" for images, weights in columns) + " |")
             print("|---" * (1 + len(columns)) + "|")
             worst = [0.0] * len(columns)
             for C in CHANNELS:
-                found = [error(kernel, dtype, C, *column) for column in columns]
+                found = [error(kernel, stride, dtype, C, *column) for column in columns]
                 worst = [max(pair) for pair in zip(worst, found)]
                 print(f"| {C} | " + " | ".join(f"{e:.1e}" for e in found) + " |", flush=True)
             print("| largest | " + " | ".join(f"{e:.1e}" for e in worst) + " |", flush=True)

@@ -25,8 +25,9 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, st
     x: (N, C, H, W) or one image (C, H, W); weight: (F, C / groups, KH, KW); bias: (F,) or None; all of one dtype, float32, float64
     or float16 (computed in float32, rounded once). stride, dilation: an int or (height, width). padding: an int, (height, width),
     ((top, bottom), (left, right)), "valid" or "same". algorithm: "auto", "direct", "im2col", "depthwise" (one channel a group),
-    "winograd" (3x3, 5x5, 1x3 and 3x1, stride and dilation 1) or "strassen" (1x1 without padding); in float32 these two err by up to 1e-5 of
-    the largest result, where the others keep 2e-6. out: an array of the result's shape and dtype to write into.
+    "winograd" (dilation 1; 3x3, 5x5, 1x3 and 3x1 with stride 1, 3x3 with stride 2, wider strided kernels on few channels) or "strassen" (1x1
+    without padding); in float32 these two err by up to 1e-5 of the largest result, where the others keep 2e-6. out: an array of the
+    result's shape and dtype to write into.
 
     Returns y: (N, F, OH, OW), or (F, OH, OW) for one image, with OH = (H + top + bottom - DH * (KH - 1) - 1) // SH + 1.
     Raises TypeError or ValueError that name the argument.

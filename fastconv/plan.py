@@ -220,7 +220,8 @@ def _choose(algorithm: str, stages: Stages, precision: str) -> str:
         raise ValueError(f"algorithm is 'depthwise' and each of {s.G} groups has {s.C // s.G} channels; wanted: one channel a group")
     if algorithm == "winograd" and not winograd.fits(s):
         raise ValueError(f"algorithm is 'winograd', the kernel {s.KH}x{s.KW}, the stride {(s.SH, s.SW)} and the dilation {(s.DH, s.DW)}; "
-                         f"wanted: a 3x3, 5x5, 1x3 or 3x1 kernel, stride 1 and dilation 1")
+                         f"wanted, with dilation 1: a 3x3, 5x5, 1x3 or 3x1 kernel and stride 1, 3x3 and stride 2, or few channels and a kernel that is "
+                         f"three or four times as wide as a stride of two or more (rounded up)")
     if algorithm == "strassen" and not strassen.fits(s):
         raise ValueError(f"algorithm is 'strassen', the kernel {s.KH}x{s.KW} and the padding {(s.PT, s.PL)} before; wanted: a 1x1 kernel and no padding")
     if algorithm in ("winograd", "strassen") and precision == "highest":

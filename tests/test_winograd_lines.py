@@ -169,7 +169,7 @@ def test_errors_stay_within_their_bound(positive, kernel, dtype):
         x, weight = normal((1, C, 25, 60), (24, C, KH, KW), dtype=dtype, seed=C)
         weight = np.abs(weight) if positive else weight
         y = fastconv.conv2d(x, weight, None, (SH, SW), algorithm="winograd")
-        truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), (KH, KW), (SH, SW))[0]
+        truth = weight.reshape(24, -1).astype("f8") @ fastconv.im2col(x.astype("f8"), (KH, KW), stride=(SH, SW))[0]
         assert np.abs(y.reshape(truth.shape) - truth).max() <= BOUND[dtype] * np.abs(truth).max()
 
 
@@ -231,3 +231,10 @@ def test_why_counts_the_products_of_a_tile():
     made = fastconv.plan_conv2d((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3, algorithm="winograd")
     assert "tiles of 1x4 results take 98 multiplications for 196" in winograd.why(made.shape, made.forward)
     assert "8 x 28 tiles x 32 filters" in str(made) or simd.lanes(np.float32) != 16
+
+
+def test_very_wide_images_are_summed_directly():
+    shape = (1, 3, 40, 2_000_000), (64, 3, 7, 7)
+    assert fastconv.plan_conv2d(*shape, stride=2).algorithm == "direct"
+    with pytest.raises(ValueError, match="more than the 64 MiB"):
+        fastconv.plan_conv2d(*shape, stride=2, algorithm="winograd")

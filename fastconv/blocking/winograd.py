@@ -139,6 +139,8 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     tiles = images * rows * columns
     parts = parts_of(F, F, width, blocks, GRAIN * flops)
     share = F if parts == 1 else round_up(-(-F // parts), width)
+    if parts > 1 and blocks * -(-F // share) % 2 == 1:
+        share = even(F, share - width, width)                # of nine tasks one of two threads does five
     filters = even(share, max(width, M_BYTES // (elements * tiles * size)), width)
     height = ROWS if tile_rows(tiles, ROWS) <= tile_rows(tiles, ROWS_HALF) else ROWS_HALF
     m_row = filters + lanes

@@ -9,6 +9,8 @@ The points are 0, pairs +-sqrt(s) for each s of `squares`, and infinity, in this
 are made from the squares, so small numbers stay exact. Which points decides on the error: 0, +-1/sqrt(2), +-sqrt(2) and infinity lose four
 times less than 0, +-1, +-2 and infinity, for powers and their reciprocals stay near 1.
 
+`strided` makes the matrices of a convolution in steps of two: of few points, which come in no pairs.
+
 After: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016;
 Barabasz, Anderson, Soodhalter, Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020.
 """
@@ -66,10 +68,10 @@ def through(finite: Sequence[float], taps: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def strided(outputs: int, finite: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """B^T (n, 2 * outputs + 1), G (k, 3) and A^T (outputs, n) of `outputs` results of three taps in steps of two: even pixels meet the outer taps,
+    """B^T (n, 2 * outputs + 1), G (k, 3) and A^T (outputs, n) of `outputs` results of three taps in steps of two.
 
-    a convolution of two taps by way of `finite` points and infinity, and odd ones the middle tap, a product for each result. Those
-    `outputs` products share the last of the k numbers of a filter.
+    Even pixels meet the outer taps, a convolution of two taps by way of `outputs` finite points and infinity, and odd ones the middle tap, a
+    product for each result. Those `outputs` products share the last of the k numbers of a filter.
     """
     b, g, a = through(finite, 2)
     m = len(b)

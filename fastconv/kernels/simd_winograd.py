@@ -17,8 +17,8 @@ from .tiles import VECTOR_BYTES
 # Which transform. Of squares of 6x6 points: pixels; filters 3x3 and 5x5 and their results; the gradient to the weights, F(3, 4). Of lines of 6.
 INPUT, FILTER, FORWARD, FILTER_5, FORWARD_5, DOUT, WEIGHT, INPUT_ROW, INPUT_COLUMN, FILTER_LINE, FORWARD_ROW, FORWARD_COLUMN = range(12)
 INPUT_2, FILTER_2, FORWARD_2 = range(12, 15)             # of squares of 4x4 points: 3x3 filters, 2x2 results
-INPUT_STEPS, FILTER_STEPS, FORWARD_STEPS = range(15, 18) # of 3x3 filters in steps of two, 2x2 results
-INPUT_LONG, FILTER_LONG, FORWARD_LONG = range(18, 21)    # of lines of four taps, 4 results
+INPUT_STEPS, FILTER_STEPS, FORWARD_STEPS = range(15, 18)  # of 3x3 filters in steps of two, 2x2 results
+INPUT_LONG, FILTER_LONG, FORWARD_LONG = range(18, 21)     # of lines of four taps, 4 results
 POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one axis of a tile and three taps
 B, G, A = points.source(points.SQUARES), points.kernel(3, points.SQUARES), points.result(OUTPUTS, points.SQUARES)

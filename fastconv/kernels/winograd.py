@@ -1,19 +1,22 @@
-"""Winograd's convolution of stride 1: tiles of results with fewer multiplications than taps.
+"""Winograd's convolution: tiles of results with fewer multiplications than taps.
 
     F(4x4, 3x3)   tiles of 4x4 results, 36 multiplications for 144      F(4, 3)   1x4 and 4x1 results of 1x3 and 3x1 filters, 6 for 12
     F(2x2, 5x5)   tiles of 2x2 results, 36 multiplications for 100
     F(2x2, 3x3)   tiles of 2x2 results, 16 multiplications for 36: less than half as many numbers of transformed filters
+    STEPS         tiles of 2x2 results of 3x3 filters in steps of two, 25 multiplications for 36
 
     input tile, 6x6 pixels of a channel   -> V, 36 numbers        transform of the pixels, B^T d B
     filter, 3x3 taps of a channel         -> U, 36 numbers        transform of the filter, G g G^T, once
     M[e] = V[e] U[e], e < 36                                      36 products of (tiles x channels) and (channels x filters) matrices
     M, 36 numbers of a tile and a filter  -> 4x4 results          transform of the result, A^T m A
 
-The 5x5 filters have the same six points and the same V. Lines of six pixels are transformed along their axis alone, to 6 numbers. One
-description serves the forward pass and the gradient to the input, which is the same with turned filters; the gradient to the weights is
-in `winograd_weight`. A task is a block of tiles and a share of the filters. Channels lie along the vectors of V, filters along those of U and
-M; V and M stay in L2. U is made before for all tasks, or, where few blocks of tiles share it, by each task for itself, a panel of filters at a time:
-several times as large as the filters, it would go to memory and come back.
+The 5x5 filters have the same six points and the same V. Lines of six pixels are transformed along their axis alone, to 6 numbers. In steps
+of two, 5x5 pixels become 25 numbers and a filter 16: some of those serve two or four products. One description serves the forward pass and,
+of stride 1, the gradient to the input, which is the same with turned filters; the gradient to the weights is in `winograd_weight`.
+
+A task is a block of tiles and a share of the filters. Channels lie along the vectors of V, filters along those of U and M; V and M stay in
+L2. U is made before for all tasks, or, where few blocks of tiles share it, by each task for itself, a panel of filters at a time: several
+times as large as the filters, it would go to memory and come back. Images with few channels go in lines: see `winograd_lines`.
 
 A NaN or inf in one pixel reaches all results of its tile, and large numbers may overflow in between. So a tile with a result that is
 not finite is summed again directly: every NaN and inf stands where the loops have it.
@@ -196,9 +199,9 @@ def finish(form, M, at, step, line, to, pitch, rows, columns):
 
 
 @jit
-def sum_directly(src, plane_at, C, H, W, i0, j0, tall, across, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned,
-                 table, scratch, target, to, pitch):
-    """The results of one tile and one vector of filters by plain sums, for what the transforms cannot tell apart. It reads tall by across pixels.
+def sum_directly(src, plane_at, C, H, W, i0, j0, tall, across, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, table,
+                 scratch, target, to, pitch):
+    """The results of one tile, tall by across pixels, and one vector of filters by plain sums, for what the transforms cannot tell apart.
 
     table: where in a patch of pixels each result begins, up to a multiple of ROWS_HALF of them, then where each tap is, and then what
     `load_taps` looks up. scratch: room for the patches and the taps of FILTER_CHANNELS channels and for the results.
