@@ -8,7 +8,6 @@ from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import V_PITCH
 from ..kernels.winograd_filters import FILTER_CHANNELS, LINES, LONG_LINES
 from . import direct
-from .direct import CHAIN
 from .parts import round_up, split
 from .shape import Shape
 from .winograd_form import PRODUCT_COST, START_COST, STORE_COST, TILE_COST, Form, Stage, step_of
@@ -17,13 +16,14 @@ FORMS = {                                    # by the taps of a line
     3: Form(LINES, 1, 4, 6, 6, 60.0, 65.0, 0.14),
     4: Form(LONG_LINES, 1, 4, 7, 7, 75.0, 80.0, 0.14),
 }
+MOST_TERMS = 256                             # of a sum: it is one chain, and seven points lose more than six
 HALF_COST = 1.2                              # times as much as in the large register tiles
 BLOCK_BYTES = 640 * 1024                     # V and M of a block: they stay in L2
 
 
 def fits(s: Shape) -> bool:
-    """Whether these lines can do it: steps of more than one, and so few channels that a sum is one chain."""
-    return -(-s.KW // s.SW) in FORMS and s.SW > 1 and s.DH == s.DW == 1 and s.KH * s.SW * (s.C // s.G) <= CHAIN
+    """Whether these lines can do it: steps of more than one, and few channels."""
+    return -(-s.KW // s.SW) in FORMS and s.SW > 1 and s.DH == s.DW == 1 and s.KH * s.SW * (s.C // s.G) <= MOST_TERMS
 
 
 def forward(s: Shape, relu: bool, prepared: bool) -> Stage:

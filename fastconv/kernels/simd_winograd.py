@@ -23,7 +23,7 @@ POINTS = 6                                   # of one axis, infinity included
 OUTPUTS = 4                                  # of one axis of a tile and three taps
 B, G, A = points.source(points.SQUARES), points.kernel(3, points.SQUARES), points.result(OUTPUTS, points.SQUARES)
 STEPS = points.strided(2, (0.0, 1.0))
-LONG = points.through((0.0, 0.5, -0.5, 1.0, -1.0, 2.0), 4)
+LONG = points.through((0.0, 0.5, -0.5, 1.0, -1.0, -2.0), 4)
 ONE = np.ones((1, 1))                        # an axis that is left as it is
 MATRICES = {                                 # of both axes
     INPUT: (B, B), FILTER: (G, G), FORWARD: (A, A), FILTER_5: (points.kernel(5, points.SQUARES),) * 2, FORWARD_5: (points.result(2, points.SQUARES),) * 2,
