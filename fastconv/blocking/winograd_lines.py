@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import winograd, winograd_filters
+from ..kernels import winograd_filters, winograd_lines, winograd_results
 from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
-from ..kernels.winograd import V_PITCH
 from ..kernels.winograd_filters import FILTER_CHANNELS, LINES, LONG_LINES
 from . import direct
 from .parts import round_up, split
@@ -60,15 +59,15 @@ def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
                    elements=elements, tiles_h=tiles_h, tiles_w=tiles_w, images=1, rows=rows, columns=tiles_w, share=F, filters=filters, height=height,
                    chunk=C, relu=relu, v_block=0, v_step=v_step, m_row=m_row, m_step=m_step, panel_pad=pad, group=group, raw_at=raw_at,
                    raw_group=F * C * T, raw_filter=C * T, raw_channel=T, turned=False, places=0, fresh=False)
-    job = np.array([numbers[name] for name in winograd.JOB], np.int64)
+    job = np.array([numbers[name] for name in winograd_results.JOB], np.int64)
     all_tiles, F_vectors = N * tiles_h * tiles_w, -(-F // lanes)
     product = elements * (depth + TILE_COST) * F_vectors * all_tiles * computed[height] / tiles_w
     size_u = elements * depth * F * size
     cost = G * (PRODUCT_COST * product + all_tiles * (input_cost * vectors * rows_in / rows + result_cost * F_vectors))
     cost += 0 if prepared else START_COST + (filter_cost + STORE_COST[False]) * G * size_u
     scratch = FILTER_CHANNELS * (KH * across + T * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
-    room = elements * (v_step + m_step) + ROWS * V_PITCH + (high * wide * tiles_w + lanes) * lanes
+    room = elements * (v_step + m_step) + ROWS * lanes + (high * wide * tiles_w + lanes) * lanes
     room += (wide * tiles_w + elements) * (deep + lanes) + scratch
-    return Stage(winograd.tiles, job, table, N * G * -(-tiles_h // rows), winograd_filters.transform,
+    return Stage(winograd_lines.results, job, table, N * G * -(-tiles_h // rows), winograd_filters.transform_rows,
                  np.array([C, F, form, T, elements, pad, group, F * C * T, C * T, T, False, 0, KW, SW], np.int64), G * -(-F // width), kept,
                  room * size, raw_at, cost)

@@ -28,64 +28,18 @@ from __future__ import annotations
 from .direct import panel_width
 from .gemm import aligned
 from .jit import jit
-from .simd import ALL_LEVELS, SECOND_LEVEL, integers, prefetch_rows
-from .simd_tiles import KEEP, RELU, STEPS_AHEAD, gather_tile, turn_block
-from .simd_winograd import (
-    DOUT,
-    FORWARD,
-    FORWARD_2,
-    FORWARD_5,
-    FORWARD_COLUMN,
-    FORWARD_LONG,
-    FORWARD_ROW,
-    FORWARD_STEPS,
-    INPUT,
-    INPUT_2,
-    INPUT_COLUMN,
-    INPUT_ROW,
-    INPUT_STEPS,
-    POINTS,
-    collect,
-    place_pixels,
-    product_tile,
-    spread,
-)
+from .simd import ALL_LEVELS, SECOND_LEVEL, prefetch_rows
+from .simd_tiles import STEPS_AHEAD
+from .simd_winograd import DOUT, INPUT, INPUT_2, INPUT_COLUMN, INPUT_ROW, INPUT_STEPS, POINTS, place_pixels, product_tile, spread
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
-from .winograd_filters import (
-    FILTER_CHANNELS,
-    GRADIENT,
-    LINES,
-    LONG_LINES,
-    ROW,
-    SQUARE,
-    SQUARE_2,
-    SQUARE_5,
-    STEPS,
-    depth_of,
-    load_taps,
-    transform_panel,
-)
-from .winograd_lines import load_lines, multiply_lines
+from .winograd_filters import FILTER_CHANNELS, GRADIENT, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS, transform_panel
+from .winograd_results import nearest, unpack_job, write_results
 
 TAPS = 9                                     # of 3x3 filters
 ELEMENTS = POINTS * POINTS                   # of a transformed square
 V_BLOCK = 64                                 # channels of a tile in V that lie together,
 V_PITCH = 80                                 # and from tile to tile: not at the same place of a page for many of them
 STEPS_POINTS, STEPS_KINDS = 5, 4             # of an axis of a tile in steps, and of a filter: results share the last one
-
-# The integers of a job, in this order.
-JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "SH", "SW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
-       "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_block", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
-       "raw_group", "raw_filter", "raw_channel", "turned", "places", "fresh")
-SIZES = len(JOB)
-
-
-@jit
-def unpack_job(job):
-    """The integers of JOB: C and F of one group; high, wide: results of a tile; images, rows, columns: tiles of a block; share, filters: of a
-    task, and of its M at a time."""
-    return integers(SIZES, job)
-
 
 # ---------------------------------------------------------------- pixels
 @jit
@@ -181,61 +135,6 @@ def multiply(tiles, height, vectors, keep, channels, V, at, v_block, U, u_at, M,
 
 
 @jit
-def finish(form, M, at, step, line, to, pitch, rows, columns):
-    """The results of one tile and one vector of filters, from M to line; whether any is not finite."""
-    if form == SQUARE:
-        return collect(FORWARD, M, at, step, line, to, pitch, rows, columns)
-    if form == SQUARE_5:
-        return collect(FORWARD_5, M, at, step, line, to, pitch, rows, columns)
-    if form == SQUARE_2:
-        return collect(FORWARD_2, M, at, step, line, to, pitch, rows, columns)
-    if form == STEPS:
-        return collect(FORWARD_STEPS, M, at, step, line, to, pitch, rows, columns)
-    if form == LONG_LINES:
-        return collect(FORWARD_LONG, M, at, step, line, to, pitch, rows, columns)
-    if form == ROW or form == LINES:
-        return collect(FORWARD_ROW, M, at, step, line, to, pitch, rows, columns)
-    return collect(FORWARD_COLUMN, M, at, step, line, to, pitch, rows, columns)
-
-
-@jit
-def sum_directly(src, plane_at, C, H, W, i0, j0, tall, across, high, wide, KH, KW, rows, columns, valid, weight, at, raw_filter, raw_channel, turned, table,
-                 scratch, target, to, pitch):
-    """The results of one tile, tall by across pixels, and one vector of filters by plain sums, for what the transforms cannot tell apart.
-
-    table: where in a patch of pixels each result begins, up to a multiple of ROWS_HALF of them, then where each tap is, and then what
-    `load_taps` looks up. scratch: room for the patches and the taps of FILTER_CHANNELS channels and for the results.
-    """
-    lanes = VECTOR_BYTES // src.itemsize
-    results = -(-high * wide // ROWS_HALF) * ROWS_HALF
-    sums = scratch[FILTER_CHANNELS * tall * across:]
-    taps = sums[results * lanes:]
-    for c0 in range(0, C, FILTER_CHANNELS):
-        nc = min(FILTER_CHANNELS, C - c0)
-        p = 0
-        for c in range(c0, c0 + nc):
-            for h in range(i0, i0 + tall):
-                for w in range(j0, j0 + across):
-                    scratch[p] = src[plane_at + (c * H + h) * W + w] if 0 <= h < H and 0 <= w < W else 0
-                    p += 1
-        load_taps(weight, at + c0 * raw_channel, raw_filter, raw_channel, nc, KH * KW, valid, turned, table, results + KH * KW, taps)
-        for r in range(0, results, ROWS_HALF):
-            gather_tile(ROWS_HALF, 1, 0, ROWS_HALF, KEEP if c0 else 0, nc, tall * across, KH * KW, scratch, 0, table, r, table, results, taps, 0,
-                        sums, r * lanes, lanes)
-    for r in range(rows):
-        for s in range(columns):
-            begin, end = (r * wide + s) * lanes, to + (r * pitch + s) * lanes
-            for f in range(lanes):
-                target[end + f] = sums[begin + f]
-
-
-@jit
-def nearest(part, n, parts):
-    """Where a part of n begins, rounded to the nearest, so that the parts lie as in a mirror and both halves hold as much."""
-    return (2 * part * n + parts) // (2 * parts)
-
-
-@jit
 def tiles(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a share of the filters of a block of tiles of one group; the share goes fastest.
 
@@ -251,15 +150,10 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     chunks = (C + chunk - 1) // chunk
     step_h, step_w, edge_h, edge_w = SH * high, SW * wide, KH - SH, KW - SW
     shares, row_blocks, column_blocks = (F + share - 1) // share, (tiles_h + rows - 1) // rows, (tiles_w + columns - 1) // columns
-    lines = form == LINES or form == LONG_LINES
-    deep = depth_of(C, SW, lanes)
-    depth = KH * deep if lines else C        # numbers of U that a sum goes over
     # One room for all: the allocator keeps it from call to call, where the pages of several would be given back and fetched anew.
     v_size, m_size, line_size = elements * v_step + ROWS * V_PITCH, elements * m_step, (high * wide * columns + lanes) * lanes
     window_size = (step_h * rows + edge_h) * (step_w * columns + edge_w) * lanes
     scratch_size = FILTER_CHANNELS * ((step_h + edge_h) * (step_w + edge_w) + KH * KW * lanes) + (high * wide + ROWS_HALF + lanes) * lanes
-    if lines:
-        window_size = (wide * columns + elements) * (deep + lanes)
     V = aligned(v_size + m_size + line_size + window_size + scratch_size + (kinds * (chunk * width + panel_pad) if fresh else 0), src)
     M = V[v_size:]
     line = M[m_size:]
@@ -273,26 +167,16 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
         i0, i1, t = nearest(t % row_blocks, tiles_h, row_blocks), nearest(t % row_blocks + 1, tiles_h, row_blocks), t // row_blocks
         g, n0 = t % G, t // G * images
         nn, ni, nj = min(images, N - n0), i1 - i0, min(columns, tiles_w - j0)
-        count, top, left = nn * ni * nj, step_h * i0 + row0, step_w * j0 + column0
         if b != at_hand:
             at_hand = b
-            if lines:
-                load_lines(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, SH * i0 + row0, column0, nn, SH * (ni - 1) + KH, nj, SW,
-                           elements - wide + 1, wide, window, V, v_step)
-            else:
-                load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, top, left, nn, ni, nj, step_h, step_w, edge_h, edge_w,
-                           window, table[places:], V, V_PITCH, v_block, v_step)
+            load_tiles(form, src, (n0 * G + g) * C * H * W, G * C * H * W, H * W, C, H, W, step_h * i0 + row0, step_w * j0 + column0, nn, ni, nj,
+                       step_h, step_w, edge_h, edge_w, window, table[places:], V, V_PITCH, v_block, v_step)
         last_f = min(first_f + share, F)
         for f0 in range(first_f, last_f, block):
             nf = min(block, last_f - f0)
             for f in range(0, nf, width):
                 panel, at = panel_width(F - f0 - f, lanes), g * raw_group + (f0 + f) * raw_filter
-                start = 0 if fresh else g * group + (f0 + f) // width * kinds * (depth * width + panel_pad)
-                if lines:
-                    for e in range(elements):
-                        multiply_lines(nn, ni, nj, height, SH * (ni - 1) + KH, SH, KH, deep, panel // lanes, V, e * v_step, weight,
-                                       start + e * (depth * panel + panel_pad), M, e * m_step + f, m_row)
-                    continue
+                start = 0 if fresh else g * group + (f0 + f) // width * kinds * (C * width + panel_pad)
                 for k in range(elements * chunks):           # of U that stands in memory, in that order
                     e, c = (k % elements, k // elements * chunk) if fresh else (k // chunks, k % chunks * chunk)
                     nc = min(chunk, C - c)
@@ -301,27 +185,5 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                                         places - KH * KW, scratch, U, 0, nc * panel + panel_pad)
                     kind = e if form != STEPS else STEPS_KINDS * min(e // STEPS_POINTS, STEPS_KINDS - 1) + min(e % STEPS_POINTS, STEPS_KINDS - 1)
                     u_at = start + (kind * (nc * panel + panel_pad) if fresh else kind * (C * panel + panel_pad) + c * panel)
-                    multiply(count, height, panel // lanes, c, nc, V, e * v_step + c // V_BLOCK * v_block, v_block, U, u_at, M, e * m_step + f, m_row)
-            pixels = min(wide * nj, OW - wide * j0)          # of one row
-            for f in range(0, nf, lanes):
-                valid, channel = min(lanes, nf - f), g * F + f0 + f
-                for n in range(nn):
-                    for i in range(ni):
-                        done = min(high, OH - high * (i0 + i))
-                        place = (((n0 + n) * G * F + channel) * OH + high * (i0 + i)) * OW + wide * j0
-                        for j in range(nj):
-                            t, ends = (n * ni + i) * nj + j, min(wide, OW - wide * (j0 + j))
-                            ahead = j * high * wide          # of a row of all tiles' results, so many a tile
-                            if ahead % lanes < high * wide:          # a line of the cache that no tile before has reached
-                                prefetch_rows(1, dst, place + ahead // pixels * OW + ahead % pixels, OH * OW)
-                            if finish(form, M, t * m_row + f, m_step, line, wide * j * lanes, pixels, done, ends):
-                                sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + step_h * i, left + step_w * j, step_h + edge_h,
-                                             step_w + edge_w, high, wide, KH, KW, done, ends, valid, residual if raw_at < 0 else weight,
-                                             max(0, raw_at) + g * raw_group + (f0 + f) * raw_filter, raw_filter, raw_channel, turned, table, scratch, line,
-                                             wide * j * lanes, pixels)
-                        runs, run = (1, done * OW) if pixels == OW else (done, pixels)
-                        for r in range(runs):
-                            for p in range(0, run, lanes):
-                                here = place + r * OW + p
-                                turn_block(min(lanes, run - p), valid, RELU if relu else 0, line, (r * pixels + p) * lanes, lanes, bias,
-                                           channel if bias.size else -1, residual, here if residual.size and raw_at >= 0 else -1, dst, here, OH * OW)
+                    multiply(nn * ni * nj, height, panel // lanes, c, nc, V, e * v_step + c // V_BLOCK * v_block, v_block, U, u_at, M, e * m_step + f, m_row)
+            write_results(job, src, weight, dst, bias, residual, table, M, line, scratch, g, n0, nn, i0, ni, j0, nj, f0, nf)

@@ -99,23 +99,34 @@ def transform(first, last, src, weight, dst, bias, residual, job, table):
     times (C, panel), with panel_pad zeros behind each, or no two of the streams that are written could stay in L1.
     """
     C, F, form, T, elements, pad, group = job[0], job[1], job[2], job[3], job[4], job[5], job[6]
-    raw_group, raw_filter, raw_channel, turned, places, KW, SW = job[7], job[8], job[9], job[10], job[11], job[12], job[13]
+    raw_group, raw_filter, raw_channel, turned, places = job[7], job[8], job[9], job[10], job[11]
     lanes = VECTOR_BYTES // weight.itemsize
     width = VECTORS * lanes
     panels = (F + width - 1) // width
     taps = aligned((FILTER_CHANNELS * T + lanes) * lanes, weight)
-    lines = form == LINES or form == LONG_LINES
-    KH = T // KW
-    deep = depth_of(C, SW, lanes)
-    depth = KH * deep if lines else C
     for task in range(first, last):
         g, f0 = task // panels, task % panels * width
         panel = panel_width(F - f0, lanes)
-        base, step = g * group + f0 // width * elements * (depth * width + pad), depth * panel + pad
+        base, step = g * group + f0 // width * elements * (C * width + pad), C * panel + pad
         for e in range(elements):
-            dst[base + e * step + depth * panel:base + (e + 1) * step] = 0
-        if lines:
-            transform_lines(form, weight, g * raw_group + f0 * raw_filter, raw_filter, C, KH, KW, SW, deep, F - f0, panel, table, taps, dst, base, step)
-        else:
-            transform_panel(form, weight, g * raw_group + f0 * raw_filter, raw_filter, raw_channel, C, T, F - f0, panel, turned, table, places, taps, dst,
-                            base, step)
+            dst[base + e * step + C * panel:base + (e + 1) * step] = 0
+        transform_panel(form, weight, g * raw_group + f0 * raw_filter, raw_filter, raw_channel, C, T, F - f0, panel, turned, table, places, taps, dst, base,
+                        step)
+
+
+@jit
+def transform_rows(first, last, src, weight, dst, bias, residual, job, table):
+    """The same for lines: a panel is `elements` times (KH, depth, panel)."""
+    C, F, form, T, elements, pad, group = job[0], job[1], job[2], job[3], job[4], job[5], job[6]
+    raw_group, raw_filter, KW, SW = job[7], job[8], job[12], job[13]
+    lanes = VECTOR_BYTES // weight.itemsize
+    width, KH, depth = VECTORS * lanes, T // KW, depth_of(C, SW, lanes)
+    panels = (F + width - 1) // width
+    taps = aligned((FILTER_CHANNELS * T + lanes) * lanes, weight)
+    for task in range(first, last):
+        g, f0 = task // panels, task % panels * width
+        panel = panel_width(F - f0, lanes)
+        base, step = g * group + f0 // width * elements * (KH * depth * width + pad), KH * depth * panel + pad
+        for e in range(elements):
+            dst[base + e * step + KH * depth * panel:base + (e + 1) * step] = 0
+        transform_lines(form, weight, g * raw_group + f0 * raw_filter, raw_filter, C, KH, KW, SW, depth, F - f0, panel, table, taps, dst, base, step)
