@@ -4,7 +4,7 @@ import pytest
 
 from fastconv import plan_conv2d
 from fastconv.blocking.parts import MANY_TASKS, TASKS, parts_of
-from fastconv.kernels import winograd
+from fastconv.kernels import winograd_results
 
 MUCH = 1e12
 
@@ -37,9 +37,9 @@ def test_few_tiles_and_filters_of_winograd_serve_two_threads(N, C, H):
 @pytest.mark.parametrize("C, H", [(64, 56), (128, 28), (256, 14), (512, 7), (192, 27), (128, 35), (64, 112)])
 def test_one_image_of_winograd_keeps_several_threads_equally_busy(C, H):
     stage = plan_conv2d((1, C, H, H), (C, C, 3, 3), padding=1, algorithm="winograd").forward
-    job = dict(zip(winograd.JOB, stage.job.tolist()))
+    job = dict(zip(winograd_results.JOB, stage.job.tolist()))
     blocks, shares = -(-job["tiles_h"] // job["rows"]), -(-C // job["share"])
-    rows = np.diff([winograd.nearest(k, job["tiles_h"], blocks) for k in range(blocks + 1)])
+    rows = np.diff([winograd_results.nearest(k, job["tiles_h"], blocks) for k in range(blocks + 1)])
     assert rows.max() <= job["rows"] and stage.tasks == blocks * -(-job["tiles_w"] // job["columns"]) * shares
     work = np.repeat(rows, stage.tasks // blocks)            # of each task
     for threads, most in ((2, 1.06), (4, 1.3), (8, 1.8)):

@@ -39,7 +39,7 @@ from fastconv.kernels.simd_winograd import (
     WEIGHT,
 )
 from fastconv.kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
-from fastconv.kernels.winograd import JOB
+from fastconv.kernels.winograd_results import JOB
 from fastconv.testing import assert_same
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])

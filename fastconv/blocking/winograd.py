@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import winograd, winograd_filters
+from ..kernels import winograd, winograd_filters, winograd_results
 from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
 from ..kernels.winograd import STEPS_KINDS, STEPS_POINTS, V_BLOCK, V_PITCH
 from ..kernels.winograd_filters import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS
@@ -66,7 +66,7 @@ def _direct_cost(s: Shape, stage: direct.Stage) -> float:
 def why(s: Shape, stage: Stage) -> str:
     """What speaks for a stage."""
     other = direct.forward(s, prepared=stage.raw_at >= 0)
-    job = dict(zip(winograd.JOB, stage.job.tolist()))
+    job = dict(zip(winograd_results.JOB, stage.job.tolist()))
     products = job["elements"] * (s.KH * s.SW if winograd_lines.fits(s) else 1)
     return (f"tiles of {job['high']}x{job['wide']} results take {products} multiplications for {job['high'] * job['wide'] * s.KH * s.KW}; "
             f"{100 * stage.cost / _direct_cost(s, other):.0f} % of the direct convolution's time is expected")
@@ -74,12 +74,12 @@ def why(s: Shape, stage: Stage) -> str:
 
 def form_of(stage: Stage) -> int:
     """Which tiles a stage takes, and so which transform of the filters."""
-    return int(stage.job[winograd.JOB.index("form")])
+    return int(stage.job[winograd_results.JOB.index("form")])
 
 
 def describe(stage: Stage) -> str:
     """The blocks of a forward pass, in words."""
-    job = dict(zip(winograd.JOB, stage.job.tolist()))
+    job = dict(zip(winograd_results.JOB, stage.job.tolist()))
     return (f"{job['images']} images x {job['rows']} x {job['columns']} tiles x {job['filters']} filters; {stage.tasks} tasks; "
             + (f"{stage.packed:,} numbers of transformed filters" if stage.pack else "each transforms its filters"))
 
