@@ -201,6 +201,13 @@ def test_depthwise_wants_one_channel_a_group():
         fastconv.conv2d(np.ones((1, 6, 5, 5)), np.ones((4, 3, 3, 3)), groups=2, algorithm="depthwise")
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "winograd"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("H, W", [(0, 11), (11, 0), (0, 0)])
+def test_a_plan_of_an_empty_image_can_be_printed(H, W, stride, algorithm):
+    assert "gradients" in str(fastconv.plan_conv2d((1, 3, H, W), (8, 3, 3, 3), stride=stride, padding=8, algorithm=algorithm))
+
+
 def test_a_plan_says_what_was_chosen_and_why():
     deep = str(fastconv.plan_conv2d((1, 64, 56, 56), (64, 64, 7, 7), padding=3))
     assert "direct: filters along the vectors" in deep and "1,258.82 MFLOP" in deep and "workspace" in deep

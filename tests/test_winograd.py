@@ -252,6 +252,24 @@ def test_edges_of_tiles(width, padding, stride, dtype):
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 3), (3, 1)], ids=["3x3", "5x5", "1x3", "3x1"])
+@pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
+def test_gradients_of_windows_of_padding_alone_count_for_nothing(before, kernel, dtype):
+    """They would lie in tiles with others, and the rounding errors of large ones swamp those."""
+    KH, KW = kernel
+    x, weight = normal((1, 3, 7, 6), (8, 3, KH, KW), dtype=dtype)
+    for tall, wide in [(KH + 6, KW - 1), (KH - 1, KW + 6)]:
+        padding = ((tall, KH - 1), (wide, KW - 1)) if before else ((KH - 1, tall), (KW - 1, wide))
+        dout, = normal(fastconv.conv2d(x, weight, None, 1, padding).shape, dtype=dtype, seed=1)
+        rows, columns = tall - KH + 1, wide - KW + 1         # of such windows
+        alone = np.ones(dout.shape, bool)
+        alone[:, :, rows if before else 0:dout.shape[2] - (0 if before else rows), columns if before else 0:dout.shape[3] - (0 if before else columns)] = False
+        assert alone.any()
+        found = [fastconv.conv2d_backward(np.where(alone, dtype(value), dout), x, weight, None, 1, padding, algorithm="winograd") for value in (0, 1e20)]
+        assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
+
+
+@EACH_DTYPE
 @OTHERS
 @pytest.mark.parametrize("padding", [0, 2, ((0, 3), (4, 0)), ((5, 0), (0, 1))], ids=str)
 def test_edges_of_tiles_of_other_kernels(padding, kernel, dtype):

@@ -189,6 +189,23 @@ def test_nan_and_inf_reach_their_windows_alone(value, kernel, dtype):
 
 @EACH_DTYPE
 @EACH_KERNEL
+def test_pixels_behind_the_last_window_count_for_nothing(kernel, dtype):
+    """They lie among those of the last tile, and there the rounding errors of large ones would swamp its results."""
+    KH, KW, SH, SW = kernel
+    for OW in (1, 2, 3, 4, 5):
+        end = SW * (OW - 1) + KW - 2         # of the windows, behind two columns of padding
+        x, weight = normal((1, 2, KH, end + SW - 1), (5, 2, KH, KW), dtype=dtype)
+        x[..., end:] = 0
+        wanted = fastconv.conv2d(x, weight, None, (SH, SW), ((0, 0), (2, 0)), algorithm="winograd")
+        assert wanted.shape[-1] == OW
+        x[..., end:] = 1e20
+        assert np.array_equal(fastconv.conv2d(x, weight, None, (SH, SW), ((0, 0), (2, 0)), algorithm="winograd"), wanted)
+        x[..., end:] = np.nan
+        check(x, weight, stride=(SH, SW), padding=((0, 0), (2, 0)))
+
+
+@EACH_DTYPE
+@EACH_KERNEL
 def test_gradients(kernel, dtype):
     """Those are direct ones."""
     KH, KW, SH, SW = kernel

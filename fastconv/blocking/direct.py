@@ -113,6 +113,7 @@ def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
 
 def to_input(s: Shape) -> Stage:
     """The stage of the gradient to the input, in the cheapest of four ways."""
+    s = s._replace(H=max(1, s.H), W=max(1, s.W))         # of an empty image nothing runs, but its plan has blocks, too
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, False
     stages = [_filters(*arguments), _columns(s)]

@@ -29,3 +29,10 @@ class Shape(NamedTuple):
     def flops(self) -> int:
         """Of the forward pass: two for each multiply-add, padding included."""
         return 2 * self.N * self.F * self.OH * self.OW * (self.C // self.G) * self.KH * self.KW
+
+    @property
+    def meets(self) -> bool:
+        """Of stride and dilation 1: whether each window reaches into the image, along axes of more than one tap. A tile of gradients mixes those of
+        neighbouring windows, and some of padding alone count for nothing."""
+        return ((self.KH == 1 or (self.PT < self.KH and self.OH <= self.H + self.PT))
+                and (self.KW == 1 or (self.PL < self.KW and self.OW <= self.W + self.PL)))

@@ -45,11 +45,15 @@ GRAIN = 3                                    # times as many tasks as direct sum
 
 def fits(s: Shape) -> bool:
     """Whether these tiles can do it."""
-    return fits_to_input(s) or winograd_lines.fits(s) or ((s.KH, s.KW, s.SH, s.SW) == (3, 3, 2, 2) and s.DH == s.DW == 1)
+    return _in_steps_of_one(s) or winograd_lines.fits(s) or ((s.KH, s.KW, s.SH, s.SW) == (3, 3, 2, 2) and s.DH == s.DW == 1)
 
 
 def fits_to_input(s: Shape) -> bool:
     """Whether the gradient to the input is such a convolution, too."""
+    return _in_steps_of_one(s) and s.meets
+
+
+def _in_steps_of_one(s: Shape) -> bool:
     return (s.KH, s.KW) in FORMS and s.SH == s.SW == s.DH == s.DW == 1
 
 

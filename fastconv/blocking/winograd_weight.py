@@ -76,7 +76,7 @@ def to_weight(s: Shape) -> WeightStage:
 
 def fits(s: Shape) -> bool:
     """Whether these tiles can do it."""
-    return s.KH == s.KW == 3 and s.SH == s.SW == s.DH == s.DW == 1
+    return s.KH == s.KW == 3 and s.SH == s.SW == s.DH == s.DW == 1 and s.meets
 
 
 def pays(s: Shape, stage_of: Callable[[str], Any]) -> bool:

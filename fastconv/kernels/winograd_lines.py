@@ -20,10 +20,11 @@ LANE = 0                                     # tiles that lie a vector apart
 
 
 @jit
-def load_lines(form, src, base, plane, C, H, W, top, left, rows, columns, SW, taps, wide, window, V, step):
+def load_lines(form, src, base, plane, C, H, W, end, top, left, rows, columns, SW, taps, wide, window, V, step):
     """Transformed lines of so many rows of pixels: V (elements, rows, vectors, columns, lanes), matrices `step` elements apart.
 
     Every SW-th pixel from column left + SW * wide * j on is a line, so a row has SW of them for each tile j: numbers phase * C + c of a pixel's vectors.
+    No pixel from column `end` on is read: behind the last window, those would only leave their rounding errors in the last tile.
     """
     lanes = VECTOR_BYTES // src.itemsize
     across = wide * columns + taps - 1
@@ -37,7 +38,7 @@ def load_lines(form, src, base, plane, C, H, W, top, left, rows, columns, SW, ta
         for phase in range(SW if 0 <= h < H else 0):
             first = (-left - phase + SW - 1) // SW if left + phase < 0 else 0            # in the image
             begin = left + phase + first * SW
-            count = min(across - first, (W - begin + SW - 1) // SW)
+            count = min(across - first, (end - begin + SW - 1) // SW)
             for c in range(C):
                 number = phase * C + c
                 copy_apart(count, src, base + c * plane + h * W + begin, SW, window, (number // lanes * across + first) * lanes + number % lanes, lanes)
@@ -90,8 +91,8 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
         b, t = task % row_blocks, task // row_blocks
         i0, i1, g, n = nearest(b, tiles_h, row_blocks), nearest(b + 1, tiles_h, row_blocks), t % G, t // G
         ni, rows_in = i1 - i0, SH * (i1 - i0 - 1) + KH
-        load_lines(form, src, (n * G + g) * C * H * W, H * W, C, H, W, SH * i0 + row0, column0, rows_in, columns, SW, elements - wide + 1, wide,
-                   window, V, v_step)
+        load_lines(form, src, (n * G + g) * C * H * W, H * W, C, H, W, min(W, column0 + SW * (OW - 1) + KW), SH * i0 + row0, column0,
+                   rows_in, columns, SW, elements - wide + 1, wide, window, V, v_step)
         for f0 in range(0, F, block):
             nf = min(block, F - f0)
             for f in range(0, nf, width):
