@@ -14,7 +14,7 @@ from . import recycling, runtime
 from .kernels import team
 from .kernels.chain import ROOM, X, Y, chain, chain_signature
 from .kernels.jit import at_hand
-from .kernels.tasks import Call, address, run_call
+from .kernels.tasks import Call, address, keeps, run_call
 from .layer import Conv2d
 from .pool import average, maximum
 
@@ -205,7 +205,7 @@ class Chain:
         for call, source, place, residual in self.calls:
             threads = min(call.tasks, runtime.most_threads(call.work))
             self._threads = max(self._threads, threads)
-            records += [address(call.kernel, self._dtype), call.tasks, threads, source.at, source.size]
+            records += [address(call.kernel, self._dtype), keeps(call.kernel), call.tasks, threads, source.at, source.size]
             for given in (call.weight, place, call.bias, residual, call.job, call.table):
                 records += [given.at if isinstance(given, Place) else given.ctypes.data, given.size]
         self._records = np.array(records, np.int64)

@@ -10,8 +10,8 @@ import pytest
 from isolated import run
 
 from fastconv.kernels import team
-from fastconv.kernels.jit import jit
-from fastconv.kernels.tasks import NO_TABLE, NOTHING, address
+from fastconv.kernels.jit import jit, keeping
+from fastconv.kernels.tasks import NO_TABLE, NOTHING, address, keeps
 
 if numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled, so there are no threads", allow_module_level=True)
@@ -58,6 +58,21 @@ def fail(first, last, src, weight, dst, bias, residual, job, table):
         raise MemoryError("no room")
 
 
+@keeping
+@jit
+def keep(first, last, src, weight, dst, bias, residual, job, table):
+    """The same as `count`, and counts its calls, and the last task of each share."""
+    add(job.ctypes.data, 1)
+    task, stop = team.first_task(first, last)
+    while task < stop:
+        dst[task] += np.float32(1)
+        if task + 1 == stop:
+            add(job.ctypes.data + 8, 1)
+        if task == job[2]:
+            raise MemoryError("no room")
+        task, stop = team.next_task(task, stop, first, last)
+
+
 @jit
 def cut(first, last, src, weight, dst, bias, residual, job, table):
     """How many tasks the share that begins here has."""
@@ -65,8 +80,8 @@ def cut(first, last, src, weight, dst, bias, residual, job, table):
 
 
 def lead(kernel, tasks, threads, dst, job=NO_TABLE, table=NO_TABLE):
-    return team.lead(*team.helpers(threads), address(kernel, np.dtype(np.float32)), tasks, threads, np.ones(max(1, tasks), np.float32), NONE, dst, NONE,
-                     NONE, job, table)
+    src = np.ones(max(1, tasks), np.float32)
+    return team.lead(*team.helpers(threads), address(kernel, src.dtype), keeps(kernel), tasks, threads, src, NONE, dst, NONE, NONE, job, table)
 
 
 def together(tasks, threads, wanted, turns=10 ** 7):
@@ -83,6 +98,30 @@ def test_every_task_is_done_once(threads):
             dst = np.zeros(tasks, np.float32)
             assert lead(count, tasks, threads, dst) == 0
             assert (dst == 1).all(), (tasks, dst)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_a_kernel_that_keeps_things_at_hand_takes_its_tasks_itself(threads):
+    for tasks in [*range(40), 1000]:
+        job, shares, dst = np.array([0, 0, -1]), np.zeros(tasks, np.float32), np.zeros(tasks, np.float32)
+        assert lead(cut, tasks, threads, shares) == lead(keep, tasks, threads, dst, job) == 0
+        assert (dst == 1).all() and job[1] == np.count_nonzero(shares)       # the shares of other kernels
+        assert job[0] < job[1] if tasks == 1000 else job[0] >= 1
+
+
+def test_a_kernel_that_keeps_things_is_called_with_all_its_tasks_where_no_team_is():
+    job, dst = np.array([0, 0, -1]), np.zeros(9, np.float32)
+    keep(2, 7, NONE, NONE, dst, NONE, NONE, job, NO_TABLE)
+    np.testing.assert_array_equal(dst, [0, 0, 1, 1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(job, [1, 1, -1])
+
+
+def test_a_kernel_that_keeps_things_and_fails_is_counted():
+    for failing in range(8):
+        dst = np.zeros(8, np.float32)
+        assert lead(keep, 8, 3, dst, np.array([0, 0, failing])) >= 1
+        assert dst[failing] == 1 and dst.max() == 1
+    test_every_task_is_done_once(3)          # and the desk is free again
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8, 64])

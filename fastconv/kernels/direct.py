@@ -20,7 +20,7 @@ import numpy as np
 from .gemm import aligned, panel_rows
 from .geometry import inside, unpack
 from .im2col import add_patch_row
-from .jit import jit
+from .jit import jit, keeping
 from .simd import (
     LINE_BYTES,
     borrowed,
@@ -36,6 +36,7 @@ from .simd import (
 )
 from .simd_phases import merge_row
 from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
+from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from .window import load_window
 
@@ -202,6 +203,7 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
                                   row, part, part_step)
 
 
+@keeping
 @jit
 def filters(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters of a block of grid rows of one group of some images; the block of filters goes fastest. Several images only in
@@ -237,7 +239,8 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     turned[:] = 0                            # what no tap reaches stays so
     result, pixels_of, weights_of = one_of(phases == 1, dst, turned), one_of(in_place, src, window), one_of(raw, packed, weight)
     offsets_of, sums_of, at_hand = borrowed(table), borrowed(total), -1
-    for task in range(first, last):
+    task, stop = first_task(first, last)
+    while task < stop:
         f0, t = task % f_blocks * block, task // f_blocks
         i0, t = t % row_blocks * rows, t // row_blocks
         g, n = t % G, t // G * images
@@ -256,7 +259,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
             to, near, f_near, ahead = 0, 0, f0, 0
             far, far_lines = 0, 0            # what comes into the window next, and how many lines of each channel are still to be fetched
             later = task if c0 + nc < C and not whole else task + 1
-            if not in_place and later < last and (not whole or later // f_blocks != task // f_blocks):
+            if not in_place and later < stop and (not whole or later // f_blocks != task // f_blocks):
                 t = later // f_blocks
                 h = max(0, t % row_blocks * rows * step_h + row0)
                 far = src.ctypes.data + ((t // row_blocks * C + (c0 if whole else (c0 + nc) % C)) * H + h) * W * src.itemsize
@@ -312,6 +315,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                     for k in range(valid if phases > 1 else 0):
                         merge_phases(turned, k * pixels, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, plane + k * OH * OW, OH, OW)
             to += (most_pixels + lanes) * panel
+        task, stop = next_task(task, stop, first, last)
 
 
 @jit

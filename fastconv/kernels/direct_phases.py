@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from .gemm import aligned
-from .jit import jit
+from .jit import jit, keeping
 from .simd import lanes_of
 from .simd_phases import phase_tile
 from .simd_tiles import KEEP
+from .team import first_task, next_task
 from .tiles import REGISTERS
 from .window import load_window
 
@@ -35,6 +36,7 @@ def pack_phases(first, last, src, weight, dst, bias, residual, job, table):
                 column[f * entries] = row[f * C * T] if c < C else 0
 
 
+@keeping
 @jit
 def phases(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: some panels of channels of a block of rows and columns of the phases of one group of one image; panels go fastest.
@@ -51,7 +53,8 @@ def phases(first, last, src, weight, dst, bias, residual, job, table):
     blocks, row_blocks, column_blocks = (all_panels + panels - 1) // panels, (grid_h + rows - 1) // rows, (grid_w + columns - 1) // columns
     segment = (columns + width - 1) // width * width + extent_w - 1
     window, at_hand = aligned(F * (rows + extent_h - 1) * segment, src), -1
-    for task in range(first, last):
+    task, stop = first_task(first, last)
+    while task < stop:
         block, place = task % blocks, task // blocks
         j0, t = place % column_blocks * columns, place // column_blocks
         i0, t = t % row_blocks * rows, t // row_blocks
@@ -75,3 +78,4 @@ def phases(first, last, src, weight, dst, bias, residual, job, table):
                         else:
                             phase_tile(CHANNELS, TILE_VECTORS, C - c0, flags, nf, plane, window, at, table, 0, weight, a_at, dst, row + 2 * j, W, H * W,
                                        H - 2 * (i0 + i), W - 2 * (j0 + j))
+        task, stop = next_task(task, stop, first, last)

@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
 from .jit import at_hand, jit
-from .tasks import address, call
+from .tasks import address, call, keeps
 from .team import BUSY, lead
 
 # Numbers are of NumPy's: Numba compiles a function again for each integer that stands in a call of it.
@@ -33,7 +33,7 @@ HEAD = object.__basicsize__ // 8
 TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS, WORDS = HEAD - 1, HEAD, HEAD + 1, HEAD + 2, HEAD + 5, HEAD + 6, HEAD + 7
 CARRAY = 0x1 | 0x100 | 0x400                 # C-contiguous, aligned, writeable
 
-ARRAY, NONE, KERNEL, TASKS, REPORT, WEIGHT, BIAS, RESIDUAL, JOB, TABLE, SPECS = map(np.int64, (0, 1, 2, 3, 4, 5, 7, 9, 11, 13, 15))
+ARRAY, NONE, KERNEL, TASKS, REPORT, KEEPS, WEIGHT, BIAS, RESIDUAL, JOB, TABLE, SPECS = map(np.int64, (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16))
 OVER = REPORT                                # of a layer, which reports nothing
 SPEC, MOST_AXES, NOTHING = 8, 5, -1
 
@@ -170,7 +170,7 @@ def layer_at_once(plan_at, room, helpers, threads, x, residual, y):
         return False
     weight, bias, job, table, failed = known(plan, WEIGHT, x), known(plan, BIAS, x), integers(plan, JOB), integers(plan, TABLE), BUSY
     if threads > 1:
-        failed = lead(room, helpers, plan[KERNEL], plan[TASKS], threads, src, weight, dst, bias, added, job, table)
+        failed = lead(room, helpers, plan[KERNEL], plan[KEEPS], plan[TASKS], threads, src, weight, dst, bias, added, job, table)
     if failed == BUSY:
         failed = call(plan[KERNEL], 0, plan[TASKS], src, weight, dst, bias, added, job, table)
     if failed:
@@ -259,4 +259,4 @@ def layer(kernel: Any, tasks: int, over: bool, x_shape: tuple[int, ...], y_shape
     """
     dtype = bias.dtype
     return handing(layer_at_once, (*[types.int64] * 3, dtype, dtype, dtype), ((x_shape, dtype), (y_shape, dtype), (y_shape, dtype)),
-                   (address(kernel, dtype), tasks, over), known_parts(weight, bias, job, table))
+                   (address(kernel, dtype), tasks, over, keeps(kernel)), known_parts(weight, bias, job, table))

@@ -151,6 +151,15 @@ class KernelCache(_Cache):
                 new.unlink(missing_ok=True)
 
 
+KEEPING: set[Any] = set()
+
+
+def keeping(kernel: Any) -> Any:
+    """Mark a kernel that keeps things at hand from one share of its tasks to the next, and takes those itself: with `team.first_task` and `next_task`."""
+    KEEPING.add(kernel)
+    return kernel
+
+
 def jit(function: Callable[..., Any] | None = None, *, exact: bool = False, inline: bool = False, merged: bool = False, views: bool = False) -> Any:
     """Compile a kernel: without the GIL, cached on disk. `exact`: no reordered sums (where NaN must win a comparison).
 

@@ -24,10 +24,11 @@ import numpy as np
 
 from .direct import pack_panel
 from .gemm import aligned
-from .jit import jit
+from .jit import jit, keeping
 from .simd import LINE_BYTES, copy_row, integers, lanes_of, one_of
 from .simd_strassen import B11, B21, B22, FETCH, QUARTERS, T1, T2, T3, T4, quarter_tile, sum_quarters
 from .simd_tiles import KEEP, RELU, gather_tile, turn_block
+from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, VECTORS
 from .window import load_window
 
@@ -99,6 +100,7 @@ def sum_directly(src, at, plane, C, W, OW, step_h, step_w, pixel, valid, weight,
         gather_tile(ROWS, VECTORS, 0, valid, KEEP if c0 else 0, nc, plane, 1, src, at + c0 * plane, offsets, 0, offsets, ROWS, room, 0, target, to, width)
 
 
+@keeping
 @jit
 def results(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a share of the pairs of panels of filters of a block of rows of one group of one image; the share goes fastest.
@@ -122,7 +124,8 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
     window = room[CHANNELS * width:]
     pixels_of, offsets, at_hand = one_of(in_place, src, window), np.empty(ROWS + 1, np.int64), -1
     added = residual.size > 0 and raw_at >= 0
-    for task in range(first, last):
+    task, stop = first_task(first, last)
+    while task < stop:
         f0, b = task % shares * share, task // shares
         i0, t = b % blocks * rows, b // blocks
         g, n = t % G, t // G
@@ -184,3 +187,4 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
                     for p in range(0, count, lanes):
                         turn_block(min(lanes, count - p), valid, RELU if relu else 0, S, to + p * width, width, bias, channel if bias.size else -1,
                                    residual, here + p if added else -1, dst, here + p, OH * OW)
+        task, stop = next_task(task, stop, first, last)

@@ -5,7 +5,9 @@
 src, weight, dst, bias, residual: 1-D contiguous arrays of one floating dtype, empty where a kernel has no use for one; job: the sizes that
 say what to do, table: offsets, both int64. Tasks write to different places and none looks at the number of threads.
 
-Threads call a kernel through its address (team.py): so no kernel is compiled a second time for them.
+Threads call a kernel through its address (team.py): so no kernel is compiled a second time for them. Where one task leaves at hand what the
+next needs, transformed pixels or a window, the kernel is called once by each thread and takes its tasks itself (`jit.keeping`): another call
+would have to make that again.
 """
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from numba.extending import intrinsic
 
 from .. import compiling, runtime
 from . import team
-from .jit import loadable
+from .jit import KEEPING, loadable
 
 NOTHING = {np.dtype(dtype): np.empty(0, dtype) for dtype in (np.float32, np.float64)}      # for an argument that a kernel has no use for
 NO_TABLE = np.empty(0, np.int64)
@@ -61,6 +63,11 @@ def address(kernel: Any, dtype: np.dtype) -> Any:
     return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
 
 
+def keeps(kernel: Any) -> bool:
+    """Whether a team leaves it to the kernel to take tasks (`jit.keeping`)."""
+    return kernel in KEEPING
+
+
 def compile_threads(dtype: np.dtype) -> None:
     """All that runs kernels for this dtype on several threads, compiled or loaded; no thread is started."""
     team.lead.compile(_lead_signature(dtype))
@@ -68,7 +75,7 @@ def compile_threads(dtype: np.dtype) -> None:
 
 
 def _lead_signature(dtype: np.dtype) -> tuple[Any, ...]:
-    return (*[types.int64] * 5, *signature(dtype)[2:])
+    return (*[types.int64] * 6, *signature(dtype)[2:])
 
 
 def _call(kernel, first, last, src, weight, dst, bias, residual, job, table):
@@ -108,7 +115,7 @@ def run_tasks(kernel: Any, tasks: int, work: float, src: np.ndarray, weight: np.
         if not has_waited or loadable(team.lead, _lead_signature(src.dtype)):
             room, helpers, threads = crew(tasks, work)
             if threads > 1:
-                failed = team.lead(room, helpers, place, tasks, threads, src, weight, dst, bias, residual, job, table)
+                failed = team.lead(room, helpers, place, keeps(kernel), tasks, threads, src, weight, dst, bias, residual, job, table)
     if failed == team.BUSY:
         kernel(0, tasks, src, weight, dst, bias, residual, job, table)
     elif failed:

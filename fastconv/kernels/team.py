@@ -37,7 +37,7 @@ ACQUIRE, RELEASE, YIELD, NAP = (BYTES * k for k in range(4))
 FIRST_DESK = LINE
 # In a desk.
 GATE, NEXT, OWNER = 0, LINE, 2 * LINE
-FAILED, KERNEL, TASKS, THREADS, ITEM, GIVEN = (OWNER + BYTES * k for k in range(1, 7))      # GIVEN: address and size of each of 7 arrays
+FAILED, KERNEL, KEEPS, TASKS, THREADS, ITEM, GIVEN = (OWNER + BYTES * k for k in range(1, 8))      # GIVEN: address and size of each of 7 arrays
 DESK = 4 * LINE
 FIRST_HELPER = FIRST_DESK + DESKS * DESK
 # In a helper's line.
@@ -45,6 +45,7 @@ ASLEEP, LOCK = 0, BYTES
 
 OPEN = 1 << 32                               # in a gate, above the number of helpers inside
 BUSY = -1
+TAKE = -1                                    # as the last of a kernel's tasks: it takes them itself, at the desk that is the first
 EARLY, OF = 3, 4                             # of the tasks: one even share for each thread, the rest in small ones
 PATIENCE = 400                               # times to give way, some 200 microseconds: longer than what lies between the layers of a network
 NAP_MICROSECONDS = 50                        # a caller that waits for a helper that waits for its processor
@@ -82,15 +83,50 @@ call_given = intrinsic(_call_given)
 
 
 @jit
-def take_tasks(desk):
-    """Do tasks until all are taken: first a large share, so that what one task leaves at hand serves the next, then small ones."""
+def take(desk):
+    """The next tasks that nobody has taken, from a first to before a last one; twice the same number: there are none."""
     tasks, threads, first = load(desk + TASKS), load(desk + THREADS), load(desk + NEXT)
     early = tasks * EARLY // (OF * threads)  # for each thread
     while first < tasks:
         last = min(tasks, first + max(1, early if first < early * threads else (tasks - first) // (2 * threads)))
-        if swap(desk + NEXT, first, last) and call_given(desk, first, last):
-            add(desk + FAILED, 1)
+        if swap(desk + NEXT, first, last):
+            return first, last
         first = load(desk + NEXT)
+    return tasks, tasks
+
+
+@jit
+def do_tasks(desk):
+    """Do tasks until all are taken: first a large share, so that what one task leaves at hand serves the next, then small ones."""
+    if load(desk + KEEPS):
+        if call_given(desk, desk, TAKE):
+            add(desk + FAILED, 1)
+        return
+    first, last = take(desk)
+    while first < last:
+        if call_given(desk, first, last):
+            add(desk + FAILED, 1)
+        first, last = take(desk)
+
+
+# ---------------------------------------------------------------- in a kernel that keeps what it has at hand from one share to the next
+@jit
+def first_task(first, last):
+    """Its first task, and where that share of tasks ends; first and last: what the kernel was called with."""
+    if last == TAKE:
+        return take(first)
+    return first, last
+
+
+@jit
+def next_task(task, end, first, last):
+    """The task behind this one of a share that ends there, or the first of the next share, and where that ends; the same number: there is none."""
+    if task + 1 == end and last == TAKE:
+        return take(first)
+    return task + 1, end
+
+
+# ---------------------------------------------------------------- who does them
 
 
 @jit
@@ -107,7 +143,7 @@ def help_at(desk):
         return False
     if swap(desk + GATE, gate, gate + 1):
         if gate - OPEN < load(desk + THREADS) - 1:       # it may be another caller's by now; once somebody is inside it stays
-            take_tasks(desk)
+            do_tasks(desk)
         add(desk + GATE, -1)
     return True
 
@@ -144,14 +180,18 @@ def give(desk, number, array):
 
 
 @jit
-def lead(room, helpers, kernel, tasks, threads, src, weight, dst, bias, residual, job, table):
-    """All tasks of the kernel at this address, on `threads` threads if so many helpers come. How many calls failed; BUSY: nothing was done."""
+def lead(room, helpers, kernel, keeps, tasks, threads, src, weight, dst, bias, residual, job, table):
+    """All tasks of the kernel at this address, on `threads` threads if so many helpers come. How many calls failed; BUSY: nothing was done.
+
+    keeps: whether it is one of those that take their tasks themselves.
+    """
     desk, last = room + FIRST_DESK, room + FIRST_DESK + (DESKS - 1) * DESK
     while not swap(desk + OWNER, 0, 1):
         if desk == last:
             return BUSY
         desk += DESK
     store(desk + KERNEL, kernel)
+    store(desk + KEEPS, keeps)
     store(desk + TASKS, tasks)
     store(desk + THREADS, threads)
     store(desk + ITEM, src.itemsize)
@@ -169,7 +209,7 @@ def lead(room, helpers, kernel, tasks, threads, src, weight, dst, bias, residual
         helper = room + FIRST_HELPER + number * LINE
         if load(helper + ASLEEP) and swap(helper + ASLEEP, 1, 0):
             release(load(room + RELEASE), load(helper + LOCK))
-    take_tasks(desk)
+    do_tasks(desk)
     add(desk + GATE, -OPEN)
     waited = 0
     while load(desk + GATE):

@@ -27,10 +27,11 @@ from __future__ import annotations
 
 from .direct import panel_width
 from .gemm import aligned
-from .jit import jit
+from .jit import jit, keeping
 from .simd import ALL_LEVELS, SECOND_LEVEL, prefetch_rows
 from .simd_tiles import STEPS_AHEAD
 from .simd_winograd import DOUT, INPUT, INPUT_2, INPUT_COLUMN, INPUT_ROW, INPUT_STEPS, POINTS, place_pixels, product_tile, spread
+from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .winograd_filters import FILTER_CHANNELS, GRADIENT, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS, transform_panel
 from .winograd_results import nearest, unpack_job, write_results
@@ -134,6 +135,7 @@ def multiply(tiles, height, vectors, keep, channels, V, at, v_block, U, u_at, M,
             t += ROWS_SMALL
 
 
+@keeping
 @jit
 def tiles(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a share of the filters of a block of tiles of one group; the share goes fastest.
@@ -161,7 +163,8 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     scratch = window[window_size:]
     U = scratch[scratch_size:] if fresh else weight
     at_hand = -1
-    for task in range(first, last):
+    task, stop = first_task(first, last)
+    while task < stop:
         first_f, b = task % shares * share, task // shares
         j0, t = b % column_blocks * columns, b // column_blocks
         i0, i1, t = nearest(t % row_blocks, tiles_h, row_blocks), nearest(t % row_blocks + 1, tiles_h, row_blocks), t // row_blocks
@@ -187,3 +190,4 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
                     u_at = start + (kind * (nc * panel + panel_pad) if fresh else kind * (C * panel + panel_pad) + c * panel)
                     multiply(nn * ni * nj, height, panel // lanes, c, nc, V, e * v_step + c // V_BLOCK * v_block, v_block, U, u_at, M, e * m_step + f, m_row)
             write_results(job, src, weight, dst, bias, residual, table, M, line, scratch, g, n0, nn, i0, ni, j0, nj, f0, nf)
+        task, stop = next_task(task, stop, first, last)

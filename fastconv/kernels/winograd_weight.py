@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from .direct import panel_width
 from .gemm import aligned
-from .jit import jit
+from .jit import jit, keeping
 from .simd import ALL_LEVELS, integers
 from .simd_tiles import KEEP, turn_block
 from .simd_winograd import OUTPUTS, WEIGHT, collect, product_tile
+from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTOR_BYTES, VECTORS
 from .winograd import ELEMENTS, TAPS, V_BLOCK, load_tiles
 from .winograd_filters import GRADIENT, SQUARE
@@ -57,6 +58,7 @@ def multiply(channels, panel, keep, tiles, V, at, v_row, Y, y_at, M, m_at, ahead
             c += ROWS_SMALL
 
 
+@keeping
 @jit
 def weights(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters and a block of channels of one group, over one part of the round's blocks of tiles; channels go fastest.
@@ -76,7 +78,8 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
     for k in range(V.size):                  # only so that no forgotten denormal slows the products down
         V[k] = 0
     v_at_hand = y_at_hand = -1
-    for task in range(first, last):
+    task, stop = first_task(first, last)
+    while task < stop:
         c0, t = task % c_blocks * channels, task // c_blocks
         f0, t = t % f_blocks * filters, t // f_blocks
         g, part = t % G, t // G
@@ -105,3 +108,4 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             place = (((part * G + g) * F + f0 + f) * C + c0) * TAPS
             for p in range(0, nc * TAPS, lanes):
                 turn_block(min(lanes, nc * TAPS - p), valid, 0, line, p * lanes, lanes, bias, -1, residual, -1, dst, place + p, C * TAPS)
+        task, stop = next_task(task, stop, first, last)
