@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 
 from fastconv import plan_conv2d
-from fastconv.blocking.parts import MANY_TASKS, TASKS, parts_of
+from fastconv.blocking import direct
+from fastconv.blocking.parts import LAYER_TASKS, MANY_TASKS, TASKS, parts_of
+from fastconv.blocking.shape import Shape
 from fastconv.kernels import winograd_results
 
 MUCH = 1e12
@@ -20,6 +22,12 @@ def test_parts_are_small_enough_and_busy_threads_are_equally_busy(n, most, multi
         assert tasks * found >= TASKS
         for threads in (2, 4, 8):            # of nine equal tasks one of two threads does five
             assert tasks * found >= MANY_TASKS or -(-tasks * found // threads) * threads <= 1.21 * tasks * found
+
+
+@pytest.mark.parametrize("C, H, F", [(64, 56, 256), (256, 56, 128), (128, 28, 512), (2048, 7, 512)])
+def test_a_prepared_layer_cuts_one_image_into_more_tasks(C, H, F):
+    shape = Shape(1, C, H, H, F, H, H, 1, 1, 1, 1, 0, 0, 1, 1, 1, 4)
+    assert TASKS <= direct.forward(shape).tasks and LAYER_TASKS <= direct.forward(shape, prepared=True).tasks
 
 
 def test_little_work_and_no_work_is_not_cut():

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels import direct, direct_phases, pack
 from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
-from .parts import MOST_WORKSPACE, TASK_FLOPS, TASKS, even, parts_of, round_up, split
+from .parts import MOST_WORKSPACE, TASK_FLOPS, TASKS, even, parts_of, round_up, split, wanted_tasks
 from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
@@ -108,7 +108,7 @@ def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass, in the cheaper of two ways. prepared: the weights are packed beforehand, whatever it costs."""
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, relu
-    return max(_filters(*arguments, prepared), _pixels(*arguments), key=lambda stage: stage.share)
+    return max(_filters(*arguments, prepared), _pixels(*arguments, prepared), key=lambda stage: stage.share)
 
 
 def to_input(s: Shape) -> Stage:
@@ -212,7 +212,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         h, w = h._replace(grid=OH), w._replace(grid=1)
     near_h, near_w = (h, w) if in_place else (h.near(), w.near())
     chunk = even(C, max(1, CHAIN // most_taps))
-    flops = 2.0 * N * G * C * F * h.grid * w.grid * all_taps
+    flops, wanted = 2.0 * N * G * C * F * h.grid * w.grid * all_taps, wanted_tasks(prepared)
     padded, images = padded_filters(F, width, lanes), 1
     if in_place and h.step == w.step == 1 and N * h.grid * w.grid <= JOINED_PIXELS:
         shares = -(-F // width) if flops >= TASKS * TASK_FLOPS else 1        # of the filters, at most, where that leaves tasks for all threads
@@ -223,7 +223,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         return groups * G * -(-h.grid // rows) * -(-F // filters)
 
     def fewer_filters(rows: int, filters: int) -> int:
-        return round_up(-(-F // parts_of(F, filters, width, blocks(rows, F), flops)), width)
+        return round_up(-(-F // parts_of(F, filters, width, blocks(rows, F), flops, wanted)), width)
 
     most_rows = h.grid
     if not in_place:
@@ -237,11 +237,11 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         if not in_place and loadable * w.grid >= LEAST_PIXELS:
             rows = min(rows, loadable)       # so that one window serves every block of filters
         filters = fewer_filters(rows, even(F, max(width, TOTAL_BYTES // (reached * size * rows * w.grid)), width))
-        rows = _fit(max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-rows // split(blocks(rows, filters), flops))), w.grid, h.grid)
+        rows = _fit(max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-rows // split(blocks(rows, filters), flops, wanted))), w.grid, h.grid)
     else:
         filters = even(F, max(width, TOTAL_BYTES // (reached * size * w.grid)), width)
         rows = max(1, min(most_rows, max(ROWS, TOTAL_BYTES // (reached * size * filters)) // w.grid))
-        parts = split(blocks(rows, filters), flops)
+        parts = split(blocks(rows, filters), flops, wanted)
         if parts > 1:
             rows = max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-h.grid // (parts * -(-h.grid // rows))))
         rows = _fit(rows, w.grid, h.grid)
@@ -284,7 +284,8 @@ IN_PLACE, IN_PLACE_DOUBLE, GATHERED = (1.04, 1.2, 1.0) if TILES.registers >= 32 
 ROW_COST = 6.0                               # to find a row of a window and its edges
 
 
-def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool) -> Stage:
+def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,
+            prepared: bool = False) -> Stage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
     (a,), (b,) = h.phases, w.phases
@@ -298,7 +299,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     if C * taps <= FEW_TERMS and OW >= width and ROWS > WAYS:
         panel = ROWS_SMALL if OH * OW * size % PAGE == 0 else ROWS_HALF
     chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, panel)
-    flops = 2.0 * N * G * C * F * OH * OW * taps
+    flops, wanted = 2.0 * N * G * C * F * OH * OW * taps, wanted_tasks(prepared)
 
     near_h, kept = h.near(), w.near().step
 
@@ -312,15 +313,15 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
         columns = round_up(columns // 2, width)
     if in_place:
-        column_blocks = parts_of(OW, NEAR_BYTES // (chunk * size), width, N * G, flops)
+        column_blocks = parts_of(OW, NEAR_BYTES // (chunk * size), width, N * G, flops, wanted)
     else:
         while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
             rows += 1
         column_blocks = -(-OW // columns)
     columns = round_up(-(-round_up(OW, width) // column_blocks), width)
-    row_blocks = parts_of(OH, rows, 1, N * G * column_blocks, flops)
+    row_blocks = parts_of(OH, rows, 1, N * G * column_blocks, flops, wanted)
     rows = -(-OH // row_blocks)
-    filters = round_up(-(-F // parts_of(F, F, panel, N * G * column_blocks * row_blocks, flops)), panel)
+    filters = round_up(-(-F // parts_of(F, F, panel, N * G * column_blocks * row_blocks, flops, wanted)), panel)
     f_blocks = -(-F // filters)
     segment = segment_of(columns)
     offsets = [0] if in_place else [(i - h.low) * segment * kept + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]

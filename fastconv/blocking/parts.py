@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-TASKS = 8                                    # one image is cut into at least so many tasks where its work is worth it
+TASKS = 8                                    # one image is cut into at least so many tasks where its work is worth it,
+LAYER_TASKS = 16                             # and by a prepared layer, whose tasks pack no weights: the last ones even out the threads
 MANY_TASKS = 4 * TASKS                       # of which one more or less hardly matters
 TASK_FLOPS = 4e6                             # the least work that a task is cut down to
 MOST_WORKSPACE = 64 * 1024 * 1024            # bytes of a thread
@@ -23,19 +24,24 @@ def even(n: int, most: int, multiple: int = 1) -> int:
     return round_up(-(-n // -(-n // most)), multiple)
 
 
-def split(tasks: int, flops: float) -> int:
-    """Into how many more parts to cut each of `tasks` tasks, so that one image has work for every core."""
-    return max(1, min(-(-TASKS // max(1, tasks)), int(flops / max(1, tasks) / TASK_FLOPS)))
+def wanted_tasks(prepared: bool) -> int:
+    """How many tasks one image's work should make."""
+    return LAYER_TASKS if prepared else TASKS
 
 
-def parts_of(n: int, most: int, multiple: int, tasks: int, flops: float) -> int:
+def split(tasks: int, flops: float, wanted: int = TASKS) -> int:
+    """Into how many more parts to cut each of `tasks` tasks, so that there are as many as wanted and one image has work for every core."""
+    return max(1, min(-(-wanted // max(1, tasks)), int(flops / max(1, tasks) / TASK_FLOPS)))
+
+
+def parts_of(n: int, most: int, multiple: int, tasks: int, flops: float, wanted: int = TASKS) -> int:
     """Into how many parts of whole multiples, at most `most` large, to cut `n`, which makes so many times more of `tasks` tasks.
 
     At least as many as `split` says; of up to twice as many, those with which 2, 4 and 8 threads are equally busy: of nine tasks
     one of two threads does five.
     """
     units = max(1, -(-n // multiple))
-    least = max(1 if n <= most else -(-units // max(1, most // multiple)), min(split(tasks, flops), units))
+    least = max(1 if n <= most else -(-units // max(1, most // multiple)), min(split(tasks, flops, wanted), units))
     if tasks == 0 or tasks * least >= MANY_TASKS:
         return least
 

@@ -16,7 +16,7 @@ from ..kernels.strassen import CHANNELS, RESULTS
 from ..kernels.tiles import ROWS, TILES, VECTOR_BYTES, VECTORS
 from . import direct
 from .direct import CHAIN, Plane, tile_rows
-from .parts import even, has_room, round_up, split
+from .parts import even, has_room, round_up, split, wanted_tasks
 from .shape import Shape
 
 # What a part of the work costs, in vector multiply-adds.
@@ -118,7 +118,7 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
     # Of a block, but for its sums.
     product = PRODUCT_COST * QUARTERS * (K + TILE_COST * -(-K // chunk)) * tile_rows(pairs) * padded / lanes + TURN_COST * 2 * -(-pairs // lanes) * 2 * padded
     most_shares = min(-(-half // width), max(-(-LEAST_TASKS // max(1, blocks)), SUMS_SHARE * product / max(1.0, sums)))
-    shares = next(n for n in (8, 4, 2, 1) if n <= max(1, min(most_shares, split(blocks, flops))))
+    shares = next(n for n in (8, 4, 2, 1) if n <= max(1, min(most_shares, split(blocks, flops, wanted_tasks(prepared)))))
     share = round_up(-(-half // shares), width)
     shares = -(-half // share)
     raw_at, group = -1, QUARTERS * K * padded

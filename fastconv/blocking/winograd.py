@@ -15,7 +15,7 @@ from ..kernels.winograd import STEPS_KINDS, STEPS_POINTS, V_BLOCK, V_PITCH
 from ..kernels.winograd_filters import COLUMN, FILTER_CHANNELS, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS
 from . import direct, winograd_lines
 from .direct import CHAIN, tile_rows
-from .parts import even, has_room, parts_of, round_up, split
+from .parts import even, has_room, parts_of, round_up, split, wanted_tasks
 from .shape import Shape
 from .winograd_form import PRODUCT_COST, START_COST, STORE_COST, TILE_COST, Form, Stage, step_of
 
@@ -123,7 +123,7 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     room = elements * (round_up(C, lanes) + lanes) * size    # of one tile
     most = max(min(LEAST_TILES, max(1, MOST_V_BYTES // room)), V_BYTES // room)
     images, rows, columns = 1, tiles_h, tiles_w
-    halves = G * F <= width and split(1, GRAIN * flops) > 1          # nothing but tiles to cut, and for two threads
+    halves = G * F <= width and split(1, GRAIN * flops, wanted_tasks(prepared)) > 1          # nothing but tiles to cut, and for two threads
     if tiles_h * tiles_w <= most:
         images = even(N, max(1, most // (tiles_h * tiles_w)))
         if halves and images == N:
@@ -141,7 +141,7 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
         rows, columns = 1, even(tiles_w, most)
     blocks = G * -(-N // images) * -(-tiles_h // rows) * -(-tiles_w // columns)
     tiles = images * rows * columns
-    parts = parts_of(F, F, width, blocks, GRAIN * flops)
+    parts = parts_of(F, F, width, blocks, GRAIN * flops, wanted_tasks(prepared))
     share = F if parts == 1 else round_up(-(-F // parts), width)
     if parts > 1 and blocks * -(-F // share) % 2 == 1:
         share = even(F, share - width, width)                # of nine tasks one of two threads does five

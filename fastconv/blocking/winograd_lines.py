@@ -7,7 +7,7 @@ from ..kernels import winograd_filters, winograd_lines, winograd_results
 from ..kernels.tiles import ROWS, ROWS_HALF, VECTOR_BYTES, VECTORS
 from ..kernels.winograd_filters import FILTER_CHANNELS, LINES, LONG_LINES
 from . import direct
-from .parts import round_up, split
+from .parts import round_up, split, wanted_tasks
 from .shape import Shape
 from .winograd_form import PRODUCT_COST, START_COST, STORE_COST, TILE_COST, Form, Stage, step_of
 
@@ -39,7 +39,7 @@ def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
     one_row = elements * tiles_w * (SH * vectors * lanes + m_row) * size
     rows = max(1, (BLOCK_BYTES - elements * tiles_w * KH * vectors * lanes * size) // one_row)
     flops = 2.0 * N * G * elements * depth * F * tiles_h * tiles_w
-    blocks = max(-(-tiles_h // rows), min(split(N * G, flops), tiles_h))
+    blocks = max(-(-tiles_h // rows), min(split(N * G, flops, wanted_tasks(prepared)), tiles_h))
     rows = -(-tiles_h // (blocks + (blocks % 2 if N * G == 1 else 0)))           # as many for each of two threads
     rows_in = SH * (rows - 1) + KH
     tiles = rows * tiles_w
