@@ -377,6 +377,3 @@ def _fit(rows: int, across: int, most: int) -> int:
         return whole * tile_rows(n * across) + tile_rows(rest * across) + (-most % n) * across
 
     return min(range(max(1, 2 * rows // 3), rows + 1), key=lambda n: (cost(n), -n))
-
-
-KERNELS = (direct.filters, direct.pixels, direct.columns, pack.pack_filters, pack.pack_channels, pack.pack_rows, pack.pack_rows_turned)

@@ -149,6 +149,3 @@ def _rows(OH: int, OW: int, most: int) -> int:
 
     most_rows = max(1, min(OH, 2 * most // OW))
     return min(range(max(1, most_rows // 2), most_rows + 1), key=lambda rows: (cost(rows), OH % rows > 0, -rows))
-
-
-KERNELS = (strassen.results, strassen.pack)

@@ -186,6 +186,3 @@ def places_of(high: int, pitch: int, W: int, lanes: int) -> np.ndarray:
         return np.arange(pitch + 1) * lanes
     pixels = np.arange(max(high * W, W + 1))
     return (pixels // max(1, W) * pitch + pixels % max(1, W)) * lanes
-
-
-KERNELS = (winograd.tiles, winograd_filters.transform)

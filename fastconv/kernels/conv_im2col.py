@@ -256,6 +256,3 @@ def to_weight(first, last, src, weight, dst, bias, residual, geometry, blocks):
     """Tasks: blocks of the parts of dweight (dst) from x (src) and dout (weight)."""
     for t in range(first, last):
         weight_block(t, weight, src, dst, geometry, blocks)
-
-
-KERNELS = (pack_weight, forward, forward_turned, pack_transposed, to_input, to_weight)

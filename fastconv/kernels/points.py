@@ -9,7 +9,7 @@ The points are 0, pairs +-sqrt(s) for each s of `squares`, and infinity, in this
 are made from the squares, so small numbers stay exact. Which points decides on the error: 0, +-1/sqrt(2), +-sqrt(2) and infinity lose four
 times less than 0, +-1, +-2 and infinity, for powers and their reciprocals stay near 1.
 
-`strided` makes the matrices of a convolution in steps of two: of few points, which come in no pairs.
+`through` makes the matrices of any points, `strided` those of a convolution in steps of two: few, which come in no pairs.
 
 After: Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016;
 Barabasz, Anderson, Soodhalter, Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020.
