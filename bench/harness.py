@@ -197,7 +197,7 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, r
              burst: float = BURST) -> Turns:
     """Time the calls one after the other again and again, for `seconds` in all, so that a change of the machine's pace hits all alike.
 
-    least: turns, however long they take. burst: seconds of calls in one turn.
+    least: turns, however long they take. burst: seconds of calls in one turn; where those are several, one goes before, untimed.
     one_thread: the calls do all their work on this thread, whose own processor time is taken, without what other processes take from it.
     Otherwise a turn waits for processors of its own (`await_processors`).
     """
@@ -217,6 +217,7 @@ def in_turns(calls: list[Callable[[], Any]], seconds: float, one_thread: bool, r
             if not one_thread:
                 sleep(rest)
                 shared = shared or not await_processors()
+            if count > 1 or not one_thread:  # what the other calls have left in the caches is theirs
                 call()
             start = clock()
             for _ in range(count):
