@@ -91,7 +91,8 @@ def show_tiles():
 
     @numba.njit
     def pixel_tile(outer, step, inner, a, x, taps, y, y_row, columns):
-        simd_tiles.pixel_tile(ROWS, VECTORS, ROWS, columns, 0, outer, step, inner, a, 0, x, 0, taps, 0, a, -1, a, -1, y, 0, y_row, y.ctypes.data, 0)
+        simd_tiles.pixel_tile(ROWS, VECTORS, ROWS, columns, 0, outer, step, inner, a, 0, x, 0, taps, 0, a, -1, a, -1, y, 0, y_row, columns, columns, 0,
+                              y.ctypes.data, 0, y.ctypes.data, 0)
 
     @numba.njit
     def product_tile(K, block, a, a_block, b, c, c_row, ahead, ahead_step):

@@ -307,6 +307,32 @@ def test_small_images_together(monkeypatch, forget, stride, dtype):
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("N, C, F, size", [(9, 10, 20, (5, 7)), (5, 24, 33, (4, 4)), (3, 5, 15, (11, 13)), (4, 70, 40, (8, 8)), (2, 6, 9, (3, 11))])
+@pytest.mark.parametrize("chain", [512, 8])
+@pytest.mark.parametrize("near_bytes", [3000, 400000])
+def test_small_images_as_one_row(monkeypatch, forget, near_bytes, chain, N, C, F, size, dtype):
+    """Tiles of pixels that begin in one image and end in another; several chunks of channels and blocks of pixels; bias, residual and ReLU;
+    NaN and inf that stay in their image."""
+    monkeypatch.setattr(direct, "_filters", direct._pixels)
+    monkeypatch.setattr(direct, "CHAIN", chain)
+    monkeypatch.setattr(direct, "NEAR_BYTES", near_bytes)
+    monkeypatch.setattr(direct, "MOST_BYTES", 0)             # no other way of the gradient to the input
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (N, 2 * C, *size)).astype(dtype), rng.integers(-4, 5, (2 * F, C, 1, 1)).astype(dtype)
+    options = dict(groups=2, algorithm="direct")
+    dout, residual = rng.integers(-4, 5, (2, N, 2 * F, *size)).astype(dtype)
+    bias = np.arange(2.0 * F).astype(dtype) - F
+    plan = fastconv.plan_conv2d(x.shape, weight.shape, dtype, **options)
+    for stage in (plan.to_input, plan.forward):
+        images = dict(zip(direct.direct.JOB, stage.job.tolist()))["images"]
+        assert stage.across == "pixels" and images == (N if size[0] * size[1] >= direct.lanes(x.itemsize) else 1)
+    assert_same(fastconv.conv2d, naive.conv2d, (x, weight, bias), options, exact=True)
+    layer = fastconv.Conv2d(weight, bias, groups=2, activation="relu")
+    assert np.array_equal(layer(x, residual), np.maximum(naive.conv2d(x, weight, bias, groups=2) + residual, 0))
+    _shown_where_the_loops_show_it(x, weight, dout, options)
+
+
+@EACH_DTYPE
 @pytest.mark.parametrize("kernel, stride, padding", [(1, 2, 0), (1, 3, 1), ((1, 3), 2, (0, 1)), ((3, 1), (2, 3), 1)])
 @pytest.mark.parametrize("way", ["_filters", "_pixels"])
 def test_what_one_tap_does_not_read_is_left_out(monkeypatch, forget, way, kernel, stride, padding, dtype):

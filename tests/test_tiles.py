@@ -132,16 +132,17 @@ def test_turn_block(missing, bias_at, residual_at, flags, dtype):
 
 
 @njit(error_model="numpy")
-def pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, y, y_row):
+def pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, y, y_row, split, pitch, jump):
+    line = y.ctypes.data
     if rows == FULL:
         simd_tiles.pixel_tile(FULL, VECTORS, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
-                              y_row, y.ctypes.data, 0)
+                              y_row, split, pitch, jump, line, 0, line, 64)
     elif rows == HALF:
         simd_tiles.pixel_tile(HALF, 1, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
-                              y_row, y.ctypes.data, 0)
+                              y_row, split, pitch, jump, line, 0, line, 64)
     else:
         simd_tiles.pixel_tile(SMALL, VECTORS, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, y, 4,
-                              y_row, y.ctypes.data, 0)
+                              y_row, split, pitch, jump, line, 0, line, 64)
 
 
 @EACH_DTYPE
@@ -149,22 +150,68 @@ def pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bia
 @GIVEN
 @pytest.mark.parametrize("rows, vectors", [(FULL, VECTORS), (HALF, 1), (SMALL, VECTORS)])
 def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
+    """Whole and partial tiles; the columns of the result in one run, and in runs that lie apart."""
     rng = np.random.default_rng(flags)
     width, outer, step, inner = vectors * simd.lanes(dtype), 3, 60, 4
     y_row = width + 2
-    a, x, bias, residual, y = (rng.integers(-4, 5, n).astype(dtype) for n in (1 + rows * 12, 600, 2 + rows, 4 + rows * y_row + width, 4 + rows * y_row))
+    a, x, bias, residual, y = (rng.integers(-4, 5, n).astype(dtype) for n in (1 + rows * 12, 600, 2 + rows, *(4 + (width + 2) * rows * y_row,) * 2))
     taps = rng.integers(0, 90, inner + 2)
     terms = np.array([x[3 + o * step + taps[2 + t]:][:width] for o in range(outer) for t in range(inner)])
     sums = a[1:].reshape(12, rows).T @ terms
-    for valid, columns in ((rows, width), (rows - 1, width), (rows, width - 1), (1, 1)):
+    for valid, columns, split, pitch in ((rows, width, width, width), (rows - 1, width, width, width), (rows, width - 1, width, width), (1, 1, 1, 1),
+                                         (rows, width, 1, width - 1), (rows, width, width - 1, width), (rows - 1, width - 1, 1, 1), (rows, width, 2, 3)):
+        jump = rows * y_row                                  # as far as the next image
+        j = np.arange(columns)
+        places = np.arange(valid)[:, None] * y_row + j + (0 if split == width else np.where(j < split, 0, 1 + (j - split) // pitch) * jump)
         result, twin, wanted = y.copy(), y.copy(), y.copy()
-        place = np.lib.stride_tricks.as_strided(wanted[4:], (valid, columns), (y_row * y.itemsize, y.itemsize))
-        extra = np.lib.stride_tricks.as_strided(residual[3:], (valid, columns), (y_row * y.itemsize, y.itemsize)) if residual_at >= 0 else None
-        place[:] = finished(sums[:valid, :columns], bias[2:2 + valid, None] if bias_at >= 0 else None, place.copy(), extra, flags)
-        pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, result, y_row)
+        extra = residual[3:][places] if residual_at >= 0 else None
+        wanted[4:][places] = finished(sums[:valid, :columns], bias[2:2 + valid, None] if bias_at >= 0 else None, y[4:][places], extra, flags)
+        pixel(rows, valid, columns, flags, outer, step, inner, a, x, taps, bias, bias_at, residual, residual_at, result, y_row, split, pitch, jump)
         simd_tiles._pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, twin, 4,
-                               y_row, y.ctypes.data, 0)
+                               y_row, split, pitch, jump, 0, 0, 0, 0)
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
+
+
+@njit
+def pixel_near(outer, step, inner, a, x, taps, y, near):
+    line = y.ctypes.data
+    simd_tiles.pixel_tile_near(FULL, VECTORS, FULL, y.size // FULL, 0, outer, step, inner, a, 0, x, 3, taps, 0, a, -1, a, -1, y, 0, y.size // FULL,
+                               y.size, y.size, 0, line, 0, line, 0, near, 5)
+
+
+@EACH_DTYPE
+def test_pixel_tile_near(dtype):
+    """The sums, and what they were made of."""
+    rng = np.random.default_rng(1)
+    width, outer, step, inner = VECTORS * simd.lanes(dtype), 11, 60, 2
+    a, x, taps = rng.integers(-4, 5, 22 * FULL).astype(dtype), rng.integers(-4, 5, 1200).astype(dtype), np.array([7, 0])
+    terms = np.array([x[3 + o * step + tap:][:width] for o in range(outer) for tap in taps])
+    (y, twin), (near, near_twin) = np.zeros((2, FULL * width), dtype), np.full((2, 10 + 22 * width), 77, dtype)
+    pixel_near(outer, step, inner, a, x, taps, y, near)
+    simd_tiles._pixel_tile_near(FULL, VECTORS, FULL, width, 0, outer, step, inner, a, 0, x, 3, taps, 0, a, -1, a, -1, twin, 0, width, width, width, 0,
+                                0, 0, 0, 0, near_twin, 5)
+    wanted = np.full_like(near, 77)
+    wanted[5:-5] = terms.ravel()
+    assert np.array_equal(near, wanted) and np.array_equal(near_twin, wanted)
+    assert np.array_equal(y, (a.reshape(22, FULL).T @ terms).ravel()) and np.array_equal(twin, y)
+
+
+@njit
+def runs(rows, first, last, source, source_row, target, target_row):
+    simd.copy_runs(rows, first, last, source, 2, source_row, target, 3, target_row)
+
+
+@EACH_DTYPE
+def test_copy_runs(dtype):
+    """Some lanes of rows that lie apart, and nothing beside them."""
+    source, lanes = np.arange(400).astype(dtype), simd.lanes(dtype)
+    for first, last in ((0, lanes), (1, lanes), (0, lanes - 1), (1, 2), (0, 1)):
+        wanted, got, twin = np.full((3, 200), 77, dtype)
+        for r in range(5):
+            wanted[3 + r * 32 + first:3 + r * 32 + last] = source[2 + r * 49 + first:2 + r * 49 + last]
+        runs(5, first, last, source, 49, got, 32)
+        simd._copy_runs(5, first, last, source, 2, 49, twin, 3, 32)
+        assert np.array_equal(got, wanted) and np.array_equal(twin, wanted)
 
 
 @njit

@@ -292,9 +292,12 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     taps = len(a) * len(b)
     (H, W), (OH, OW) = source, target
     in_place = h.inside(H) and w.inside(W) and taps == h.step == w.step == 1 and source == target
+    images = 1
     if in_place:                             # one long row
         H, W, OH, OW = 1, H * W, 1, OH * OW
         h, w = h._replace(grid=1), w._replace(grid=OW)
+        images = N if lanes <= OW <= MOST_JOINED else 1
+    groups, across = -(-N // images), images * OW
     panel = ROWS_HALF if tile_rows(F, ROWS_HALF) < tile_rows(F) else ROWS
     if C * taps <= FEW_TERMS and OW >= width and ROWS > WAYS:
         panel = ROWS_SMALL if OH * OW * size % PAGE == 0 else ROWS_HALF
@@ -309,31 +312,35 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     def room(rows: int, columns: int) -> int:
         return (-(-columns // width) * (chunk * width + lanes) if in_place else chunk * near_h.reach(rows) * segment_of(columns) * kept) * size
 
-    rows, columns = 1, round_up(OW, width)
+    rows, columns = 1, round_up(across, width)
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
         columns = round_up(columns // 2, width)
     if in_place:
-        column_blocks = parts_of(OW, NEAR_BYTES // (chunk * size), width, N * G, flops, wanted)
+        most = NEAR_BYTES // (chunk * size)
+        if F > across:                       # more weights than pixels: each is fetched for as many pixels as there are
+            column_blocks = -(-across // max(width, most // width * width))
+        else:
+            column_blocks = parts_of(across, most, width, groups * G, flops, wanted)
     else:
         while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
             rows += 1
         column_blocks = -(-OW // columns)
-    columns = round_up(-(-round_up(OW, width) // column_blocks), width)
-    row_blocks = parts_of(OH, rows, 1, N * G * column_blocks, flops, wanted)
+    columns = round_up(-(-round_up(across, width) // column_blocks), width)
+    row_blocks = parts_of(OH, rows, 1, groups * G * column_blocks, flops, wanted)
     rows = -(-OH // row_blocks)
-    filters = round_up(-(-F // parts_of(F, F, panel, N * G * column_blocks * row_blocks, flops, wanted)), panel)
+    filters = round_up(-(-F // parts_of(F, F, panel, groups * G * column_blocks * row_blocks, flops, wanted)), panel)
     f_blocks = -(-F // filters)
     segment = segment_of(columns)
     offsets = [0] if in_place else [(i - h.low) * segment * kept + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks, 1)
-    vectors = OW // width * VECTORS + (0 if OW % width == 0 else ALONE if OW % width <= lanes else VECTORS)
-    loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) if in_place
+               CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks, images)
+    vectors = (across // width * VECTORS + (0 if across % width == 0 else ALONE if across % width <= lanes else VECTORS)) / images
+    loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) / images if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
     cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
-    return Stage(direct.pixels, job, np.array(header + offsets, np.int64), N * G * row_blocks * column_blocks * f_blocks,
+    return Stage(direct.pixels, job, np.array(header + offsets, np.int64), groups * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
 
@@ -343,6 +350,7 @@ WAYS = 8                                     # where so many lines may have the 
 PAGE = 4096                                  # in a page: planes a multiple of this apart need that room twice
 UNALIGNED = 0.97 if TILES.registers >= 32 else 0.92           # vectors of pixels cross cache lines, which small tiles hide less
 ALONE = 1.1 if TILES.registers >= 32 else 1.5                 # vectors' time of a tile of one vector: fewer chains, and a broadcast for each
+MOST_JOINED = 400                            # pixels of a plane
 COPY_COST = 2.0                              # vector operations to copy one vector near
 TILE_COST = 3.0                              # vector operations to start and to store one vector of a tile
 

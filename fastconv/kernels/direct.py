@@ -25,7 +25,7 @@ from .simd import (
     LINE_BYTES,
     borrowed,
     copy_row,
-    copy_vectors,
+    copy_runs,
     integers,
     lanes_of,
     one_of,
@@ -35,7 +35,7 @@ from .simd import (
     turn_columns,
 )
 from .simd_phases import merge_row
-from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, turn_block
+from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, pixel_tile_near, turn_block
 from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from .window import load_window
@@ -349,12 +349,37 @@ def merge_phases(turned, at, phase, phases_h, phases_w, table, i0, ni, grid_w, d
 
 # ---------------------------------------------------------------- pixels along the vectors
 @jit
+def join_panel(src, base, apart, plane, channels, first, count, window, to, width):
+    """Elements first .. first + count <= first + width of one long row, for each of so many channels: the planes of all images, `apart` in src from
+    base on, one behind the other. Into window[to:]: `width` elements of one channel after the other, zeros behind the last one.
+    """
+    lanes = lanes_of(src)
+    if count < width:
+        window[to:to + channels * width] = 0
+    j = 0
+    while j < count:                         # what lies in one plane and one vector: whole vectors are written, or their store would cross a cache line
+        image, at, begin = (first + j) // plane, (first + j) % plane, j % lanes
+        n = min(count - j, plane - at, lanes - begin)
+        copy_runs(channels, begin, begin + n, src, base + image * apart + at - begin, plane, window, to + j - begin, width)
+        j += n
+
+
+@jit
+def normal(image, pixel, plane):
+    """The image and the pixel of its plane that a pixel behind the plane's end is: a few steps, cheaper than a division for each tile."""
+    while pixel >= plane:
+        image, pixel = image + 1, pixel - plane
+    return image, pixel
+
+
+@jit
 def pixels(first, last, src, weight, dst, bias, residual, job, table):
-    """Tasks: a block of filters of a block of rows and columns of one group of one image; the block of filters goes fastest. One phase only.
+    """Tasks: a block of filters of a block of rows and columns of one group of some images; the block of filters goes fastest. One phase only.
     Blocks of rows and columns differ by one row or one tile's width, so that threads with as many tasks have as much to do.
 
     weight: packed by `pack_rows` or `pack_rows_turned`, panels as `gemm.pack_a` cuts them. In place: one row of pixels of many planes, copied near
-    into panels of a tile's width, one channel after the other: a tile that read every plane where it lies would follow too many streams.
+    into panels of a tile's width, one channel after the other: a tile that read every plane where it lies would follow too many streams. Several
+    images only in place: their rows are one long row, so that a tile's vectors are full though planes are small.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
      block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
@@ -367,35 +392,30 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     skip, kept = 1 if extent_h > 1 else step_h, step_w if extent_w > 1 else 1                # one tap: what lies between is left out
     step = step_h // skip
     window_rows = (rows - 1) * step + extent_h
-    panels, tiles = (columns + width - 1) // width, (OW + width - 1) // width
+    panels = (columns + width - 1) // width
     near = chunk * width + lanes             # of one panel of pixels: no two panels begin at the same place of a page
     window = aligned(panels * near if in_place else chunk * window_rows * segment * kept, src)
+    pitch, jump = min(OW, width) if in_place else width, (G * F - 1) * OW
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
-        j0, j1, t = t % column_blocks * tiles // column_blocks * width, (t % column_blocks + 1) * tiles // column_blocks * width, t // column_blocks
+        j_block, t = t % column_blocks, t // column_blocks
         i0, i1, t = t % row_blocks * OH // row_blocks, (t % row_blocks + 1) * OH // row_blocks, t // row_blocks
-        g, n = t % G, t // G
-        f1, ni, nj = min(F, f0 + block), i1 - i0, min(j1, OW) - j0
+        g, n = t % G, t // G * images
+        across = min(images, N - n) * OW
+        tiles = (across + width - 1) // width
+        j0, j1 = j_block * tiles // column_blocks * width, (j_block + 1) * tiles // column_blocks * width
+        f1, ni, nj = min(F, f0 + block), i1 - i0, min(j1, across) - j0
+        f_panels, tiles_here = (f1 - f0 + panel_height - 1) // panel_height, (nj + width - 1) // width
         following = task + 1 if task + 1 < last else task
         j_next, t = following // f_blocks % column_blocks * tiles // column_blocks * width, following // (f_blocks * column_blocks * row_blocks)
         for c0 in range(0, C, chunk):
             nc = min(chunk, C - c0)
             base = ((n * G + g) * C + c0) * H * W
             # The pixels that are copied next: of the next channels, or of the next task.
-            next_pixels = src.ctypes.data + (base + nc * W + j0 if c0 + nc < C else t * C * W + j_next) * src.itemsize
+            next_base, next_j = (base + nc * W, j0) if c0 + nc < C else ((t // G * images * G + t % G) * C * W, j_next)
             loaded = (ni - 1) * step + extent_h
             if not in_place:
                 load_window(src, base, nc, H, W, i0 * step_h + row0, skip, loaded, j0 * step_w + column0, segment, step_w, kept, window)
-            else:
-                for c in range(nc):
-                    start = base + c * W + j0
-                    for j in range(nj // width):
-                        prefetch(src, start + j * width + 2 * W, width)        # of the next channel but one
-                        copy_vectors(VECTORS, src, start + j * width, window, j * near + c * width)
-                    if nj % width:
-                        to = nj // width * near + c * width
-                        window[to:to + width] = 0
-                        copy_row(1, src, start + nj - nj % width, window, to, nj % width)
             for t0 in range(0, taps, most_taps):
                 nt = min(most_taps, taps - t0)
                 begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
@@ -405,36 +425,66 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                     valid = min(height, f1 - f)
                     a_at = g * group_weights + f * C * taps + (c0 * taps + t0) * height
                     channel = g * F + f
+                    # The weights that are read next: of the next panel, or of the first one again. Each tile fetches its share.
+                    f_next, c_next = (f + panel_height, c0) if f + panel_height < f1 else (f0, c0 + nc if c0 + nc < C else 0)
+                    panel_next = g * group_weights + f_next * C * taps + (c_next * taps + t0) * panel_rows(min(panel_height, F - f_next))
+                    panel_next = weight.ctypes.data + panel_next * weight.itemsize
+                    panel_step = nt * height * weight.itemsize // (ni * tiles_here) + 1
                     for i in range(ni):
                         row = ((n * G * F + channel) * OH + i0 + i) * OW + j0
                         bias_at = channel if bias.size and begin else -1
+                        image, pixel, line_at = j0 // OW, j0 % OW - width, (f - f0) // panel_height * tiles_here
                         for j in range(0, nj, width):
-                            left, place = min(width, nj - j), row + j
+                            left, place, split = min(width, nj - j), row + j, width
                             at, plane = i * step * kept * segment + j, loaded * kept * segment
                             if in_place:
                                 at, plane = j // width * near, width
+                                image, pixel = normal(image, pixel + width, OW)
+                                split, place = min(width, OW - pixel), ((n + image) * G * F + channel) * OW + pixel
                             residual_at = place if residual.size and end else -1
-                            part = (f - f0) // panel_height if t0 == 0 else VECTORS          # the first panels fetch a line of each channel
+                            panel_line = panel_next + (i * tiles_here + j // width) * nc * panel_step
                             line, line_step = src.ctypes.data, 0
-                            if in_place and part < VECTORS:
-                                line, line_step = next_pixels + (j + part * lanes) * src.itemsize, W * src.itemsize
+                            if in_place:                     # of the pixels that come next one line of each channel: evenly, or they would not get through
+                                to = next_j + (line_at + j // width) * VECTORS // f_panels * lanes
+                                if images > 1:
+                                    to = to // OW * G * C * W + to % OW
+                                line, line_step = line + (next_base + to) * src.itemsize, W * src.itemsize
+                            if in_place and f == f0:         # the first tile brings the pixels near
+                                source = base + image * G * C * W + pixel
+                                if split < width or left < width or height < ROWS_HALF:
+                                    join_panel(src, base, G * C * W, W, nc, j0 + j, left, window, at, width)
+                                elif height == ROWS:
+                                    pixel_tile_near(ROWS, VECTORS, valid, left, flags, nc, W, nt, weight, a_at, src, source, table, tap_at,
+                                                    bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                                    panel_line, panel_step, window, at)
+                                    continue
+                                else:
+                                    pixel_tile_near(ROWS_HALF, VECTORS, valid, left, flags, nc, W, nt, weight, a_at, src, source, table, tap_at,
+                                                    bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                                    panel_line, panel_step, window, at)
+                                    continue
                             if height == ROWS:
                                 if left <= lanes:
                                     pixel_tile(ROWS, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               panel_line, panel_step)
                                 else:
                                     pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               panel_line, panel_step)
                             elif height == ROWS_HALF:
                                 if left <= lanes:
                                     pixel_tile(ROWS_HALF, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               panel_line, panel_step)
                                 else:
                                     pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
+                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               panel_line, panel_step)
                             else:
                                 pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                           bias, bias_at, residual, residual_at, dst, place, OH * OW, line, line_step)
+                                           bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                           panel_line, panel_step)
 
 
 # ---------------------------------------------------------------- columns
@@ -482,13 +532,13 @@ def columns(first, last, src, weight, dst, bias, residual, job, table):
                         valid, a_at, to = min(height, rows - r), g * group + r * FG + f0 * height, r * line + j
                         if height == ROWS:
                             pixel_tile(ROWS, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
-                                       line, start, 0)
+                                       line, width, width, 0, start, 0, start, 0)
                         elif height == ROWS_HALF:
                             pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
-                                       line, start, 0)
+                                       line, width, width, 0, start, 0, start, 0)
                         else:
                             pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nf, line, 1, weight, a_at, near, j, table, 0, bias, -1, residual, -1, sums, to,
-                                       line, start, 0)
+                                       line, width, width, 0, start, 0, start, 0)
             if SW == 1 or SW == 2 or SW == 4:
                 gather_taps(sums, line, i0, i1, dst, plane, job, h0, h1, entries)
                 continue

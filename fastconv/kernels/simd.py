@@ -403,6 +403,31 @@ def _copy_rows_intrinsic(typingctx, step, source, at, source_row, target, to, ta
     return types.void(step, source, i, i, target, i, i, i, i, i, i), codegen
 
 
+def _copy_runs(rows, first, last, source, at, source_row, target, to, target_row):
+    """target[to + r * target_row + i] = source[at + r * source_row + i] for r < rows and first <= i < last <= lanes: one mask serves all rows."""
+    for r in range(rows):
+        for i in range(first, last):
+            target[to + r * target_row + i] = source[at + r * source_row + i]
+
+
+def _copy_runs_intrinsic(typingctx, rows, first, last, source, at, source_row, target, to, target_row):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        rows, first, last, _, _, source_row, _, _, target_row = args
+        v = Vector(context, builder, sig.args[3].dtype)
+        start, end = (cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[n], args[n], args[n + 1])) for n in (3, 6))
+        mask = builder.and_(builder.not_(v.mask(first)), v.mask(last))
+        with cgutils.for_range(builder, rows):
+            source_here, here = builder.load(start), builder.load(end)
+            v.store_masked(v.load_masked(source_here, mask), here, mask)
+            builder.store(builder.gep(source_here, [source_row]), start)
+            builder.store(builder.gep(here, [target_row]), end)
+        return context.get_dummy_value()
+
+    return types.void(i, i, i, source, i, i, target, i, i), codegen
+
+
 def _add_even(source, at, target, to, n):
     """target[to + 2 * i] += source[at + i] for i < n; the elements between them are loaded and stored again."""
     for i in range(n):
@@ -668,6 +693,7 @@ gemm_tile_ahead = either(_gemm_tile_ahead, _gemm_tile_ahead_intrinsic, literal=T
 copy_vectors = either(_copy_vectors, _copy_vectors_intrinsic, literal=True)
 copy_row = either(_copy_row, _copy_row_intrinsic, literal=True)
 copy_rows = either(_copy_rows, _copy_rows_intrinsic, literal=True)
+copy_runs = either(_copy_runs, _copy_runs_intrinsic)
 add_even = either(_add_even, _add_even_intrinsic)
 transpose_block = either(_transpose_block, _transpose_block_intrinsic, literal=True)
 transpose_square = either(_transpose_square, _transpose_square_intrinsic)

@@ -17,6 +17,7 @@ from .simd import BYTES, I32, I64, LINE_BYTES, SECOND_LEVEL, Vector, _pointer, e
 from .tiles import VECTOR_BYTES
 
 STEPS_AHEAD = 64                             # of a tile's rows of b, from where they are fetched
+NEAR_AHEAD = 8                               # planes whose pixels are fetched before a tile brings them near
 TAP = 2                                      # integers of a tap of `add_taps`
 KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
 
@@ -222,12 +223,13 @@ def _turn_block_intrinsic(typingctx, pixels, filters, flags, source, at, source_
 
 # ---------------------------------------------------------------- pixels along the vectors
 def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
-                residual, residual_at, y, y_at, y_row, ahead, ahead_step):
+                residual, residual_at, y, y_at, y_row, split, pitch, jump, ahead, ahead_step, also, also_step):
     """y[y_at + r * y_row + j] = sum over o < outer, t < inner of a[a_at + (o * inner + t) * rows + r] * x[x_at + o * step + taps[t] + j]
 
-    for r < valid <= rows and j < columns <= width = vectors * lanes; of x all `width` elements of each row are read. Bias (one element a
-    row), KEEP, residual (laid out as y) and RELU as in `turn_block`. taps (int64) are read from taps_at on. At each o the cache line at address
-    ahead + o * ahead_step is fetched, which may be any.
+    for r < valid <= rows and j < columns <= width = vectors * lanes; of x all `width` elements of each row are read. Of y the first `split` columns
+    lie there, the next `pitch` >= split of them `jump` elements further, those behind them 2 * jump, and so on. Bias (one element a row), KEEP, residual
+    (laid out as y) and RELU as in `turn_block`. taps (int64) are read from taps_at on. At each o the cache lines at addresses ahead + o * ahead_step
+    and also + o * also_step are fetched, which may be any.
     """
     for r in range(valid):
         for j in range(columns):
@@ -235,7 +237,7 @@ def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_a
             for o in range(outer):
                 for t in range(inner):
                     value += a[a_at + (o * inner + t) * rows + r] * x[x_at + o * step + taps[taps_at + t] + j]
-            place = r * y_row + j
+            place = r * y_row + j + (j - split + pitch) // pitch * jump
             if flags & KEEP:
                 value += y[y_at + place]
             if residual_at >= 0:
@@ -245,16 +247,27 @@ def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_a
             y[y_at + place] = value
 
 
-def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
-                          residual, residual_at, y, y_at, y_row, ahead, ahead_step):
+def _pixel_tile_near(rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
+                     residual, residual_at, y, y_at, y_row, split, pitch, jump, ahead, ahead_step, also, also_step, near, near_at):
+    """The same, and what it reads of x stays in near[near_at:], a row of `width` elements behind the other: outer of them, or inner for each of those."""
+    _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
+                residual, residual_at, y, y_at, y_row, split, pitch, jump, ahead, ahead_step, also, also_step)
+    width = vectors * VECTOR_BYTES // x.itemsize
+    for o in range(outer):
+        for t in range(inner):
+            at, to = x_at + o * step + taps[taps_at + t], near_at + (o * inner + t) * width
+            near[to:to + width] = x[at:at + width]
+
+
+def _pixel_code(rows, vectors, a, x, taps, bias, residual, y, *near):
     if not isinstance(rows, types.IntegerLiteral) or not isinstance(vectors, types.IntegerLiteral):
         return None
     R, V, i = rows.literal_value, vectors.literal_value, types.int64
-    sig = types.void(rows, vectors, i, i, i, i, i, i, a, i, x, i, taps, i, bias, i, residual, i, y, i, i, i, i)
+    sig = types.void(rows, vectors, i, i, i, i, i, i, a, i, x, i, taps, i, bias, i, residual, i, y, i, i, i, i, i, i, i, i, i, *(near and (*near, i)))
 
     def codegen(context, builder, sig, args):
         valid, columns, flags, outer, step, inner = args[2:8]
-        bias_at, residual_at, y_row, ahead, ahead_step = args[15], args[17], args[20], args[21], args[22]
+        bias_at, residual_at, y_row, split, pitch, jump = args[15], args[17], *args[20:24]
         v = Vector(context, builder, sig.args[8].dtype)
         a0, x0, tap, bias0, residual0, y0 = (_pointer(context, builder, sig.args[n], args[n], args[n + 1]) for n in range(8, 20, 2))
         total = [[cgutils.alloca_once_value(builder, v.zero) for _ in range(V)] for _ in range(R)]
@@ -276,51 +289,77 @@ def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer
                 for j in range(V):
                     v.prefetch(builder.gep(base, [builder.add(row, _const(j * v.lanes))]), write=write)
 
-        a_next, at, line = (cgutils.alloca_once_value(builder, start) for start in (a0, x0, ahead))
+        a_next, at = (cgutils.alloca_once_value(builder, start) for start in (a0, x0))
+        lines = [(cgutils.alloca_once_value(builder, args[n]), args[n + 1]) for n in (24, 26)]
+        if near:
+            near_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[28], args[28], args[29]))
         with cgutils.for_range(builder, outer) as step_loop:
             with builder.if_then(builder.icmp_signed("<", step_loop.index, _const(R))):
                 fetch(builder.mul(step_loop.index, y_row))
-            v.prefetch(builder.inttoptr(builder.load(line), BYTES), locality=SECOND_LEVEL)
-            builder.store(builder.add(builder.load(line), ahead_step), line)
+            for line, line_step in lines:
+                v.prefetch(builder.inttoptr(builder.load(line), BYTES), locality=SECOND_LEVEL)
+                builder.store(builder.add(builder.load(line), line_step), line)
             with cgutils.for_range(builder, inner) as loop:
                 a_here = builder.load(a_next)
                 x_here = builder.gep(builder.load(at), [builder.load(builder.gep(tap, [loop.index]))])
                 x_v = [v.load(builder.gep(x_here, [_const(j * v.lanes)])) for j in range(V)]
+                if near:
+                    for byte in range(LINE_BYTES, V * VECTOR_BYTES + 1, LINE_BYTES):       # the first line was the last one of the tile before
+                        ahead = builder.add(builder.mul(step, _const(NEAR_AHEAD)), _const(byte // v.itemsize - 1))
+                        v.prefetch(builder.gep(x_here, [ahead]))
+                    near_here = builder.load(near_next)
+                    for j, vector in enumerate(x_v):
+                        v.store(vector, builder.gep(near_here, [_const(j * v.lanes)]))
+                    builder.store(builder.gep(near_here, [_const(V * v.lanes)]), near_next)
                 _accumulate(builder, v, total, lambda r: builder.load(builder.gep(a_here, [_const(r)])), x_v)
                 builder.store(builder.gep(a_here, [_const(R)]), a_next)
             builder.store(builder.gep(builder.load(at), [step]), at)
 
-        def mask(j):                         # made where it is needed: whole tiles need none
-            return v.mask(builder.sub(columns, _const(j * v.lanes)))
+        whole_tile = builder.and_(*(builder.icmp_signed(">=", n, _const(V * v.lanes)) for n in (columns, split)))
 
-        def add_from(base, r):
-            row = builder.gep(base, [builder.mul(y_row, _const(r))])
-            for j, place in enumerate(total[r]):
-                old = v.load_masked(builder.gep(row, [_const(j * v.lanes)]), mask(j))
-                builder.store(builder.fadd(builder.load(place), old), place)
+        def each_place(base, do):
+            """The rows' vectors as they lie from base on: `do` takes each one's sum, its place and the mask of a run of columns, one run after the other."""
+            behind = builder.sub(columns, split)
+            runs = builder.add(_const(1), builder.udiv(builder.add(behind, builder.sub(pitch, _const(1))), pitch))
+            runs = builder.select(builder.icmp_signed(">", behind, _const(0)), runs, _const(1))
+            with cgutils.for_range(builder, runs) as loop:
+                end = builder.add(split, builder.mul(loop.index, pitch))
+                begin = builder.sub(end, pitch)
+                end = builder.select(builder.icmp_signed("<", end, columns), end, columns)
+                start = builder.gep(base, [builder.mul(loop.index, jump)])
+                masks = []
+                for j in range(V):
+                    first, stop = (v.mask(builder.sub(n, _const(j * v.lanes))) for n in (begin, end))
+                    masks.append(builder.and_(builder.not_(first), stop))
 
-        def write(r, masked):
-            row = builder.gep(y0, [builder.mul(y_row, _const(r))])
-            for j, place in enumerate(total[r]):
-                target = builder.gep(row, [_const(j * v.lanes)])
-                if masked:
-                    v.store_masked(builder.load(place), target, mask(j))
-                else:
-                    v.store(builder.load(place), target)
+                def row(r):
+                    line = builder.gep(start, [builder.mul(y_row, _const(r))])
+                    for j, place in enumerate(total[r]):
+                        do(place, builder.gep(line, [_const(j * v.lanes)]), masks[j])
+
+                each_row(row)
+
+        def add(place, source, mask):
+            builder.store(builder.fadd(builder.load(place), v.load_masked(source, mask)), place)
 
         with builder.if_then(_flag(builder, flags, KEEP)):
-            each_row(lambda r: add_from(y0, r))
+            each_place(y0, add)
         with builder.if_then(builder.icmp_signed(">=", residual_at, _const(0))):
-            each_row(lambda r: add_from(residual0, r))
+            each_place(residual0, add)
         with builder.if_then(_flag(builder, flags, RELU)):
             for row in total:
                 for place in row:
                     builder.store(v.relu(builder.load(place)), place)
-        with builder.if_else(builder.icmp_signed(">=", columns, _const(V * v.lanes)), likely=True) as (whole, part):
+        with builder.if_else(whole_tile, likely=True) as (whole, part):
             with whole:
-                each_row(lambda r: write(r, False))
+                def write(r):
+                    row = builder.gep(y0, [builder.mul(y_row, _const(r))])
+                    for j, place in enumerate(total[r]):
+                        v.store(builder.load(place), builder.gep(row, [_const(j * v.lanes)]))
+
+                each_row(write)
             with part:
-                each_row(lambda r: write(r, True))
+                each_place(y0, lambda place, target, mask: v.store_masked(builder.load(place), target, mask))
         return context.get_dummy_value()
 
     return sig, codegen
@@ -402,8 +441,19 @@ def _gather_tile_ahead_intrinsic(typingctx, rows, vectors, runs, valid, flags, o
                         ahead_step)
 
 
+def _pixel_tile_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
+                          residual, residual_at, y, y_at, y_row, split, pitch, jump, ahead, ahead_step, also, also_step):
+    return _pixel_code(rows, vectors, a, x, taps, bias, residual, y)
+
+
+def _pixel_tile_near_intrinsic(typingctx, rows, vectors, valid, columns, flags, outer, step, inner, a, a_at, x, x_at, taps, taps_at, bias, bias_at,
+                               residual, residual_at, y, y_at, y_row, split, pitch, jump, ahead, ahead_step, also, also_step, near, near_at):
+    return _pixel_code(rows, vectors, a, x, taps, bias, residual, y, near)
+
+
 gather_tile = either(_gather_tile, _gather_tile_intrinsic, literal=True)
 gather_tile_ahead = either(_gather_tile_ahead, _gather_tile_ahead_intrinsic, literal=True)
 turn_block = either(_turn_block, _turn_block_intrinsic)
 pixel_tile = either(_pixel_tile, _pixel_tile_intrinsic, literal=True)
+pixel_tile_near = either(_pixel_tile_near, _pixel_tile_near_intrinsic, literal=True)
 add_taps = either(_add_taps, _add_taps_intrinsic, literal=True)
