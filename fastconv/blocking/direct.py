@@ -267,8 +267,9 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     cost = (all_taps * C * (h.grid // rows * tile_rows(images * pixels) / images + tile_rows(h.grid % rows * w.grid)) * padded / lanes
             + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * reached * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * near_h.reach(rows) * (ROW_COST + pitch / lanes)))
-    double = size == 8 and not forward and phases == images == 1 and not raw and h.grid * w.grid >= LEAST_PIXELS
+    double = size == 8 and not forward and phases == 1 and (images > 1 or not raw) and images * h.grid * w.grid >= LEAST_PIXELS
     cost *= GATHERED if not in_place else IN_PLACE_DOUBLE if double else IN_PLACE
+    cost += 0 if raw or prepared else PACK_COST * all_taps * C * padded / lanes / N
     room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
@@ -279,7 +280,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
 
 TURN_COST = 10.0                             # vector operations to turn one vector of pixels around, and to store it; twice that where planes alias
 # Reading pixels one by one: small tiles hide it less. In place no prefetcher follows so many streams, and float64 has twice as many lines to wait for:
-# the gradient to the input of one tap and stride rather copies planes of 14x14 near (measured at batch 8).
+# the gradient to the input of one tap and stride rather copies planes of 7x7 and 14x14 near (measured at batch 8).
 IN_PLACE, IN_PLACE_DOUBLE, GATHERED = (1.04, 1.2, 1.0) if TILES.registers >= 32 else (1.4, 1.4, 1.05)
 ROW_COST = 6.0                               # to find a row of a window and its edges
 
@@ -316,11 +317,9 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     while columns > 8 * width and room(1, columns) > WINDOW_BYTES:
         columns = round_up(columns // 2, width)
     if in_place:
-        most = NEAR_BYTES // (chunk * size)
-        if F > across:                       # more weights than pixels: each is fetched for as many pixels as there are
-            column_blocks = -(-across // max(width, most // width * width))
-        else:
-            column_blocks = parts_of(across, most, width, groups * G, flops, wanted)
+        most, tiles = max(1, NEAR_BYTES // (chunk * size * width)), -(-across // width)
+        column_blocks = parts_of(across, most * width, width, groups * G, flops, wanted)
+        column_blocks = max(-(-tiles // most), min(column_blocks, tiles // FEW_TILES))
     else:
         while rows < OH and room(rows + 1, columns) <= WINDOW_BYTES:
             rows += 1
@@ -339,7 +338,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     vectors = (across // width * VECTORS + (0 if across % width == 0 else ALONE if across % width <= lanes else VECTORS)) / images
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) / images if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
-    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded
+    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded + (0 if prepared else PACK_COST * taps * C * F / lanes / N)
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), groups * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
@@ -350,7 +349,9 @@ WAYS = 8                                     # where so many lines may have the 
 PAGE = 4096                                  # in a page: planes a multiple of this apart need that room twice
 UNALIGNED = 0.97 if TILES.registers >= 32 else 0.92           # vectors of pixels cross cache lines, which small tiles hide less
 ALONE = 1.1 if TILES.registers >= 32 else 1.5                 # vectors' time of a tile of one vector: fewer chains, and a broadcast for each
+FEW_TILES = 3                                # of a block of pixels: of fewer each panel of weights comes too fast from afar
 MOST_JOINED = 400                            # pixels of a plane
+PACK_COST = 24.0                             # vector operations to pack one vector of weights: they come from afar, and are written
 COPY_COST = 2.0                              # vector operations to copy one vector near
 TILE_COST = 3.0                              # vector operations to start and to store one vector of a tile
 

@@ -287,7 +287,7 @@ def _pixel_code(rows, vectors, a, x, taps, bias, residual, y, *near):
         def fetch(row):                      # of the result and the residual, for the end of the tile: a row a step, all at once would stall
             for base, write in ((y0, True), (builder.select(builder.icmp_signed(">=", residual_at, _const(0)), residual0, y0), False)):
                 for j in range(V):
-                    v.prefetch(builder.gep(base, [builder.add(row, _const(j * v.lanes))]), write=write)
+                    v.prefetch(builder.gep(base, [builder.add(row, _const((V + j) * v.lanes))]), write=write)
 
         a_next, at = (cgutils.alloca_once_value(builder, start) for start in (a0, x0))
         lines = [(cgutils.alloca_once_value(builder, args[n]), args[n + 1]) for n in (24, 26)]
