@@ -240,7 +240,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
         rows = _fit(max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-rows // split(blocks(rows, filters), flops, wanted))), w.grid, h.grid)
     else:
         filters = even(F, max(width, TOTAL_BYTES // (reached * size * w.grid)), width)
-        rows = max(1, min(most_rows, max(ROWS, TOTAL_BYTES // (reached * size * filters)) // w.grid))
+        rows = max(1, min(most_rows, -(-LEAST_PIXELS // w.grid)), min(most_rows, TOTAL_BYTES // (reached * size * filters) // w.grid))
         parts = split(blocks(rows, filters), flops, wanted)
         if parts > 1:
             rows = max(min(rows, -(-LEAST_PIXELS // w.grid)), -(-h.grid // (parts * -(-h.grid // rows))))
@@ -269,7 +269,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
             + (0 if in_place else row_blocks * f_blocks * C * near_h.reach(rows) * (ROW_COST + pitch / lanes)))
     double = size == 8 and not forward and phases == 1 and (images > 1 or not raw) and images * h.grid * w.grid >= LEAST_PIXELS
     cost *= GATHERED if not in_place else IN_PLACE_DOUBLE if double else IN_PLACE
-    cost += 0 if raw or prepared else PACK_COST * all_taps * C * padded / lanes / N
+    cost += 0 if raw or prepared else PACK_COST * all_taps * C * padded / lanes / max(1, N)
     room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
@@ -338,7 +338,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     vectors = (across // width * VECTORS + (0 if across % width == 0 else ALONE if across % width <= lanes else VECTORS)) / images
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) / images if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
-    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded + (0 if prepared else PACK_COST * taps * C * F / lanes / N)
+    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded + (0 if prepared else PACK_COST * taps * C * F / lanes / max(1, N))
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), groups * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
