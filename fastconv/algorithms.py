@@ -20,6 +20,12 @@ from .kernels.tasks import NOTHING, run_tasks
 from .plan import Plan
 
 
+def _aligned(n: int, dtype: np.dtype) -> np.ndarray:
+    """Room for n elements, whose vectors cross no cache line."""
+    room = recycling.empty((n + ALIGNMENT if n else 0,), dtype)
+    return room[-room.ctypes.data // room.itemsize % (ALIGNMENT // room.itemsize):][:n]
+
+
 class Direct:
     """Tiles that read the image itself, or a padded window of it."""
 
@@ -61,7 +67,7 @@ class Direct:
     def weight_stage(stage: WeightStage, plan: Plan, dout: np.ndarray, x: np.ndarray, dweight: np.ndarray) -> None:
         """The gradient to the weights by these blocks."""
         image, other = (dout, x) if stage.straight else (x, dout)
-        none, place, total = NOTHING[plan.dtype], np.empty(stage.place, plan.dtype), None
+        none, place, total = NOTHING[plan.dtype], _aligned(stage.place, plan.dtype), None
         for job, parts, ready_tasks in stage.rounds:
             alone = parts == len(stage.rounds) == 1
             sums = dweight if alone else np.empty((parts, *dweight.shape), plan.dtype)
@@ -166,8 +172,7 @@ class Transformed(Plain):
         """What they become; behind it, where the stage keeps room for that, the weights as they are. Those alone where its tasks do it."""
         if stage.pack is None:
             return weight.ravel()
-        none, packed = NOTHING[weight.dtype], recycling.empty((stage.packed + ALIGNMENT,), weight.dtype)
-        packed = packed[-packed.ctypes.data // packed.itemsize % (ALIGNMENT // packed.itemsize):][:stage.packed]      # vectors that cross no cache line
+        none, packed = NOTHING[weight.dtype], _aligned(stage.packed, weight.dtype)
         run_tasks(stage.pack, stage.pack_tasks, 8 * packed.nbytes, none, weight.ravel(), packed, none, none, stage.pack_job, stage.table)
         if stage.raw_at >= 0:
             packed[stage.raw_at:] = weight.ravel()

@@ -14,8 +14,8 @@ from .parts import TASKS, even, round_up, split
 from .shape import Shape
 
 COMPACT_BYTES = 640 * 1024                   # sums that one task keeps whole, in L2, filters along the vectors
-LEAST_UNIT = 192                             # fewer are summed in vain
-UNIT_PIXELS = 256                            # of dout that one chain sums, filters along the vectors: with a panel of them as large as L1
+LEAST_UNIT, LEAST_STREAMED = 192, 128        # fewer are summed in vain; the same where else dout would be made ready in several rounds
+UNIT_PIXELS = 512                            # of dout that one chain sums, filters along the vectors: a panel of them streams from L2 for each tile
 ROW_BYTES = 8 * 1024                         # of a row of a unit, pixels along the vectors: adding up lanes costs as much as 500 bytes
 LINED_BYTES = 320 * 1024                     # rows of x that a task keeps in L2
 MOST_LINED_BYTES = 8 * 1024 * 1024          # the same, of one channel of a huge kernel
@@ -26,7 +26,7 @@ ROUND_BYTES = 16 * 1024 * 1024               # of dout turned or lined up at a t
 PARTS_BYTES = 4 * 1024 * 1024                # of gradients to the weights that parts of the batch keep for themselves
 
 # What the two ways cost, in the time of a vector multiply-add, measured on the layer tables.
-TILES_TURNED, TILES_DOTS = 1.06, 1.06 if TILES.registers >= 32 else 1.35        # a multiply-add in a tile
+TILES_TURNED, TILES_DOTS = 1.06, 1.1 if TILES.registers >= 32 else 1.35        # a multiply-add in a tile
 TILES_ONE_TAP = 2.0                          # the same of dots of one tap: each row comes from L2, and most of their vectors cross a cache line
 TURN, LOAD, WAIT = 6.0, 3.0, 10.0            # to turn a vector, to put one into a window, to wait for one from memory
 COPY, COPY_SECOND, COPY_ELEMENT = 3.0, 8.0, 1.2              # to put a vector beside another; every second element; an element
@@ -95,7 +95,9 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     in_place = product and math.gcd(H * W * size, PAGE_BYTES) <= PAGE_BYTES // 4        # not where a tile's rows meet in the same lines of L1
     sums = C * taps * round_up(F, width) * size
     unit = min(UNIT_PIXELS, (COMPACT_BYTES - sums) // ((C + F) * size))
-    compact = unit >= LEAST_UNIT and N * OH * OW >= TASKS * UNIT_PIXELS          # all sums of a group, and what they are sums of, in L2
+    streamed = N * G * F * OH * OW * size > ROUND_BYTES
+    # Compact: all sums of a group, and what they are sums of, in L2.
+    compact = unit >= (LEAST_STREAMED if streamed else LEAST_UNIT) and N * OH * OW >= TASKS * UNIT_PIXELS
     if not compact:
         unit = UNIT_PIXELS
     images, rows, columns = 1, OH, OW
@@ -115,10 +117,13 @@ def _gather(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
         channels = C
     else:
         whole = ROWS // int(np.gcd(ROWS, taps))      # so many channels fill tiles with their taps
-        channels = max(1, min(WINDOW_BYTES // 2 // (images * plane * size), 16 * ROWS // taps))
+        channels = max(1, min(WINDOW_BYTES // (images * plane * size), 16 * ROWS // taps))
         channels = min(C, channels // whole * whole or channels)
     local = C <= channels and not spread[2]  # no two tasks would turn the same part of dout
     if not compact:
+        blocks = split(G * -(-F // width) * -(-C // channels), flops)
+        if blocks > 1 and not local:         # rather fewer channels to a task than parts of the batch, whose sums would be added once more
+            channels = even(C, max(whole, -(-channels // blocks)), whole)
         each = (channels * taps + ROWS + (room if local else 0)) * size
         if each * filters > TOTAL_BYTES:
             filters = even(F, max(width, TOTAL_BYTES // each), width)

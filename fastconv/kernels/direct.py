@@ -170,9 +170,9 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
 
     apart: how far one pixel is from the next of its row, or 0 where they follow no rule. ahead: the address of what comes next: the first
     ahead_tiles tiles, ahead_tile bytes apart, fetch `channels` runs of `taps` cache lines, ahead_step bytes apart, while they compute. Or
-    NEXT_PIXELS: each tile fetches the next one's pixels, of one tap. Or NEXT_ROWS: each fetches such runs from the next one's first pixel on, the
-    last one from address ahead_tile on. 0 for none. far: the address of what comes after that: the tiles that are left fetch `channels` runs of it,
-    far_step bytes apart, each tile further `taps` lines of them, those before it passed over. 0 for none.
+    NEXT_PIXELS: each tile fetches the next one's pixels, of one tap. Or NEXT_ROWS: each fetches such runs from the next one's first pixel on. 0 for
+    none. far: the address of what comes after that: the tiles that are left fetch `channels` runs of it, far_step bytes apart, each tile further
+    `taps` lines of them, those before it passed over. 0 for none.
 
     No array has two names here: Numba would count its users at every tile, and wait each time for all that the last one wrote.
     """
@@ -190,7 +190,7 @@ def gather_pixels(pixels, width, lanes, flags, channels, plane, taps, src, base,
             if ahead == NEXT_PIXELS:         # as far as the last of them: the line of the first one came with this tile's
                 part, part_step = src.ctypes.data + (base + table[pixel_table + min(p + 2 * ROWS, pixels) - 1]) * src.itemsize, plane * src.itemsize
             elif ahead == NEXT_ROWS:
-                part = src.ctypes.data + (base + table[at + ROWS]) * src.itemsize if left > ROWS else ahead_tile
+                part = src.ctypes.data + (base + table[at + ROWS]) * src.itemsize if left > ROWS else 0
             elif ahead and p < ahead_tiles * ROWS:
                 part = ahead + p // ROWS * ahead_tile
             elif far:

@@ -2,7 +2,7 @@
 
     dweight[f, c, kh, kw] = sum over n, oh, ow of dout[n, f, oh, ow] * x[n, c, oh * SH - PT + kh * DH, ow * SW - PL + kw * DW]
 
-The batch's pixels are cut into units of at most 256: some images, or rows of one image, or part of a row. `turn_dout` brings the units of a
+The batch's pixels are cut into units of at most 512: some images, or rows of one image, or part of a row. `turn_dout` brings the units of a
 round into the order (pixel, filter); `weights` then loads for each unit a window of some channels, or reads x in place where there is one tap
 and no step, and multiplies. The sum over a unit is one chain; a part's units are added one by one, and the parts by the caller, in float64.
 """
@@ -134,7 +134,7 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             c_next, t = t % c_blocks * channels, t // c_blocks
             g_next, u_next = t % G, u + 1 if after == task else t // G * units // parts
             m0, mn, k0, mi, l0, mj = unit_at(first_unit + u_next, N, OH, OW, images, rows, columns)
-            base, outer, inner, step, ahead, ahead_step, later, later_step = 0, 1, nn * ni * nj, 0, 0, 0, 0, 0
+            base, outer, inner, step, x_next, x_step, ahead, ahead_step = 0, 1, nn * ni * nj, 0, 0, 0, 0, 0
             if not in_place:
                 for image in range(nn):
                     load_window(src, (((n0 + image) * G + g) * C + c0) * H * W, nc, H, W, i0 * step_h + row0, skip_h, window_rows, j0 * step_w + column0,
@@ -142,41 +142,47 @@ def weights(first, last, src, weight, dst, bias, residual, job, table):
             else:
                 base = ((n0 * G + g) * C + c0) * plane + j0
                 if nj == W:                  # the next channels' whole planes, of each image
-                    outer, inner, step, ahead_step, later_step = nn, nj, G * C * plane, G * C * plane * src.itemsize, G * F * P * src.itemsize
+                    outer, inner, step, x_step, ahead_step = nn, nj, G * C * plane, G * C * plane * src.itemsize, G * F * P * src.itemsize
                 elif nj % line == 0:         # or the next channels' parts, one after the other: of `line` channels as many cache lines as there are steps
-                    outer, inner, step, ahead_step, later_step = line, nj // line, nj // line, plane * src.itemsize, P * src.itemsize
-                if ahead_step:
-                    ahead, later = NEXT_ROWS, weight_start + (((m0 * G + g_next) * F + f_next) * P + l0) * src.itemsize if local else 0
+                    outer, inner, step, x_step, ahead_step = line, nj // line, nj // line, plane * src.itemsize, P * src.itemsize
+                if x_step and after < last:  # of the next unit: from the first cache line on that this one does not reach into
+                    beyond, there = line - 1 if nj < W else 0, ((m0 * G + g_next) * C + c_next) * plane + l0
+                    x_next = src_start + (there + beyond) * src.itemsize if there != base else 0
+                    ahead = weight_start + (((m0 * G + g_next) * F + f_next) * P + l0 + beyond) * src.itemsize if local else 0
             if local:
                 turn_unit(weight, ((n0 * G + g) * F + f0) * P + i0 * OW + j0, P, f1 - f0, nn, G * F * P, ni * OW if nj == OW else nj, turned, 0, room)
-            to, tile, tiles = 0, src_start + (((m0 * G + g_next) * C + c_next) * plane + l0) * src.itemsize, 0
+            # The tiles fetch dout of the next unit, `line` filters each, and those of the last panels as many channels of its x.
+            to, whole, tile, tiles = 0, max(1, nc // ROWS), line * P * src.itemsize if ahead else 0, (f1 - f0 + line - 1) // line
+            x_tiles = (nc + line - 1) // line
+            f_last = f1 - min(f1 - f0, (x_tiles + whole - 1) // whole * width) if x_next else f1
             for f in range(f0, f1, width):
                 panel = panel_width(F - f, lanes)
                 at = (f - f0) * room if local else ((u * G + g) * packed_filters + f) * room
+                if f >= f_last:
+                    ahead, ahead_step, tile, tiles, f_last = x_next, x_step, line * plane * src.itemsize, x_tiles, f1
+                new = f == f0 and u == begin and x_step > 0  # perhaps nobody fetched what this task reads: each tile what the next one does
+                fetched, apart = (NEXT_ROWS, x_step) if new else (ahead, ahead_step)
                 if once and panel <= F - f:
                     gather_pixels(nc, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table, plane, 0, douts_of,
-                                  at, results, ((part * G + g) * C + c0) * F + f, F, ahead, ahead_step, tile, tiles, 0, 0)
+                                  at, results, ((part * G + g) * C + c0) * F + f, F, fetched, apart, tile, tiles, 0, 0)
                 else:
                     gather_pixels(nc * taps, panel, lanes, KEEP if u > begin else 0, outer, step, inner, pixels_of, base, offsets_of, row_table,
-                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, ahead, ahead_step, tile, tiles, 0, 0)
+                                  plane if taps == 1 else 0, 0, douts_of, at, sums_of, to, panel, fetched, apart, tile, tiles, 0, 0)
+                if not new:
+                    ahead += whole * tile
+                    tiles -= whole
+                if tiles <= 0:
+                    ahead = tile = 0
+                if u + 1 == end and not straight:            # where these filters' sums go, and where the next panel's will
+                    later = width * K if f + width < F else (width - F) * K + channels * taps
+                    for v in range(0, min(panel, F - f), lanes):
+                        place = (part * G * F + g * F + f + v) * K + c0 * taps
+                        for r in range(0, nc * taps, lanes):
+                            for k in range(lanes):
+                                prefetch(dst, place + later + k * K + r, lanes)
+                            turn_block(min(lanes, nc * taps - r), min(lanes, F - f - v), 0, total, to + r * panel + v, panel, bias, -1, residual, -1,
+                                       dst, place + r, K)
+                elif u + 1 == end and (not once or panel > F - f):
+                    for r in range(nc):
+                        copy_row(1, total, to + r * panel, dst, ((part * G + g) * C + c0 + r) * F + f, min(panel, F - f))
                 to += most * panel
-                if f == f0:                  # the first panel's tiles fetch x, the others' the dout of the next unit, `line` filters each
-                    ahead, ahead_step, tile, tiles = later, later_step, line * P * src.itemsize, (f1 - f0 + line - 1) // line
-                elif later:
-                    ahead += nc // ROWS * tile
-                    tiles -= nc // ROWS
-        to = 0
-        for f in range(f0, f1, width):
-            panel = panel_width(F - f, lanes)
-            if not straight:
-                for v in range(0, min(panel, F - f), lanes):
-                    place = (part * G * F + g * F + f + v) * K + c0 * taps
-                    for r in range(0, nc * taps, lanes):
-                        for k in range(min(lanes, F - f - v - lanes)):         # of the filters that come next
-                            prefetch(dst, place + (lanes + k) * K + r, lanes)
-                        turn_block(min(lanes, nc * taps - r), min(lanes, F - f - v), 0, total, to + r * panel + v, panel, bias, -1, residual, -1,
-                                   dst, place + r, K)
-            elif not once or panel > F - f:
-                for r in range(nc):
-                    copy_row(1, total, to + r * panel, dst, ((part * G + g) * C + c0 + r) * F + f, min(panel, F - f))
-            to += most * panel
