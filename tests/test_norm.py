@@ -506,6 +506,6 @@ def test_infinities_in_rows_stay_where_the_loops_leave_them(name, shape, dtype):
 def test_the_rows_of_a_task_count_no_users_of_arrays():
     """A count is an atomic instruction that waits for all stores before it: a fifth of the time of rows of 512."""
     part = norm_rows.some_rows.part()
-    part.compile(tuple([numba.int64, *[numba.float32[::1]] * 4, numba.int64[::1], numba.float64[::1], numba.float32[::1]]))
+    part.compile((numba.int64, *[numba.float32[::1]] * 4, numba.int64[::1], numba.float64[::1], *[numba.float32[::1]] * 2, numba.int64))
     code = str(next(iter(part.overloads.values())).library._final_module)
     assert "some_rows" in code and "NRT_incref" not in code and "NRT_decref" not in code

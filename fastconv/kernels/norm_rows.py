@@ -47,18 +47,24 @@ from .norm import (
     within_range,
 )
 from .norm_simd import (
-    gradient_rows,
+    LARGE,
+    SMALL,
+    gradient_row,
     gradient_segment,
+    row_gradient_moments,
     row_gradient_sums,
-    scale_rows,
+    row_moments,
+    scale_row,
     scale_segment,
     segment_gradient_sums,
     segment_moments,
     settle,
     shifts_of_first,
 )
-from .simd import AHEAD_BYTES
+from .past import pour
+from .simd import AHEAD_BYTES, LINE_BYTES
 
+PIECE = 2048                                 # bytes of rows that go past the caches together: reading and writing in small turns wait least for each other
 STRIP = 16                                   # rows whose gradients to weight and bias are added in the dtype of x
 
 
@@ -198,26 +204,64 @@ def split_rows(src, mean, invstd, center, rest):
         rest[i] = left if np.isfinite(center[i]) and center[i] != mean[i] else 0.0
 
 
+@jit(merged=True, views=True)
+def known_of_row(src, job, f, key):
+    """Of one row: center, rest and invstd."""
+    n, at, shift = job[COUNT], key * job[COUNT], shift_row(src, job, f, key)
+    total, square = row_moments(src, at, n, shift)
+    if not row_within_range(src, n, total, square, 0.0):
+        wide = wide_gradient_moments(src, src, at, n, shift, shift)
+        total, square = wide[0], wide[1]
+    return row_known(src, job, f, key, shift, total, square)[1:]
+
+
+@jit(merged=True, views=True)
+def scale_past(src, dst, at, n, bias, residual, to, center, rest, invstd, ahead, line, begin, end):
+    """As `scale_row`, past the caches: see `gradient_past`."""
+    piece = PIECE // src.itemsize
+    for j in range(0, n, piece):
+        size = min(piece, n - j)
+        if end + size > piece + LINE_BYTES // src.itemsize:
+            begin, end = pour(line, begin, end, dst, at + j - end)
+        scale_row(src, at + j, size, line, end, bias, residual, to + j, center, rest, invstd, ahead)
+        end += size
+    return begin, end
+
+
 @jit
 def rows(first, last, src, weight, dst, bias, residual, job, table):
     """The forward of rows whose elements have parameters of their own: task t is UNITS rows, ROWS at a time."""
-    known = np.empty(3 * job[ROWS], src.dtype)
-    f = table.view(np.float64)
+    lanes = LINE_BYTES // src.itemsize
+    known, line = np.empty(3 * job[ROWS], src.dtype), aligned(PIECE // src.itemsize + 2 * lanes, src)
     for t in range(first, last):
-        some_rows(t, src, dst, bias, residual, job, f, known)
+        begin = (dst.ctypes.data // src.itemsize + t * job[UNITS] * job[COUNT]) % lanes
+        some_rows(t, src, dst, bias, residual, job, table.view(np.float64), known, line, begin)
     settle(job[STREAM])
 
 
 @jit(views=True)
-def some_rows(t, src, dst, bias, residual, job, f, known):
-    L, period, block, end = job[COUNT], job[PERIOD], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS])
+def some_rows(t, src, dst, bias, residual, job, f, known, line, begin):
+    """A task, whose part of dst begins `begin` elements after the beginning of a line."""
+    L, period, block, end, past = job[COUNT], job[PERIOD], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS]), job[STREAM]
+    held, ahead = begin, AHEAD_BYTES // src.itemsize
     for key in range(t * job[UNITS], end, block):
         count = min(block, end - key)
-        sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
-        scale_coefficients(src, job, f, key, count, known, block)
-        together = count if period == 1 else 1
-        for i in range(0, count, together):
-            scale_rows(src, dst, (key + i) * L, L, together, L, bias, residual, (key + i) % period * L, known, i, block, block * L, job[STREAM])
+        if block > 1:
+            sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
+            scale_coefficients(src, job, f, key, count, known, block)
+        else:
+            known[0], known[1], known[2] = known_of_row(src, job, f, key)
+        for i in range(count):
+            at, to, numbers = (key + i) * L, (key + i) % period * L, known[i:]
+            center, rest, invstd = numbers[0], numbers[block], numbers[2 * block]
+            if past:
+                begin, held = scale_past(src, dst, at, L, bias, residual, to, center, rest, invstd, ahead, line, begin, held)
+            else:
+                scale_row(src, at, L, dst, at, bias, residual, to, center, rest, invstd, 0)
+    if past:
+        begin, held = pour(line, begin, held, dst, end * L - held)
+        for i in range(begin, held):
+            dst[end * L - held + i] = line[i]
 
 
 @jit(views=True)
@@ -273,6 +317,59 @@ def row_gradients(src, job, f, key, count, sums, apart, known, step):
 
 
 @jit(views=True)
+def shift_row(src, job, f, key):
+    """As `shift_rows` of one row, which is returned."""
+    if not job[FLAGS] & CENTERED:
+        return 0.0
+    if job[FLAGS] & GIVEN:
+        mean = np.float64(src.dtype.type(f[job[STATS] + key]))
+        return mean if np.isfinite(mean) else 0.0
+    shifts_of_first(src, key * job[COUNT], 0, job[COUNT], 1, f, job[SHIFTS] + key)
+    return f[job[SHIFTS] + key]
+
+
+@jit(merged=True, views=True)
+def row_within_range(x, n, total, square, product):
+    """As `within_range` of the sums of one row."""
+    return x.itemsize == 8 or (((n * SMALL < square and square < LARGE) or (total == 0 and square == 0)) and abs(product) < LARGE)
+
+
+@jit(merged=True, views=True)
+def row_known(src, job, f, key, shift, total, square):
+    """Of one row, from its sums of deviations from the shift and of their squares: mean and invstd, which are kept, and center, rest and invstd as
+    `scale_coefficients`, in numbers: loops over rows are vectors, and slow where there is one."""
+    n, stats = job[COUNT], job[STATS] + key
+    offset = total / n if job[FLAGS] & CENTERED else 0.0     # no factor of 0: a sum of inf would leave NaN
+    mean, invstd = shift + offset, f[stats + job[KEYS]]
+    if not job[FLAGS] & GIVEN:
+        variance = square / n - offset * offset
+        variance = 0.0 if variance < 0 else variance
+        invstd = 1 / np.sqrt(variance + f[EPS])
+        f[stats + job[KEYS]] = invstd
+        if job[FLAGS] & RUNNING:
+            f[job[FOLDED] + key], f[job[FOLDED] + job[KEYS] + key] = mean, variance
+    f[stats] = mean
+    center = np.float64(src.dtype.type(mean))
+    rest = (center - mean) * invstd if np.isfinite(center) and center != mean else 0.0
+    return offset, center, rest, invstd
+
+
+@jit(merged=True, views=True)
+def gradient_known(src, weight, bias, job, f, key):
+    """Of one row: center, rest, invstd, -dout_mean, -slope of its dx."""
+    n, at, to, shift = job[COUNT], key * job[COUNT], key % job[PERIOD] * job[COUNT], shift_row(src, job, f, key)
+    total, square, gradient, product = row_gradient_moments(src, weight, at, n, bias, to, shift)
+    if not row_within_range(src, n, total, square, product):
+        total, square, gradient, product = wide_row_gradient_sums(src, weight, at, n, bias, to, shift)
+    offset, center, rest, invstd = row_known(src, job, f, key, shift, total, square)
+    if job[FLAGS] & CENTERED:
+        product -= offset * gradient
+    else:
+        gradient = 0.0
+    return center, rest, invstd, gradient / -n, product * invstd / -n
+
+
+@jit(views=True)
 def add_near(near, apart, f, to, step, n):
     """The sums of a few rows, near[k * apart + i], into those in float64, f[to + k * step + i], k < 2; then they are 0."""
     for k in range(2):
@@ -282,40 +379,67 @@ def add_near(near, apart, f, to, step, n):
         part[:] = 0
 
 
+@jit(merged=True, views=True)
+def gradient_past(src, weight, dst, at, n, bias, to, center, rest, invstd, less_mean, less_slope, near, sums, P, ahead, line, begin, end):
+    """As `gradient_row`, but what it leaves in dst goes past the caches, through `line`: from there what stands in line[begin:end] goes before it.
+    Returns where the next begin and end."""
+    piece = PIECE // src.itemsize
+    for j in range(0, n, piece):
+        size = min(piece, n - j)
+        if end + size > piece + LINE_BYTES // src.itemsize:
+            begin, end = pour(line, begin, end, dst, at + j - end)
+        gradient_row(src, weight, at + j, size, line, end, bias, to + j, center, rest, invstd, less_mean, less_slope, near, sums + j, P, ahead)
+        end += size
+    return begin, end
+
+
 @jit
 def rows_gradient(first, last, src, weight, dst, bias, residual, job, table):
     """The backward of such rows; each task leaves what it adds to dweight and dbias in an area of its own, 2 lines of PADDED numbers."""
-    known, near = np.empty(5 * job[ROWS], src.dtype), aligned(2 * job[PADDED], src)
+    lanes = LINE_BYTES // src.itemsize
+    known, near, line = np.empty(5 * job[ROWS], src.dtype), aligned(2 * job[PADDED], src), aligned(PIECE // src.itemsize + 2 * lanes, src)
     near[:] = 0
     for t in range(first, last):
-        some_row_gradients(t, src, weight, dst, bias, job, table.view(np.float64), known, near)
+        begin = (dst.ctypes.data // src.itemsize + t * job[UNITS] * job[COUNT]) % lanes
+        some_row_gradients(t, src, weight, dst, bias, job, table.view(np.float64), known, near, line, begin)
     settle(job[STREAM])
 
 
 @jit(exact=True, views=True)
-def some_row_gradients(t, src, weight, dst, bias, job, f, known, near):
-    """A task. Exact: where dx begins decides which loop a column's sums are made in, and LLVM is not to order them differently in each."""
-    L, period, P, block, end = job[COUNT], job[PERIOD], job[PADDED], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS])
-    step, strip, taken = 0 if period == 1 else L, STRIP * period, 0
+def some_row_gradients(t, src, weight, dst, bias, job, f, known, near, line, begin):
+    """A task, whose part of dst begins `begin` elements after the beginning of a line. Exact: LLVM is not to order a column's sums differently in each loop."""
+    L, period, P, block, end, past = job[COUNT], job[PERIOD], job[PADDED], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS]), job[STREAM]
+    step, strip, taken, held, ahead = 0 if period == 1 else L, STRIP * period, 0, begin, AHEAD_BYTES // src.itemsize
     area, sums = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block
     f[area:area + 2 * P] = 0
     for key in range(t * job[UNITS], end, block):
         count, done = min(block, end - key), 0
-        shift_rows(src, src[:0], job, f, key, count)
-        while done < count:                  # rows whose parameters lie one behind the other
-            to = (key + done) % period
-            more = min(count - done, period - to) if period > 1 else count
-            sum_row_gradients(src, weight, (key + done) * L, L, L, more, bias, to * L, step, f, job[SHIFTS] + key + done, sums + done, block)
-            done += more
-        row_gradients(src, job, f, key, count, sums, block, known, block)
-        done = 0
-        while done < count:
-            n, to = min(strip - taken, count - done) if period == 1 else 1, (key + done) % period * L
-            gradient_rows(src, weight, dst, (key + done) * L, L, n, L, bias, to, known, done, block, near, to, P, block * L, job[STREAM])
-            done, taken = done + n, taken + n
+        if block > 1:
+            shift_rows(src, src[:0], job, f, key, count)
+            while done < count:              # rows whose parameters lie one behind the other
+                to = (key + done) % period
+                more = min(count - done, period - to) if period > 1 else count
+                sum_row_gradients(src, weight, (key + done) * L, L, L, more, bias, to * L, step, f, job[SHIFTS] + key + done, sums + done, block)
+                done += more
+            row_gradients(src, job, f, key, count, sums, block, known, block)
+        else:
+            known[0], known[1], known[2], known[3], known[4] = gradient_known(src, weight, bias, job, f, key)
+        for i in range(count):
+            at, to, numbers = (key + i) * L, (key + i) % period * L, known[i:]
+            center, rest, invstd, less_mean, less_slope = numbers[0], numbers[block], numbers[2 * block], numbers[3 * block], numbers[4 * block]
+            if past:
+                begin, held = gradient_past(src, weight, dst, at, L, bias, to, center, rest, invstd, less_mean, less_slope, near, to, P, ahead,
+                                            line, begin, held)
+            else:
+                gradient_row(src, weight, at, L, dst, at, bias, to, center, rest, invstd, less_mean, less_slope, near, to, P, 0)
+            taken += 1
             if taken == strip:
                 add_near(near, P, f, area, P, P)
                 taken = 0
+    if past:
+        begin, held = pour(line, begin, held, dst, end * L - held)
+        for i in range(begin, held):
+            dst[end * L - held + i] = line[i]
     add_near(near, P, f, area, P, P)
 
 
@@ -382,9 +506,9 @@ def scale_parts(first, last, src, weight, dst, bias, residual, job, table):
     L, parts, span, keys = job[COUNT], job[PARTS], job[SPAN], job[KEYS]
     for u in range(first, last):
         key, s = u // parts, u % parts * span
-        scale_rows(src, dst, key * L + s, L, 1, min(span, L - s), bias, residual, key % job[PERIOD] * L + s, f, job[COEFFICIENTS] + key, keys,
-                   AHEAD_BYTES // src.itemsize, job[STREAM])
-    settle(job[STREAM])
+        at, numbers = key * L + s, f[job[COEFFICIENTS] + key:]
+        scale_row(src, at, min(span, L - s), dst, at, bias, residual, key % job[PERIOD] * L + s, numbers[0], numbers[keys], numbers[2 * keys],
+                  AHEAD_BYTES // src.itemsize)
 
 
 @jit
@@ -394,7 +518,6 @@ def gradient_parts(first, last, src, weight, dst, bias, residual, job, table):
     near[:] = 0
     for t in range(first, last):
         part_gradient(t * job[SPAN], src, weight, dst, bias, job, table.view(np.float64), near)
-    settle(job[STREAM])
 
 
 @jit(exact=True, views=True)
@@ -403,6 +526,8 @@ def part_gradient(s, src, weight, dst, bias, job, f, near):
     L, span, P, keys = job[COUNT], job[SPAN], job[PADDED], job[KEYS]
     n = min(span, L - s)
     for key in range(0, keys, STRIP):
-        gradient_rows(src, weight, dst, key * L + s, L, min(STRIP, keys - key), n, bias, s, f, job[COEFFICIENTS] + key, keys, near, 0, span,
-                      AHEAD_BYTES // src.itemsize, job[STREAM])
+        for i in range(key, min(keys, key + STRIP)):
+            numbers = f[job[COEFFICIENTS] + i:]
+            gradient_row(src, weight, i * L + s, n, dst, i * L + s, bias, s, numbers[0], numbers[keys], numbers[2 * keys], numbers[3 * keys],
+                         numbers[4 * keys], near, 0, span, AHEAD_BYTES // src.itemsize)
         add_near(near, span, f, job[PLANES] + s, P, n)

@@ -106,7 +106,7 @@ def _swept(builder, begin, stop, width):
         yield i
 
 
-def emit_run(builder, v, n, at, target, aligned, stream, sweep=None):
+def emit_run(builder, v, n, at, target=None, aligned=None, stream=None, sweep=None):
     """at(lanes, i, mask, past) for i < n, a vector at a time. target: what is stored to, or None; aligned: whether to begin with the elements before
     its first line, and, if `stream`, to store whole lines past the caches: values of the running kernel. sweep(begin, stop): the loop over
     i = begin, begin + lanes .. before stop, a context that yields i, if it is no plain one."""
@@ -147,8 +147,8 @@ def emit_shared_line(builder, pointer, stream):
         emit_prefetch(builder, pointer, write=True)
 
 
-def _emit_each(builder, scalar, sources, columns, target, n, formula, stream, uniform, ahead):
-    """target[i] = formula(lanes, sources' and columns' values at i, uniform values) for i < n. All are pointers; uniform: scalars to splat.
+def _emit_each(builder, scalar, sources, target, n, formula, stream, uniform, ahead):
+    """target[i] = formula(lanes, sources' values at i, uniform values) for i < n. All are pointers; uniform: scalars to splat.
 
     stream: whether to store past the caches, a value of the running kernel; lines of the sources, `ahead` elements behind their own, are then asked
     for meanwhile.
@@ -162,7 +162,7 @@ def _emit_each(builder, scalar, sources, columns, target, n, formula, stream, un
     def at(w, i, mask=None, past=False):
         for source in sources if past else ():
             emit_prefetch(builder, builder.gep(source, [builder.add(i, ahead)]))
-        values = [w.load(builder.gep(source, [i]), mask) for source in (*sources, *columns)]
+        values = [w.load(builder.gep(source, [i]), mask) for source in sources]
         w.store(formula(w, values, splat[w.lanes]), builder.gep(target, [i]), mask, past)
 
     emit_run(builder, v, n, at, target, long, stream)
@@ -251,11 +251,11 @@ class _Chains:
     """`count` (1, 2 or 4) sums over i < n of what formula(lanes, values at i, uniform values, valid) returns: an (a, b or None) each, for the
     term a * b or a. Behind the last element stand zeros; valid(a) makes an a zero there.
 
-    Lines are asked for ahead of their turn.
+    Lines of the first `asked` sources are asked for ahead of their turn.
     """
 
-    def __init__(self, builder, scalar, n, formula, count):
-        self.b, self.scalar, self.n, self.formula = builder, scalar, n, formula
+    def __init__(self, builder, scalar, n, formula, count, asked):
+        self.b, self.scalar, self.n, self.formula, self.asked = builder, scalar, n, formula, asked
         self.v, self.one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
         # Of short segments its own lines, for the processor does well by itself there (and worse with advice).
         self.ahead = builder.select(builder.icmp_signed(">=", n, _const(8 * self.v.lanes)), _const(AHEAD_BYTES // self.v.itemsize), _const(0))
@@ -284,7 +284,7 @@ class _Chains:
         with _steps(b, begin, main, step) as (i, _):
             for j in range(len(self.sets)):
                 if j * VECTOR_BYTES % LINE_BYTES == 0:
-                    for source in sources[:2]:       # a third would be parameters, which stay near
+                    for source in sources[:self.asked]:
                         emit_prefetch(b, b.gep(source, [b.add(i, b.add(self.ahead, _const(j * v.lanes)))]))
                 add(j, b.add(i, _const(j * v.lanes)))
         stop = b.add(begin, _whole(b, b.sub(end, begin), v.lanes))
@@ -305,19 +305,39 @@ class _Chains:
         return found[0]
 
 
-def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, formula, sums):
+def _block_of(chains):
+    """Elements whose sums stay in the dtype of x."""
+    return _const(2 ** 62 if chains.scalar == DOUBLE else len(chains.sets) * CHAIN * chains.v.lanes)
+
+
+def _emit_long_run(chains, sources, uniform, n, sums):
+    """The sums of one run, as scalars: blocks of it are added in float64."""
+    b, v, wide, block = chains.b, chains.v, Lanes(chains.b, DOUBLE, WIDE), _block_of(chains)
+    totals = [cgutils.alloca_once(b, wide.type) for _ in range(sums)]
+    for total in totals:
+        b.store(wide.zero, total)
+    with cgutils.for_range_slice(b, _const(0), n, block, I64) as (begin, _):
+        end = b.add(begin, block)
+        end = b.select(b.icmp_signed("<", end, n), end, n)
+        for vector, total in zip(chains.vectors(sources, uniform, begin, end), totals):
+            for half in range(0, v.lanes, WIDE):
+                part = b.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, WIDE), list(range(half, half + WIDE))))
+                b.store(b.fadd(b.load(total), part if chains.scalar == DOUBLE else b.fpext(part, wide.type)), total)
+    return _reduced(wide, [b.load(total) for total in totals])
+
+
+def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, formula, sums, asked=2):
     """`sums` (1, 2 or 4) sums of `_Chains` over each of `count` runs of n elements, in float64: sum k of run i to target[k * apart + i].
 
     sources: (pointer, elements from one run to the next). shifts: pointers to float64, `step` apart for each run, rounded first: the uniform
     values. float32 is summed in chains of CHAIN vectors, and these in float64. The lanes of several short runs are added up together.
     """
     b = builder
-    chains = _Chains(b, scalar, n, formula, sums)
-    v, wide = chains.v, Lanes(b, DOUBLE, WIDE)
+    chains = _Chains(b, scalar, n, formula, sums, asked)
+    v = chains.v
     together = max(1, v.lanes // sums)
     kept = cgutils.alloca_once(b, ir.ArrayType(v.type, together))
-    totals = [cgutils.alloca_once(b, wide.type) for _ in range(sums)]
-    block = _const(2 ** 62 if scalar == DOUBLE else len(chains.sets) * CHAIN * v.lanes)
+    block = _block_of(chains)
 
     def prepared(i):
         uniform = _rounded(b, scalar, [b.load(b.gep(shift, [b.mul(i, step)])) for shift in shifts])
@@ -357,17 +377,7 @@ def _emit_runs(builder, scalar, sources, n, count, shifts, step, target, apart, 
 
     def long():
         with cgutils.for_range(b, count) as run:
-            here, uniform = prepared(run.index)
-            for total in totals:
-                b.store(wide.zero, total)
-            with cgutils.for_range_slice(b, _const(0), n, block, I64) as (begin, _):
-                end = b.add(begin, block)
-                end = b.select(b.icmp_signed("<", end, n), end, n)
-                for vector, total in zip(chains.vectors(here, uniform, begin, end), totals):
-                    for half in range(0, v.lanes, WIDE):
-                        part = b.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, WIDE), list(range(half, half + WIDE))))
-                        b.store(b.fadd(b.load(total), b.fpext(part, wide.type)), total)
-            store(run.index, _reduced(wide, [b.load(total) for total in totals]))
+            store(run.index, _emit_long_run(chains, *prepared(run.index), n, sums))
 
     if scalar == DOUBLE:
         short()
@@ -508,7 +518,7 @@ def _emit_each_segment(context, builder, sig, args, arrays, formula, count_known
         with no, cgutils.for_range(b, count) as loop:
             here = b.mul(loop.index, row)
             *sources, target = [b.gep(place, [here]) for place in places]
-            _emit_each(b, scalar, sources, [], target, n, formula, stream, following(), ahead)
+            _emit_each(b, scalar, sources, target, n, formula, stream, following(), ahead)
     return context.get_dummy_value()
 
 
@@ -597,7 +607,8 @@ def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known
 def _row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
     """Of each row at + i * row .. + n, i < count, the sums of d, d * d, e and e * d, at f[sums + k * apart + i], k = 0 .. 3.
 
-    d = x - f[shift + i], rounded first, e = dout * weight[to + i * step + j]. The rest as for `segment_moments`.
+    d = x - f[shift + i], rounded first, e = dout * weight[to + i * step + j]. The rest as for `segment_moments`. Of x what follows is asked for
+    meanwhile; of dout `gradient_row` does so: requests that are spread over both passes wait least for each other.
     """
     kind = x.dtype.type
     for i in range(count):
@@ -612,16 +623,17 @@ def _row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, s
             f[sums + k * apart + i] = value
 
 
-def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
-    def formula(w, values, uniform, valid):
-        d, e = valid(w.b.fsub(values[0], uniform[0])), w.b.fmul(values[1], values[2])
-        return (d, None), (d, d), (e, None), (e, d)
+def _row_gradient_formula(w, values, uniform, valid):
+    d, e = valid(w.b.fsub(values[0], uniform[0])), w.b.fmul(values[1], values[2])
+    return (d, None), (d, d), (e, None), (e, d)
 
+
+def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
     def codegen(context, builder, sig, args):
         _, _, at, n, row, count, _, to, step, _, shift, sums, apart = args
         sources = [(_pointer(context, builder, sig.args[i], args[i], first), further) for i, first, further in ((0, at, row), (1, at, row), (6, to, step))]
         shifts, target = (_pointer(context, builder, sig.args[9], args[9], place) for place in (shift, sums))
-        _emit_runs(builder, context.get_value_type(sig.args[0].dtype), sources, n, count, [shifts], _const(1), target, apart, formula, 4)
+        _emit_runs(builder, context.get_value_type(sig.args[0].dtype), sources, n, count, [shifts], _const(1), target, apart, _row_gradient_formula, 4, 1)
         return context.get_dummy_value()
 
     i = types.int64
@@ -638,35 +650,23 @@ def emit_prefetch(builder, pointer, write=False, locality=SECOND_LEVEL):
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
-def _emit_rows(builder, scalar, sources, target, row, rows, n, columns, uniform, sums, formula, stream=None, ahead=None):
-    """target[r * row + j] = the first of formula(lanes, sources' values there, columns' values at j, uniform(lanes, r)), r < rows, j < n; the second
-    are terms (a, b or None), a * b or a, which are added to those of `sums` at j.
-
-    A row after the other, as memory lies: the sums stay in L1. target: None for sums alone; then rows that follow are asked for meanwhile. Else stream
-    and ahead are as for `_emit_each`.
-    """
-    v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
-    enough = builder.icmp_signed(">=", n, _const(ALIGNED_FROM * v.lanes))
-    further = ahead or builder.mul(row, builder.add(builder.udiv(_const(AHEAD_BYTES // v.itemsize - 1), n), _const(1)))
+def _emit_rows(builder, scalar, sources, row, rows, n, columns, sums, formula):
+    """Add the terms (a, b or None), a * b or a, of formula(lanes, sources' values at r * row + j, columns' values at j) to those of `sums` at j, r < rows,
+    j < n. A row after the other, as memory lies: the sums stay in L1. Rows that follow are asked for meanwhile."""
+    v = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4))
+    further = builder.mul(row, builder.add(builder.udiv(_const(AHEAD_BYTES // v.itemsize - 1), n), _const(1)))
     with cgutils.for_range(builder, rows) as loop:
         begin = builder.mul(loop.index, row)
-        known = {w.lanes: uniform(w, loop.index) for w in (v, one)}
-        line, to = [builder.gep(source, [begin]) for source in sources], target and builder.gep(target, [begin])
-        if target:
-            emit_shared_line(builder, builder.gep(to, [further]), stream)
+        line = [builder.gep(source, [begin]) for source in sources]
 
-        def at(w, j, mask=None, past=False):
+        def at(w, j, mask=None):
             values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (line, columns, sums))
-            result, terms = formula(w, values, fixed, known[w.lanes])
-            if target:
-                w.store(result, builder.gep(to, [j]), mask, past)
-            if past or (mask is None and not target):
-                for place in line:
-                    emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]), locality=SECOND_LEVEL if target else ALL_LEVELS)
-            for (a, b), total, place in zip(terms, totals, sums):
+            for place in line if mask is None else ():
+                emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]), locality=ALL_LEVELS)
+            for (a, b), total, place in zip(formula(w, values, fixed), totals, sums):
                 w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
 
-        emit_run(builder, v, n, at, to, enough, stream)
+        emit_run(builder, v, n, at)
 
 
 def _emit_matrix(builder, scalar, sources, target, row, rows, n, columns, formula, stream):
@@ -723,20 +723,16 @@ def _column_moments(x, at, row, rows, n, shifts, sums, step):
             sums[step + j] += d * d
 
 
-def _no_uniform(w, r):
-    return ()
-
-
 def _column_moments_intrinsic(typingctx, x, at, row, rows, n, shifts, sums, step):
-    def formula(w, values, columns, uniform):
+    def formula(w, values, columns):
         d = w.b.fsub(values[0], columns[0])
-        return None, [(d, None), (d, d)]
+        return (d, None), (d, d)
 
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         x, shifts, *sums = (_pointer(context, builder, sig.args[i], args[i], j)
                             for i, j in ((0, args[1]), (5, _const(0)), (6, _const(0)), (6, args[7])))
-        _emit_rows(builder, scalar, [x], None, *args[2:5], [shifts], _no_uniform, sums, formula)
+        _emit_rows(builder, scalar, [x], *args[2:5], [shifts], sums, formula)
         return context.get_dummy_value()
 
     i = types.int64
@@ -756,16 +752,16 @@ def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, s
 
 
 def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts, dout_shift, sums, step):
-    def formula(w, values, columns, uniform):
+    def formula(w, values, columns):
         d, e = (w.b.fsub(value, shift) for value, shift in zip(values, columns))
-        return None, [(d, None), (d, d), (e, None), (e, d)]
+        return (d, None), (d, d), (e, None), (e, d)
 
     def codegen(context, builder, sig, args):
         scalar = context.get_value_type(sig.args[0].dtype)
         sources = [_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1)]
         shifts = [_pointer(context, builder, sig.args[6], args[6], at) for at in (_const(0), args[7])]
         sums = [_pointer(context, builder, sig.args[8], args[8], builder.mul(_const(k), args[9])) for k in range(4)]
-        _emit_rows(builder, scalar, sources, None, *args[3:6], shifts, _no_uniform, sums, formula)
+        _emit_rows(builder, scalar, sources, *args[3:6], shifts, sums, formula)
         return context.get_dummy_value()
 
     i = types.int64
@@ -823,83 +819,129 @@ def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coeffi
     return types.void(x, dout, dx, i, i, i, i, coefficients, i, i), codegen
 
 
-def _scale_rows(x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, ahead, stream):
-    """y = ((x - center) * invstd + rest) * weight[to + j] + bias[to + j] at each at + r * row + j, r < rows, j < n.
-
-    center, rest, invstd of row r: known[known_at + k * apart + r], rounded to the dtype of x first. ahead: as for `scale_segment`.
-    """
-    kind = x.dtype.type
-    for r in range(rows):
-        center, rest, invstd = (kind(known[known_at + k * apart + r]) for k in range(3))
-        for j in range(n):
-            i = at + r * row + j
-            y[i] = ((x[i] - center) * invstd + rest) * weight[to + j] + bias[to + j]
+# ---------------------------------------------------------------- a row by itself
+def _row_moments(x, at, n, shift):
+    """The sums of d and d * d, d = x[at + i] - shift for i < n. The rest as for `segment_moments`."""
+    shift, total, square = x.dtype.type(shift), 0.0, 0.0
+    for value in x[at:at + n]:
+        d = float(value - shift)
+        total += d
+        square += d * d
+    return total, square
 
 
-def _scale_rows_intrinsic(typingctx, x, y, at, row, rows, n, weight, bias, to, known, known_at, apart, ahead, stream):
-    def formula(w, values, uniform):
-        (x, weight, bias), (center, rest, invstd) = values, uniform
-        return w.fma(w.fma(w.b.fsub(x, center), invstd, rest), weight, bias)
+def _emit_row_sums(context, builder, sig, args, arrays, formula, sums, asked):
+    """arrays: (an argument, the one that says where its run begins) each; behind that of the first stands n, and the shift is the last argument."""
+    scalar = context.get_value_type(sig.args[0].dtype)
+    sources = [_pointer(context, builder, sig.args[i], args[i], args[at]) for i, at in arrays]
+    chains = _Chains(builder, scalar, args[arrays[0][1] + 1], formula, sums, asked)
+    found = _emit_long_run(chains, sources, _rounded(builder, scalar, args[-1:]), chains.n, sums)
+    return context.make_tuple(builder, sig.return_type, found)
+
+
+def _row_moments_intrinsic(typingctx, x, at, n, shift):
+    def formula(w, values, uniform, valid):
+        d = valid(w.b.fsub(values[0], uniform[0]))
+        return (d, None), (d, d)
 
     def codegen(context, builder, sig, args):
-        scalar = context.get_value_type(sig.args[0].dtype)
-        arrays = [_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1)]
-        columns = [_pointer(context, builder, sig.args[i], args[i], args[8]) for i in (6, 7)]
-        known = _pointer(context, builder, sig.args[9], args[9], args[10])
-
-        with cgutils.for_range(builder, args[4]) as loop:
-            here = builder.mul(loop.index, args[3])
-            source, target = (builder.gep(place, [here]) for place in arrays)
-            uniform = _emit_known(builder, scalar, builder.gep(known, [loop.index]), args[11], 3)
-            _emit_each(builder, scalar, [source], columns, target, args[5], formula, builder.icmp_signed("!=", args[13], _const(0)), uniform, args[12])
-        return context.get_dummy_value()
+        return _emit_row_sums(context, builder, sig, args, [(0, 1)], formula, 2, 0)
 
     i = types.int64
-    return types.void(x, y, i, i, i, i, weight, bias, i, known, i, i, i, i), codegen
+    return types.UniTuple(types.float64, 2)(x, i, i, types.float64), codegen
 
 
-def _gradient_rows(x, dout, dx, at, row, rows, n, weight, to, known, known_at, apart, sums, sums_at, step, ahead, stream):
-    """The gradient of a few rows to x, and what they add to those of weight and bias: sums[sums_at + j] and sums[sums_at + step + j].
+def _row_gradient_moments(x, dout, at, n, weight, to, shift):
+    """The sums of d, d * d, e and e * d, d = x[at + i] - shift and e = dout[at + i] * weight[to + i] for i < n. The rest as for `row_gradient_sums`."""
+    shift, total, square, gradient, product = x.dtype.type(shift), 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        d, e = float(x[at + i] - shift), float(dout[at + i] * weight[to + i])
+        total += d
+        square += d * d
+        gradient += e
+        product += e * d
+    return total, square, gradient, product
 
-        xhat = (x - center) * invstd + rest;  dx = (dout * weight[to + j] - dout_mean - xhat * slope) * invstd
+
+def _row_gradient_moments_intrinsic(typingctx, x, dout, at, n, weight, to, shift):
+    def codegen(context, builder, sig, args):
+        return _emit_row_sums(context, builder, sig, args, [(0, 2), (1, 2), (4, 5)], _row_gradient_formula, 4, 1)
+
+    i = types.int64
+    return types.UniTuple(types.float64, 4)(x, dout, i, i, weight, i, types.float64), codegen
+
+
+def _emit_row(context, builder, sig, args, sources, columns, target, n, numbers, formula, sums, ahead):
+    """target[j] = the first of formula(lanes, sources' values at j, columns' values at j, numbers) for j < n, the second are terms (a, b or None), a * b
+    or a, which are added to those of `sums` at j. Arrays are (an argument, the one that says where it begins); the others are arguments, too. The last
+    of the sources is asked for `ahead` elements further on."""
+    scalar = context.get_value_type(sig.args[0].dtype)
+    sources, columns, (target,) = ([_pointer(context, builder, sig.args[i], args[i], args[at]) for i, at in some] for some in (sources, columns, [target]))
+    v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
+    numbers = _rounded(builder, scalar, [args[i] for i in numbers])
+    splat = {w.lanes: [w.splat(number) for number in numbers] for w in (v, one)}
+
+    def at(w, j, mask=None):
+        values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (sources, columns, sums))
+        result, terms = formula(w, values, fixed, splat[w.lanes])
+        w.store(result, builder.gep(target, [j]), mask)
+        if mask is None:
+            emit_prefetch(builder, builder.gep(sources[-1], [builder.add(args[ahead], j)]))
+        for (a, b), total, place in zip(terms, totals, sums):
+            w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
+
+    emit_run(builder, v, args[n], at)
+    return context.get_dummy_value()
+
+
+def _scale_row(x, at, n, y, place, weight, bias, to, center, rest, invstd, ahead):
+    """y[place + j] = ((x[at + j] - center) * invstd + rest) * weight[to + j] + bias[to + j] for j < n; center, rest, invstd are rounded to the dtype of x
+    first. ahead: how many elements further on x is asked for meanwhile."""
+    center, rest, invstd = (x.dtype.type(value) for value in (center, rest, invstd))
+    for j in range(n):
+        y[place + j] = ((x[at + j] - center) * invstd + rest) * weight[to + j] + bias[to + j]
+
+
+def _scale_row_intrinsic(typingctx, x, at, n, y, place, weight, bias, to, center, rest, invstd, ahead):
+    def formula(w, values, columns, numbers):
+        (x,), (weight, bias), (center, rest, invstd) = values, columns, numbers
+        return w.fma(w.fma(w.b.fsub(x, center), invstd, rest), weight, bias), []
+
+    def codegen(context, builder, sig, args):
+        return _emit_row(context, builder, sig, args, [(0, 1)], [(5, 7), (6, 7)], (3, 4), 2, (8, 9, 10), formula, [], 11)
+
+    i, f = types.int64, types.float64
+    return types.void(x, i, i, y, i, weight, bias, i, f, f, f, i), codegen
+
+
+def _gradient_row(x, dout, at, n, dx, place, weight, to, center, rest, invstd, less_mean, less_slope, sums, sums_at, step, ahead):
+    """The gradient of a row to x, at dx[place + j], and what it adds to those of weight and bias: sums[sums_at + j] and sums[sums_at + step + j], j < n.
+
+        xhat = (x - center) * invstd + rest;  dx = (dout * weight[to + j] + less_mean + xhat * less_slope) * invstd
         sums of dout * xhat and of dout
 
-    center, rest, invstd, -dout_mean, -slope of row r: known[known_at + k * apart + r], rounded to the dtype of x first. sums: as for
-    `column_moments`, ahead: as for `scale_segment`.
+    The five numbers are rounded to the dtype of x first. sums: as for `column_moments`. ahead: how many elements further on dout is asked for meanwhile.
     """
-    kind = x.dtype.type
-    for r in range(rows):
-        center, rest, invstd, less_mean, less_slope = (kind(known[known_at + k * apart + r]) for k in range(5))
-        for j in range(n):
-            i = at + r * row + j
-            xhat = (x[i] - center) * invstd + rest
-            dx[i] = (dout[i] * weight[to + j] + less_mean + xhat * less_slope) * invstd
-            sums[sums_at + j] += dout[i] * xhat
-            sums[sums_at + step + j] += dout[i]
+    center, rest, invstd, less_mean, less_slope = (x.dtype.type(value) for value in (center, rest, invstd, less_mean, less_slope))
+    for j in range(n):
+        e, xhat = dout[at + j], (x[at + j] - center) * invstd + rest
+        dx[place + j] = (e * weight[to + j] + less_mean + xhat * less_slope) * invstd
+        sums[sums_at + j] += e * xhat
+        sums[sums_at + step + j] += e
 
 
-def _gradient_rows_intrinsic(typingctx, x, dout, dx, at, row, rows, n, weight, to, known, known_at, apart, sums, sums_at, step, ahead, stream):
-    def formula(w, values, columns, uniform):
-        center, rest, invstd, less_mean, less_slope = uniform
-        value, e = values
+def _gradient_row_intrinsic(typingctx, x, dout, at, n, dx, place, weight, to, center, rest, invstd, less_mean, less_slope, sums, sums_at, step, ahead):
+    def formula(w, values, columns, numbers):
+        (value, e), (center, rest, invstd, less_mean, less_slope) = values, numbers
         xhat = w.fma(w.b.fsub(value, center), invstd, rest)
         return w.b.fmul(w.fma(xhat, less_slope, w.fma(e, columns[0], less_mean)), invstd), [(e, xhat), (e, None)]
 
     def codegen(context, builder, sig, args):
-        scalar = context.get_value_type(sig.args[0].dtype)
-        x, dout, dx = (_pointer(context, builder, sig.args[i], args[i], args[3]) for i in (0, 1, 2))
-        weights, known = (_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (7, 9))
-        sums = [_pointer(context, builder, sig.args[12], args[12], at) for at in (args[13], builder.add(args[13], args[14]))]
+        places = [_pointer(context, builder, sig.args[13], args[13], at) for at in (args[14], builder.add(args[14], args[15]))]
+        return _emit_row(context, builder, sig, args, [(0, 2), (1, 2)], [(6, 7)], (4, 5), 3, range(8, 13), formula, places, 16)
 
-        def uniform(w, r):
-            return [w.splat(value) for value in _emit_known(builder, scalar, builder.gep(known, [r]), args[11], 5)]
-
-        _emit_rows(builder, scalar, [x, dout], dx, *args[4:7], [weights], uniform, sums, formula, builder.icmp_signed("!=", args[16], _const(0)),
-                   args[15])
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(x, dout, dx, i, i, i, i, weight, i, known, i, i, sums, i, i, i, i), codegen
+    i, f = types.int64, types.float64
+    return types.void(x, dout, i, i, dx, i, weight, i, f, f, f, f, f, sums, i, i, i), codegen
 
 
 def _settle(stream):
@@ -924,11 +966,13 @@ segment_moments = either(_segment_moments, _segment_moments_intrinsic)
 segment_gradient_sums = either(_segment_gradient_sums, _segment_gradient_sums_intrinsic)
 scale_segment = either(_scale_segment, _scale_segment_intrinsic)
 gradient_segment = either(_gradient_segment, _gradient_segment_intrinsic)
-scale_rows = either(_scale_rows, _scale_rows_intrinsic)
 row_gradient_sums = either(_row_gradient_sums, _row_gradient_sums_intrinsic)
 column_moments = either(_column_moments, _column_moments_intrinsic)
 column_gradient_sums = either(_column_gradient_sums, _column_gradient_sums_intrinsic)
 scale_columns = either(_scale_columns, _scale_columns_intrinsic)
 gradient_columns = either(_gradient_columns, _gradient_columns_intrinsic)
-gradient_rows = either(_gradient_rows, _gradient_rows_intrinsic)
+row_moments = either(_row_moments, _row_moments_intrinsic)
+row_gradient_moments = either(_row_gradient_moments, _row_gradient_moments_intrinsic)
+scale_row = either(_scale_row, _scale_row_intrinsic)
+gradient_row = either(_gradient_row, _gradient_row_intrinsic)
 settle = either(_settle, _settle_intrinsic)

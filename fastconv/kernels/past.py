@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from .activation import BLOCK
 from .gemm import aligned
 from .jit import jit
 from .norm_simd import Lanes, emit_prefetch, emit_run, emit_shared_line, settle
-from .simd import ALL_LEVELS, LINE_BYTES, _pointer, either
+from .simd import ALL_LEVELS, I64, LINE_BYTES, _pointer, either
 from .tasks import call
 from .tiles import VECTOR_BYTES
 
@@ -67,6 +68,24 @@ def _lines_past_intrinsic(typingctx, line, begin, dst, at, n):
     return types.void(line, i, dst, i, i), codegen
 
 
+def _whole_lines_past(line, begin, dst, at, n):
+    """dst[at + i] = line[begin + i] for i < n, past the caches: whole lines of both."""
+    dst[at:at + n] = line[begin:begin + n]
+
+
+def _whole_lines_past_intrinsic(typingctx, line, begin, dst, at, n):
+    def codegen(context, builder, sig, args):
+        v = Lanes(builder, context.get_value_type(sig.args[0].dtype), 8 * VECTOR_BYTES // sig.args[0].dtype.bitwidth)
+        source, target = _pointer(context, builder, sig.args[0], *args[:2]), _pointer(context, builder, sig.args[2], *args[2:4])
+        with cgutils.for_range_slice(builder, ir.Constant(I64, 0), args[4], ir.Constant(I64, v.lanes), I64) as (i, _):
+            v.store(v.load(builder.gep(source, [i])), builder.gep(target, [i]), stream=True)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(line, i, dst, i, i), codegen
+
+
+whole_lines_past = either(_whole_lines_past, _whole_lines_past_intrinsic)
 store_past = either(_store_past, _store_past_intrinsic)
 lines_past = either(_lines_past, _lines_past_intrinsic)
 
@@ -87,3 +106,22 @@ def in_parts(first, last, src, weight, dst, bias, residual, job, table):
     settle(1)
     if failed:
         raise MemoryError
+
+
+@jit(views=True)
+def pour(line, begin, end, dst, at):
+    """dst[at + i] = line[i] for begin <= i < end, past the caches, but for the last line where it is not whole: that moves to the beginning of `line`.
+
+    line and dst[at] begin at a line of the caches; if begin > 0 that line of dst is another's, too. Returns where the next of `line` begin and end.
+    """
+    lanes = LINE_BYTES // line.itemsize
+    whole = end // lanes * lanes
+    if whole == 0:
+        return begin, end
+    first = lanes if begin > 0 else 0
+    for i in range(begin, first):
+        dst[at + i] = line[i]
+    whole_lines_past(line, first, dst, at + first, whole - first)
+    for i in range(end - whole):
+        line[i] = line[whole + i]
+    return 0, end - whole

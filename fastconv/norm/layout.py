@@ -21,6 +21,7 @@ ONCE = 0                                     # tasks of a kernel that is one cal
 LONG = 256 * 2 ** 10                         # bytes of a row that one core does not hold
 BLOCK = 16384                                # bytes of the rows that are summed and changed together
 BLOCK_GRADIENT, MOST_BLOCK = 128 * 2 ** 10, 64         # the same of a gradient, and most rows of them: enough for loops over rows to be vectors
+ALONE = 1024                                 # bytes of a row that is summed and changed by itself
 MANY = 64                                    # rows enough to give each core some
 SHARED, MOST_SHARES = 64, 64                 # rows whose gradients to weight and bias share an area, if that makes so many areas at most
 HEAD = 2                                     # numbers before everything in `table`
@@ -130,7 +131,7 @@ def rows(keys: int, length: int, period: int, C: int, S: int, itemsize: int, fla
         steps = [(norm_rows.prepare_parts, ONCE), (norm_rows.sum_parts, units), (norm_rows.finish_parts, ONCE)]
         steps += [(norm_rows.gradient_parts, parts), (norm_rows.fold_rows, ONCE)] if backward else [(norm_rows.scale_parts, units)]
         return _finished({**sizes, k.PARTS: parts, k.SPAN: span, k.COLUMNS: 1}, areas, units, nbytes, steps=steps, elementwise=True)
-    block = max(1, min(MOST_BLOCK, (BLOCK_GRADIENT if backward else BLOCK) // max(1, stored)))
+    block = 1 if stored >= ALONE else max(1, min(MOST_BLOCK, (BLOCK_GRADIENT if backward else BLOCK) // max(1, stored)))
     units = block * max(1, 4 * BLOCK // (block * max(1, stored)))
     if backward:
         tasks = min(MOST_SHARES, max(LEAST_TASKS, keys // (SHARED * period)))
