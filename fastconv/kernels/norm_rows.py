@@ -59,6 +59,7 @@ from .norm_simd import (
     segment_gradient_sums,
     segment_moments,
     settle,
+    shift_of_row,
     shifts_of_first,
 )
 from .past import pour
@@ -205,14 +206,14 @@ def split_rows(src, mean, invstd, center, rest):
 
 
 @jit(merged=True, views=True)
-def known_of_row(src, job, f, key):
+def known_of_row(src, job, f, key, share):
     """Of one row: center, rest and invstd."""
     n, at, shift = job[COUNT], key * job[COUNT], shift_row(src, job, f, key)
     total, square = row_moments(src, at, n, shift)
     if not row_within_range(src, n, total, square, 0.0):
         wide = wide_gradient_moments(src, src, at, n, shift, shift)
         total, square = wide[0], wide[1]
-    return row_known(src, job, f, key, shift, total, square)[1:]
+    return row_known(src, job, f, key, shift, total, square, share)[1:]
 
 
 @jit(merged=True, views=True)
@@ -243,14 +244,14 @@ def rows(first, last, src, weight, dst, bias, residual, job, table):
 def some_rows(t, src, dst, bias, residual, job, f, known, line, begin):
     """A task, whose part of dst begins `begin` elements after the beginning of a line."""
     L, period, block, end, past = job[COUNT], job[PERIOD], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS]), job[STREAM]
-    held, ahead = begin, AHEAD_BYTES // src.itemsize
+    held, ahead, share = begin, AHEAD_BYTES // src.itemsize, 1 / L
     for key in range(t * job[UNITS], end, block):
         count = min(block, end - key)
         if block > 1:
             sum_rows(src, job, f, key, count, job[SUMS] + t * 4 * block)
             scale_coefficients(src, job, f, key, count, known, block)
         else:
-            known[0], known[1], known[2] = known_of_row(src, job, f, key)
+            known[0], known[1], known[2] = known_of_row(src, job, f, key, share)
         for i in range(count):
             at, to, numbers = (key + i) * L, (key + i) % period * L, known[i:]
             center, rest, invstd = numbers[0], numbers[block], numbers[2 * block]
@@ -316,7 +317,7 @@ def row_gradients(src, job, f, key, count, sums, apart, known, step):
         less_slope[i] = product[i] * invstd[i] / -n
 
 
-@jit(views=True)
+@jit(merged=True, views=True)
 def shift_row(src, job, f, key):
     """As `shift_rows` of one row, which is returned."""
     if not job[FLAGS] & CENTERED:
@@ -324,8 +325,7 @@ def shift_row(src, job, f, key):
     if job[FLAGS] & GIVEN:
         mean = np.float64(src.dtype.type(f[job[STATS] + key]))
         return mean if np.isfinite(mean) else 0.0
-    shifts_of_first(src, key * job[COUNT], 0, job[COUNT], 1, f, job[SHIFTS] + key)
-    return f[job[SHIFTS] + key]
+    return shift_of_row(src, key * job[COUNT])
 
 
 @jit(merged=True, views=True)
@@ -335,14 +335,14 @@ def row_within_range(x, n, total, square, product):
 
 
 @jit(merged=True, views=True)
-def row_known(src, job, f, key, shift, total, square):
+def row_known(src, job, f, key, shift, total, square, share):
     """Of one row, from its sums of deviations from the shift and of their squares: mean and invstd, which are kept, and center, rest and invstd as
-    `scale_coefficients`, in numbers: loops over rows are vectors, and slow where there is one."""
-    n, stats = job[COUNT], job[STATS] + key
-    offset = total / n if job[FLAGS] & CENTERED else 0.0     # no factor of 0: a sum of inf would leave NaN
+    `scale_coefficients`, in numbers: loops over rows are vectors, and slow where there is one. share: 1 / COUNT."""
+    stats = job[STATS] + key
+    offset = total * share if job[FLAGS] & CENTERED else 0.0     # no factor of 0: a sum of inf would leave NaN
     mean, invstd = shift + offset, f[stats + job[KEYS]]
     if not job[FLAGS] & GIVEN:
-        variance = square / n - offset * offset
+        variance = square * share - offset * offset
         variance = 0.0 if variance < 0 else variance
         invstd = 1 / np.sqrt(variance + f[EPS])
         f[stats + job[KEYS]] = invstd
@@ -355,18 +355,18 @@ def row_known(src, job, f, key, shift, total, square):
 
 
 @jit(merged=True, views=True)
-def gradient_known(src, weight, bias, job, f, key):
+def gradient_known(src, weight, bias, job, f, key, share):
     """Of one row: center, rest, invstd, -dout_mean, -slope of its dx."""
     n, at, to, shift = job[COUNT], key * job[COUNT], key % job[PERIOD] * job[COUNT], shift_row(src, job, f, key)
     total, square, gradient, product = row_gradient_moments(src, weight, at, n, bias, to, shift)
     if not row_within_range(src, n, total, square, product):
         total, square, gradient, product = wide_row_gradient_sums(src, weight, at, n, bias, to, shift)
-    offset, center, rest, invstd = row_known(src, job, f, key, shift, total, square)
+    offset, center, rest, invstd = row_known(src, job, f, key, shift, total, square, share)
     if job[FLAGS] & CENTERED:
         product -= offset * gradient
     else:
         gradient = 0.0
-    return center, rest, invstd, gradient / -n, product * invstd / -n
+    return center, rest, invstd, -share * gradient, -share * (product * invstd)
 
 
 @jit(views=True)
@@ -410,7 +410,7 @@ def some_row_gradients(t, src, weight, dst, bias, job, f, known, near, line, beg
     """A task, whose part of dst begins `begin` elements after the beginning of a line. Exact: LLVM is not to order a column's sums differently in each loop."""
     L, period, P, block, end, past = job[COUNT], job[PERIOD], job[PADDED], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS]), job[STREAM]
     step, strip, taken, held, ahead = 0 if period == 1 else L, STRIP * period, 0, begin, AHEAD_BYTES // src.itemsize
-    area, sums = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block
+    area, sums, share = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block, 1 / L
     f[area:area + 2 * P] = 0
     for key in range(t * job[UNITS], end, block):
         count, done = min(block, end - key), 0
@@ -423,7 +423,7 @@ def some_row_gradients(t, src, weight, dst, bias, job, f, known, near, line, beg
                 done += more
             row_gradients(src, job, f, key, count, sums, block, known, block)
         else:
-            known[0], known[1], known[2], known[3], known[4] = gradient_known(src, weight, bias, job, f, key)
+            known[0], known[1], known[2], known[3], known[4] = gradient_known(src, weight, bias, job, f, key, share)
         for i in range(count):
             at, to, numbers = (key + i) * L, (key + i) % period * L, known[i:]
             center, rest, invstd, less_mean, less_slope = numbers[0], numbers[block], numbers[2 * block], numbers[3 * block], numbers[4 * block]

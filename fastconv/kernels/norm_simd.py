@@ -181,6 +181,24 @@ def _shifts_of_first(x, at, row, n, count, f, to):
         f[to + i] = mean if 2 * abs(mean) > spread and abs(mean) < float("inf") else 0.0
 
 
+def _emit_shift(b, scalar, source, count):
+    """The shift of a run whose first `count` values stand at source."""
+    probe = count
+    total = low = high = Lanes(b, scalar, probe).load(source)
+    while probe > 1:
+        probe //= 2
+        (low, low_), (high, high_), (total, total_) = (
+            [b.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, probe), list(range(i, i + probe)))) for i in (0, probe)]
+            for value in (low, high, total))
+        low, high = b.select(b.fcmp_ordered("<", low_, low), low_, low), b.select(b.fcmp_ordered(">", high_, high), high_, high)
+        total = b.fadd(total, total_)
+    low, high, total = (b.extract_element(value, ir.Constant(I32, 0)) for value in (low, high, total))
+    mean, zero = b.fmul(total, ir.Constant(scalar, 1 / count)), ir.Constant(scalar, 0.0)
+    size = b.select(b.fcmp_ordered("<", mean, zero), b.fsub(zero, mean), mean)
+    useful = b.and_(b.fcmp_ordered(">", b.fadd(size, size), b.fsub(high, low)), b.fcmp_ordered("<", size, ir.Constant(scalar, float("inf"))))
+    return b.select(useful, mean, zero)
+
+
 def _shifts_of_first_intrinsic(typingctx, x, at, row, n, count, f, to):
     def codegen(context, builder, sig, args):
         b, scalar = builder, context.get_value_type(sig.args[0].dtype)
@@ -188,21 +206,8 @@ def _shifts_of_first_intrinsic(typingctx, x, at, row, n, count, f, to):
         target = _pointer(context, b, sig.args[5], *args[5:])
 
         def probed(count):
-            probe = count
             with cgutils.for_range(b, args[4]) as loop:
-                total = low = high = Lanes(b, scalar, probe).load(b.gep(source, [b.mul(loop.index, args[2])]))
-                while probe > 1:
-                    probe //= 2
-                    (low, low_), (high, high_), (total, total_) = (
-                        [b.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, probe), list(range(i, i + probe)))) for i in (0, probe)]
-                        for value in (low, high, total))
-                    low, high = b.select(b.fcmp_ordered("<", low_, low), low_, low), b.select(b.fcmp_ordered(">", high_, high), high_, high)
-                    total = b.fadd(total, total_)
-                low, high, total = (b.extract_element(value, ir.Constant(I32, 0)) for value in (low, high, total))
-                mean, zero = b.fmul(total, ir.Constant(scalar, 1 / count)), ir.Constant(scalar, 0.0)
-                size = b.select(b.fcmp_ordered("<", mean, zero), b.fsub(zero, mean), mean)
-                useful = b.and_(b.fcmp_ordered(">", b.fadd(size, size), b.fsub(high, low)), b.fcmp_ordered("<", size, ir.Constant(scalar, float("inf"))))
-                shift = b.select(useful, mean, zero)
+                shift = _emit_shift(b, scalar, b.gep(source, [b.mul(loop.index, args[2])]), count)
                 b.store(shift if scalar == DOUBLE else b.fpext(shift, DOUBLE), b.gep(target, [loop.index]))
 
         emit_choice(b, PROBES, lambda probe: b.icmp_signed(">=", n, _const(probe)), probed)
@@ -820,6 +825,22 @@ def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coeffi
 
 
 # ---------------------------------------------------------------- a row by itself
+def _shift_of_row(x, at):
+    """As `shifts_of_first` of one run of PROBES[0] values at least."""
+    f = [0.0]
+    _shifts_of_first(x, at, 0, PROBES[0], 1, f, 0)
+    return float(f[0])
+
+
+def _shift_of_row_intrinsic(typingctx, x, at):
+    def codegen(context, builder, sig, args):
+        scalar = context.get_value_type(sig.args[0].dtype)
+        shift = _emit_shift(builder, scalar, _pointer(context, builder, sig.args[0], *args), PROBES[0])
+        return shift if scalar == DOUBLE else builder.fpext(shift, DOUBLE)
+
+    return types.float64(x, types.int64), codegen
+
+
 def _row_moments(x, at, n, shift):
     """The sums of d and d * d, d = x[at + i] - shift for i < n. The rest as for `segment_moments`."""
     shift, total, square = x.dtype.type(shift), 0.0, 0.0
@@ -971,6 +992,7 @@ column_moments = either(_column_moments, _column_moments_intrinsic)
 column_gradient_sums = either(_column_gradient_sums, _column_gradient_sums_intrinsic)
 scale_columns = either(_scale_columns, _scale_columns_intrinsic)
 gradient_columns = either(_gradient_columns, _gradient_columns_intrinsic)
+shift_of_row = either(_shift_of_row, _shift_of_row_intrinsic)
 row_moments = either(_row_moments, _row_moments_intrinsic)
 row_gradient_moments = either(_row_gradient_moments, _row_gradient_moments_intrinsic)
 scale_row = either(_scale_row, _scale_row_intrinsic)
