@@ -58,7 +58,7 @@ def raise_all(x, p, result):
         result[i] = raised(x[i], p, sign)
 
 
-@jit
+@jit(views=True)
 def add_power(x, p, sums):
     """sums += x^p for a plain p."""
     if p == 1:
@@ -72,7 +72,7 @@ def add_power(x, p, sums):
             sums[i] += x[i] * x[i] * x[i]
 
 
-@jit
+@jit(views=True)
 def add_kept_power(x, p, sums, at, kept, known):
     """The same for any other p; kept: x^p where known[0] is `at`, the place of x, and from then on."""
     if known[0] != at:
@@ -88,7 +88,7 @@ def raised_from(number, slope, p):
     return (number if sign_of(np.float64(p)) * sign_of(np.float64(p) - 1) == -1 else abs(number)) * slope
 
 
-@jit
+@jit(views=True)
 def add_product(x, slopes, p, sums):
     """sums += x^p. slopes: x^(p - 1)."""
     for i in range(sums.size):
@@ -105,7 +105,7 @@ def memory(src, job, p, width):
     return np.empty(rows * width, src.dtype), known
 
 
-@jit
+@jit(views=True)
 def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, sloped, result):
     """result[ow - ow0] = the sum of x^p over the windows ow0 .. ow1 of a row. line: W elements to work in; kept, known: see `memory`.
 
@@ -145,7 +145,7 @@ def power_row(src, plane, od, oh, ow0, ow1, job, p, line, kept, known, slopes, s
                 result[ow - ow0] = sum_strided(sums, start + lo * DW - c0, DW, hi - lo)
 
 
-@jit
+@jit(views=True)
 def factor_of(od, OD, oh, OH, bias):
     """K / count of a row of windows, along D and H."""
     factor = bias[1] if od == OD - 1 else bias.dtype.type(1)
@@ -156,29 +156,37 @@ def factor_of(od, OD, oh, OH, bias):
 def power(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y."""
     (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
-    p, w_last = bias[0], bias[3]
+    p = bias[0]
     line = np.empty(min(W, (size - 1) * SW + (KW - 1) * DW + 1), src.dtype)
     kept, known = memory(src, job, p, line.size)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
-        row, ow0 = u // blocks, u % blocks * size
-        ow1 = min(OW, ow0 + size)
-        od, oh = row // OH % OD, row % OH
-        y = dst[row * OW + ow0:row * OW + ow1]
-        power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, kept, known, kept[:0], 0, y)
-        if ow1 == OW:
-            y[y.size - 1] *= w_last
-        factor = factor_of(od, OD, oh, OH, bias)
-        if p == 1:
-            for i in range(y.size):
-                y[i] *= factor
-        elif p == 2:
-            for i in range(y.size):
-                y[i] = math.sqrt(y[i] * factor)
-        else:
-            root = min(1 / np.float64(p), 1.7e308)           # finite, whatever p is
-            for i in range(y.size):
-                y[i] = raised(y[i] * factor, root, np.nan)
+        some_powers(u, src, dst, bias, job, line, kept, known)
+
+
+@jit(views=True)
+def some_powers(u, src, dst, bias, job, line, kept, known):
+    """A unit."""
+    (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
+    p, w_last = bias[0], bias[3]
+    row, ow0 = u // blocks, u % blocks * size
+    ow1 = min(OW, ow0 + size)
+    od, oh = row // OH % OD, row % OH
+    y = dst[row * OW + ow0:row * OW + ow1]
+    power_row(src, row // OH // OD, od, oh, ow0, ow1, job, p, line, kept, known, kept[:0], 0, y)
+    if ow1 == OW:
+        y[y.size - 1] *= w_last
+    factor = factor_of(od, OD, oh, OH, bias)
+    if p == 1:
+        for i in range(y.size):
+            y[i] *= factor
+    elif p == 2:
+        for i in range(y.size):
+            y[i] = math.sqrt(y[i] * factor)
+    else:
+        root = min(1 / np.float64(p), 1.7e308)           # finite, whatever p is
+        for i in range(y.size):
+            y[i] = raised(y[i] * factor, root, np.nan)
 
 
 @jit
@@ -203,7 +211,7 @@ def columns_between(W, OW, KW, SW, PW, DW):
     return found[:n]
 
 
-@jit
+@jit(views=True)
 def times_slope(dx, x, p, slopes):
     """dx *= x^(p - 1). slopes: these, unless p is plain."""
     if slopes.size:
@@ -221,74 +229,81 @@ def times_slope(dx, x, p, slopes):
 def power_backward(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, weight: dout, dst: dx."""
     (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
-    p, w_last = bias[0], bias[3]
-    line, share, zero = np.empty(W, src.dtype), np.empty(OW, src.dtype), src.dtype.type(0)
+    p, line, share = bias[0], np.empty(W, src.dtype), np.empty(OW, src.dtype)
     kept, known = memory(src, job, p, W)
     slopes, missed = np.empty(0 if plain(p) else min(D * H, size) * W, src.dtype), columns_between(W, OW, KW, SW, PW, DW)
     start, stop = units_of(first, last, units, tasks)
     for u in range(start, stop):
-        plane, r0 = u // blocks, u % blocks * size
-        r1 = min(D * H, r0 + size)
-        x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
-        own = slopes[:min(x.size, slopes.size)]
-        raise_all(x, np.float64(p) - 1, own)
-        base = own if shared(p) else own[:0]
-        fill(dx, 0)
-        for od in range(OD):
-            for oh in range(OH):
-                top = max(0, od * SD - PD) * H       # a first look at the rows that this window may reach
-                end = (min(D, od * SD - PD + (KD - 1) * DD + 1) - 1) * H + H
-                if top >= r1 or end <= r0:
-                    continue
-                touched = False
-                for kd in range(KD):
-                    d = od * SD - PD + kd * DD
-                    for kh in range(KH):
-                        h = oh * SH - PH + kh * DH
-                        touched = touched or (0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1)
-                if not touched:
-                    continue
-                row = (plane * OD + od) * OH + oh
-                factor, douts = factor_of(od, OD, oh, OH, bias), weight[row * OW:(row + 1) * OW]
-                if p != 1:
-                    power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, base, (plane * D * H + r0) * W, share)
-                    share[OW - 1] *= w_last
-                if p == 1:
-                    for i in range(OW):
-                        share[i] = douts[i] * factor
-                elif p == 2:
-                    for i in range(OW):
-                        s = share[i] * factor
-                        share[i] = zero if s == 0 else douts[i] * factor / math.sqrt(s)
-                else:
-                    slope = 1 / np.float64(p) - 1
-                    for i in range(OW):
-                        s = share[i] * factor
-                        share[i] = zero if s == 0 else src.dtype.type(douts[i] * factor * raised(s, slope, np.nan))
+        power_gradient(u, src, weight, dst, bias, job, line, share, kept, known, slopes, missed)
+
+
+@jit(views=True)
+def power_gradient(u, src, weight, dst, bias, job, line, share, kept, known, slopes, missed):
+    """A unit."""
+    (units, tasks, size, blocks), (D, OD, KD, SD, PD, DD), (H, OH, KH, SH, PH, DH), (W, OW, KW, SW, PW, DW) = unpack(job)
+    p, w_last, zero = bias[0], bias[3], src.dtype.type(0)
+    plane, r0 = u // blocks, u % blocks * size
+    r1 = min(D * H, r0 + size)
+    x, dx = src[(plane * D * H + r0) * W:(plane * D * H + r1) * W], dst[(plane * D * H + r0) * W:(plane * D * H + r1) * W]
+    own = slopes[:min(x.size, slopes.size)]
+    raise_all(x, np.float64(p) - 1, own)
+    base = own if shared(p) else own[:0]
+    fill(dx, 0)
+    for od in range(OD):
+        for oh in range(OH):
+            top = max(0, od * SD - PD) * H       # a first look at the rows that this window may reach
+            end = (min(D, od * SD - PD + (KD - 1) * DD + 1) - 1) * H + H
+            if top >= r1 or end <= r0:
+                continue
+            touched = False
+            for kd in range(KD):
+                d = od * SD - PD + kd * DD
+                for kh in range(KH):
+                    h = oh * SH - PH + kh * DH
+                    touched = touched or (0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1)
+            if not touched:
+                continue
+            row = (plane * OD + od) * OH + oh
+            factor, douts = factor_of(od, OD, oh, OH, bias), weight[row * OW:(row + 1) * OW]
+            if p != 1:
+                power_row(src, plane, od, oh, 0, OW, job, p, line, kept, known, base, (plane * D * H + r0) * W, share)
                 share[OW - 1] *= w_last
-                fill(line, 0)
-                for kw in range(KW):
-                    offset = kw * DW - PW
-                    lo, hi = inside(offset, SW, W, OW)
-                    if lo < hi:
-                        add_spread(share, lo, line, lo * SW + offset, SW, hi - lo)
-                for kd in range(KD):
-                    d = od * SD - PD + kd * DD
-                    for kh in range(KH):
-                        h = oh * SH - PH + kh * DH
-                        if 0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1:
-                            add_strided(line, 0, 1, dst, ((plane * D + d) * H + h) * W, W)
-        times_slope(dx, x, p, own)
-        for r in range(r0, r1):              # what no window holds: 0 times its slope may be NaN
-            row = dx[(r - r0) * W:(r - r0 + 1) * W]
-            if not (held(r // H + PD, OD, KD, SD, DD) and held(r % H + PH, OH, KH, SH, DH)):
-                fill(row, 0)
-            for w in missed:
-                row[w] = 0
+            if p == 1:
+                for i in range(OW):
+                    share[i] = douts[i] * factor
+            elif p == 2:
+                for i in range(OW):
+                    s = share[i] * factor
+                    share[i] = zero if s == 0 else douts[i] * factor / math.sqrt(s)
+            else:
+                slope = 1 / np.float64(p) - 1
+                for i in range(OW):
+                    s = share[i] * factor
+                    share[i] = zero if s == 0 else src.dtype.type(douts[i] * factor * raised(s, slope, np.nan))
+            share[OW - 1] *= w_last
+            fill(line, 0)
+            for kw in range(KW):
+                offset = kw * DW - PW
+                lo, hi = inside(offset, SW, W, OW)
+                if lo < hi:
+                    add_spread(share, lo, line, lo * SW + offset, SW, hi - lo)
+            for kd in range(KD):
+                d = od * SD - PD + kd * DD
+                for kh in range(KH):
+                    h = oh * SH - PH + kh * DH
+                    if 0 <= d < D and 0 <= h < H and r0 <= d * H + h < r1:
+                        add_strided(line, 0, 1, dst, ((plane * D + d) * H + h) * W, W)
+    times_slope(dx, x, p, own)
+    for r in range(r0, r1):              # what no window holds: 0 times its slope may be NaN
+        row = dx[(r - r0) * W:(r - r0 + 1) * W]
+        if not (held(r // H + PD, OD, KD, SD, DD) and held(r % H + PH, OH, KH, SH, DH)):
+            fill(row, 0)
+        for w in missed:
+            row[w] = 0
 
 
 # ---------------------------------------------------------------- small planes side by side
-@jit
+@jit(views=True)
 def powers(x, p, result):
     """result = x^p."""
     if p == 1:
@@ -304,7 +319,7 @@ def powers(x, p, result):
         raise_all(x, np.float64(p), result)
 
 
-@jit
+@jit(views=True)
 def scale_windows(y, OD, OH, OW, lanes, bias):
     """Every window, a vector, times its K / count."""
     if bias[1] == 1 and bias[2] == 1 and bias[3] == 1:
@@ -317,7 +332,7 @@ def scale_windows(y, OD, OH, OW, lanes, bias):
             part[r] *= factor
 
 
-@jit
+@jit(views=True)
 def place(source, table, n, target, lanes):
     """Vectors one behind the other to where the table says."""
     for e in range(n):

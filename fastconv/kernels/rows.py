@@ -11,14 +11,14 @@ from .jit import jit
 from .simd import add_even, copy_row
 
 
-@jit
+@jit(views=True)
 def fill(array, value):
     """Element by element: to compile the assignment of a slice takes seconds."""
     for i in range(array.size):
         array[i] = value
 
 
-@jit
+@jit(views=True)
 def copy_strided(source, at, step, target, to, n):
     """target[to + i] = source[at + i * step] for i < n."""
     if step == 1:
@@ -31,7 +31,7 @@ def copy_strided(source, at, step, target, to, n):
             t[i] = s[i * step]
 
 
-@jit
+@jit(views=True)
 def add_strided(source, at, step, target, to, n):
     """target[to + i] += source[at + i * step] for i < n."""
     s, t = source[at:], target[to:to + n]
@@ -46,7 +46,7 @@ def add_strided(source, at, step, target, to, n):
             t[i] += s[i * step]
 
 
-@jit
+@jit(views=True)
 def add_scaled(factor, source, at, step, target, to, n):
     """target[to + i] += factor * source[at + i * step] for i < n."""
     s, t = source[at:], target[to:to + n]
@@ -61,7 +61,7 @@ def add_scaled(factor, source, at, step, target, to, n):
             t[i] += factor * s[i * step]
 
 
-@jit
+@jit(views=True)
 def add_spread(source, at, target, to, step, n):
     """target[to + i * step] += source[at + i] for i < n."""
     s, t = source[at:at + n], target[to:]
@@ -75,7 +75,7 @@ def add_spread(source, at, target, to, step, n):
             t[i * step] += s[i]
 
 
-@jit
+@jit(views=True)
 def add_scaled_spread(factor, source, at, target, to, step, n):
     """target[to + i * step] += factor * source[at + i] for i < n."""
     s, t = source[at:at + n], target[to:]
@@ -87,7 +87,7 @@ def add_scaled_spread(factor, source, at, target, to, step, n):
             t[i * step] += factor * s[i]
 
 
-@jit
+@jit(views=True)
 def dot_strided(source, at, step, other, to, n):
     """sum over i < n of source[at + i * step] * other[to + i], one chain in the working dtype."""
     s, o = source[at:], other[to:to + n]
@@ -101,7 +101,7 @@ def dot_strided(source, at, step, other, to, n):
     return total
 
 
-@jit
+@jit(views=True)
 def sum_strided(source, at, step, n):
     """sum over i < n of source[at + i * step], in float64."""
     s = source[at:]
