@@ -18,7 +18,7 @@ from .simd import ALL_LEVELS, I64, LINE_BYTES, _pointer, either
 from .tasks import call
 from .tiles import VECTOR_BYTES
 
-PAST = 16 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
+PAST = 12 * 2 ** 20                          # bytes that a pass touches, from which its result is stored past the caches
 PART = 6144                                  # bytes of a part: two of each source and one of the result fit into L1 (4 to 8 KiB are as fast)
 
 

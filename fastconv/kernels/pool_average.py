@@ -11,10 +11,10 @@ from .gemm import aligned
 from .geometry import inside
 from .jit import jit
 from .norm_simd import segment_sums, settle
-from .past import lines_past
+from .past import pour
 from .pool_geometry import BUFFER, FIVE_1, ONE_1, PART, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided, fill
-from .simd import AHEAD_BYTES, copy_row, one_of, prefetch
+from .simd import AHEAD_BYTES, LINE_BYTES, copy_row, one_of, prefetch
 from .simd_pool import MEAN, SUM, pool_row
 from .simd_shares import add_rows, repeat_rows, share_row
 from .tiles import VECTOR_BYTES
@@ -125,16 +125,18 @@ def average_backward_rows(first, last, src, weight, dst, bias, residual, job, ta
     bands, _, units, tasks, past = blocks(job)
     lanes, ahead = VECTOR_BYTES // src.itemsize, AHEAD_BYTES // src.itemsize
     many, counted, factors = max(1, PART // (W * src.itemsize)), src.dtype.type(0), np.empty(OW + 3 * lanes, src.dtype)
-    lines, part = aligned(((many - 1) // SH + 2 + NEAR) * W + 2 * lanes, src), aligned(many * W if past else 0, src)
+    lines, part = aligned(((many - 1) // SH + 2 + NEAR) * W + 2 * lanes, src), aligned(many * W + 2 * LINE_BYTES // src.itemsize if past else 0, src)
     target = one_of(past, part, dst)
     factors[:] = 0
     start, stop = units_of(first, last, units, tasks)
+    place = (start // bands * H + start % bands * H // bands) * W        # of part[0] in dst; part[head:held] goes there before what follows
+    head = held = (dst.ctypes.data // src.itemsize + place) % (LINE_BYTES // src.itemsize)
     for unit in range(start, stop):
         plane, band = unit // bands, unit % bands
         row0, row1 = band * H // bands, (band + 1) * H // bands
         low = high = (row0 + PT - KH) // SH + 1                          # rows low .. high - 1 of dout, or of zeros, lie in `lines`
         for begin in range(row0, row1, many):
-            end, to = min(row1, begin + many), 0 if past else (plane * H + begin) * W
+            end, to = min(row1, begin + many), held if past else (plane * H + begin) * W
             near, far = (begin + PT - KH) // SH + 1, (end - 1 + PT) // SH + 1        # rows of windows that touch these, or would in an endless plane
             copy_row(1, lines, (near - low) * W, lines, 0, max(0, high - near) * W)
             for oh in range(max(high, near), far):
@@ -162,7 +164,11 @@ def average_backward_rows(first, last, src, weight, dst, bias, residual, job, ta
                     beyond += beyond * SH <= h + PT
                     add_rows(lines, (one - near) * W, W, beyond - one, target, to + (h - begin) * W, W)
             if past:
-                lines_past(part, 0, dst, (plane * H + begin) * W, (end - begin) * W)
+                place = (plane * H + begin) * W - held
+                head, held = pour(part, head, held + (end - begin) * W, dst, place)
+                place = (plane * H + end) * W - held
+    for i in range(head, held if past and stop > start else 0):
+        dst[place + i] = part[i]
     settle(past)
 
 
