@@ -499,35 +499,60 @@ def finish_parts(first, last, src, weight, dst, bias, residual, job, table):
         scale_coefficients(src, job, f, 0, keys, known, keys)
 
 
-@jit(views=True)
+@jit
 def scale_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass of the forward."""
-    f = table.view(np.float64)
-    L, parts, span, keys = job[COUNT], job[PARTS], job[SPAN], job[KEYS]
+    lanes = LINE_BYTES // src.itemsize
+    line, lead = aligned(PIECE // src.itemsize + 2 * lanes, src), dst.ctypes.data // src.itemsize
     for u in range(first, last):
-        key, s = u // parts, u % parts * span
-        at, numbers = key * L + s, f[job[COEFFICIENTS] + key:]
-        scale_row(src, at, min(span, L - s), dst, at, bias, residual, key % job[PERIOD] * L + s, numbers[0], numbers[keys], numbers[2 * keys],
-                  AHEAD_BYTES // src.itemsize)
+        scale_part(u, src, dst, bias, residual, job, table.view(np.float64), line, lead)
+    settle(job[STREAM])
+
+
+@jit(views=True)
+def scale_part(u, src, dst, bias, residual, job, f, line, lead):
+    """Part u of all. lead: elements of dst's address."""
+    L, parts, span, keys, ahead = job[COUNT], job[PARTS], job[SPAN], job[KEYS], AHEAD_BYTES // src.itemsize
+    key, s = u // parts, u % parts * span
+    at, n, to, numbers = key * L + s, min(span, L - s), key % job[PERIOD] * L + s, f[job[COEFFICIENTS] + key:]
+    center, rest, invstd = numbers[0], numbers[keys], numbers[2 * keys]
+    if not job[STREAM]:
+        scale_row(src, at, n, dst, at, bias, residual, to, center, rest, invstd, ahead)
+        return
+    begin = (lead + at) % (LINE_BYTES // src.itemsize)
+    begin, end = scale_past(src, dst, at, n, bias, residual, to, center, rest, invstd, ahead, line, begin, begin)
+    begin, end = pour(line, begin, end, dst, at + n - end)
+    for i in range(begin, end):
+        dst[at + n - end + i] = line[i]
 
 
 @jit
 def gradient_parts(first, last, src, weight, dst, bias, residual, job, table):
     """Second pass of the backward: a task is a part of the columns, of all rows. PERIOD is 1."""
-    near = aligned(2 * job[SPAN], src)
+    lanes = LINE_BYTES // src.itemsize
+    near, line = aligned(2 * job[SPAN], src), aligned(PIECE // src.itemsize + 2 * lanes, src)
     near[:] = 0
     for t in range(first, last):
-        part_gradient(t * job[SPAN], src, weight, dst, bias, job, table.view(np.float64), near)
+        part_gradient(t * job[SPAN], src, weight, dst, bias, job, table.view(np.float64), near, line, dst.ctypes.data // src.itemsize)
+    settle(job[STREAM])
 
 
 @jit(exact=True, views=True)
-def part_gradient(s, src, weight, dst, bias, job, f, near):
+def part_gradient(s, src, weight, dst, bias, job, f, near, line, lead):
     """The part from column s on. Exact as `some_row_gradients` is."""
-    L, span, P, keys = job[COUNT], job[SPAN], job[PADDED], job[KEYS]
+    L, span, P, keys, ahead = job[COUNT], job[SPAN], job[PADDED], job[KEYS], AHEAD_BYTES // src.itemsize
     n = min(span, L - s)
     for key in range(0, keys, STRIP):
         for i in range(key, min(keys, key + STRIP)):
-            numbers = f[job[COEFFICIENTS] + i:]
-            gradient_row(src, weight, i * L + s, n, dst, i * L + s, bias, s, numbers[0], numbers[keys], numbers[2 * keys], numbers[3 * keys],
-                         numbers[4 * keys], near, 0, span, AHEAD_BYTES // src.itemsize)
+            at, numbers = i * L + s, f[job[COEFFICIENTS] + i:]
+            center, rest, invstd, less_mean, less_slope = numbers[0], numbers[keys], numbers[2 * keys], numbers[3 * keys], numbers[4 * keys]
+            if not job[STREAM]:
+                gradient_row(src, weight, at, n, dst, at, bias, s, center, rest, invstd, less_mean, less_slope, near, 0, span, ahead)
+                continue
+            begin = (lead + at) % (LINE_BYTES // src.itemsize)
+            begin, end = gradient_past(src, weight, dst, at, n, bias, s, center, rest, invstd, less_mean, less_slope, near, 0, span, ahead,
+                                       line, begin, begin)
+            begin, end = pour(line, begin, end, dst, at + n - end)
+            for j in range(begin, end):
+                dst[at + n - end + j] = line[j]
         add_near(near, span, f, job[PLANES] + s, P, n)

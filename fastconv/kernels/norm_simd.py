@@ -612,8 +612,7 @@ def _gradient_segment_intrinsic(typingctx, x, dout, dx, at, n, row, count, known
 def _row_gradient_sums(x, dout, at, n, row, count, weight, to, step, f, shift, sums, apart):
     """Of each row at + i * row .. + n, i < count, the sums of d, d * d, e and e * d, at f[sums + k * apart + i], k = 0 .. 3.
 
-    d = x - f[shift + i], rounded first, e = dout * weight[to + i * step + j]. The rest as for `segment_moments`. Of x what follows is asked for
-    meanwhile; of dout `gradient_row` does so: requests that are spread over both passes wait least for each other.
+    d = x - f[shift + i], rounded first, e = dout * weight[to + i * step + j]. The rest as for `segment_moments`.
     """
     kind = x.dtype.type
     for i in range(count):
@@ -638,7 +637,7 @@ def _row_gradient_sums_intrinsic(typingctx, x, dout, at, n, row, count, weight, 
         _, _, at, n, row, count, _, to, step, _, shift, sums, apart = args
         sources = [(_pointer(context, builder, sig.args[i], args[i], first), further) for i, first, further in ((0, at, row), (1, at, row), (6, to, step))]
         shifts, target = (_pointer(context, builder, sig.args[9], args[9], place) for place in (shift, sums))
-        _emit_runs(builder, context.get_value_type(sig.args[0].dtype), sources, n, count, [shifts], _const(1), target, apart, _row_gradient_formula, 4, 1)
+        _emit_runs(builder, context.get_value_type(sig.args[0].dtype), sources, n, count, [shifts], _const(1), target, apart, _row_gradient_formula, 4)
         return context.get_dummy_value()
 
     i = types.int64
@@ -873,7 +872,9 @@ def _row_moments_intrinsic(typingctx, x, at, n, shift):
 
 
 def _row_gradient_moments(x, dout, at, n, weight, to, shift):
-    """The sums of d, d * d, e and e * d, d = x[at + i] - shift and e = dout[at + i] * weight[to + i] for i < n. The rest as for `row_gradient_sums`."""
+    """The sums of d, d * d, e and e * d, d = x[at + i] - shift and e = dout[at + i] * weight[to + i] for i < n. The rest as for `row_gradient_sums`.
+
+    Of x what follows is asked for meanwhile; of dout `gradient_row` does so: requests that are spread over both passes wait least for each other."""
     shift, total, square, gradient, product = x.dtype.type(shift), 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         d, e = float(x[at + i] - shift), float(dout[at + i] * weight[to + i])
