@@ -49,12 +49,12 @@ from .norm import (
 from .norm_simd import (
     LARGE,
     SMALL,
-    gradient_row,
+    gradient_rows,
     gradient_segment,
     row_gradient_moments,
     row_gradient_sums,
     row_moments,
-    scale_row,
+    scale_rows,
     scale_segment,
     segment_gradient_sums,
     segment_moments,
@@ -217,15 +217,20 @@ def known_of_row(src, job, f, key, share):
 
 
 @jit(merged=True, views=True)
-def scale_past(src, dst, at, n, bias, residual, to, center, rest, invstd, ahead, line, begin, end):
-    """As `scale_row`, past the caches: see `gradient_past`."""
-    piece = PIECE // src.itemsize
-    for j in range(0, n, piece):
-        size = min(piece, n - j)
-        if end + size > piece + LINE_BYTES // src.itemsize:
-            begin, end = pour(line, begin, end, dst, at + j - end)
-        scale_row(src, at + j, size, line, end, bias, residual, to + j, center, rest, invstd, ahead)
-        end += size
+def scale_past(src, dst, at, n, rows, together, bias, residual, to, known, known_at, apart, ahead, line, begin, end):
+    """As `scale_rows`, past the caches, `together` rows at a time: see `gradient_past`."""
+    piece, r = PIECE // src.itemsize, 0
+    while r < rows:
+        many = min(together, rows - r)
+        j = 0
+        while j < n:
+            size, here = min(piece, n - j), at + r * n + j
+            if end + many * size > piece + LINE_BYTES // src.itemsize:
+                begin, end = pour(line, begin, end, dst, here - end)
+            scale_rows(src, here, size, many, line, end, bias, residual, to + j, known, known_at + r, apart, ahead)
+            end += many * size
+            j += size
+        r += many
     return begin, end
 
 
@@ -244,7 +249,7 @@ def rows(first, last, src, weight, dst, bias, residual, job, table):
 def some_rows(t, src, dst, bias, residual, job, f, known, line, begin):
     """A task, whose part of dst begins `begin` elements after the beginning of a line."""
     L, period, block, end, past = job[COUNT], job[PERIOD], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS]), job[STREAM]
-    held, ahead, share = begin, AHEAD_BYTES // src.itemsize, 1 / L
+    held, ahead, share, pieces = begin, AHEAD_BYTES // src.itemsize, 1 / L, max(1, PIECE // src.itemsize // L)
     for key in range(t * job[UNITS], end, block):
         count = min(block, end - key)
         if block > 1:
@@ -252,13 +257,14 @@ def some_rows(t, src, dst, bias, residual, job, f, known, line, begin):
             scale_coefficients(src, job, f, key, count, known, block)
         else:
             known[0], known[1], known[2] = known_of_row(src, job, f, key, share)
-        for i in range(count):
-            at, to, numbers = (key + i) * L, (key + i) % period * L, known[i:]
-            center, rest, invstd = numbers[0], numbers[block], numbers[2 * block]
+        done, alike = 0, count if period == 1 else 1
+        while done < count:
+            at, to = (key + done) * L, (key + done) % period * L
             if past:
-                begin, held = scale_past(src, dst, at, L, bias, residual, to, center, rest, invstd, ahead, line, begin, held)
+                begin, held = scale_past(src, dst, at, L, alike, pieces, bias, residual, to, known, done, block, ahead, line, begin, held)
             else:
-                scale_row(src, at, L, dst, at, bias, residual, to, center, rest, invstd, 0)
+                scale_rows(src, at, L, alike, dst, at, bias, residual, to, known, done, block, 0)
+            done += alike
     if past:
         begin, held = pour(line, begin, held, dst, end * L - held)
         for i in range(begin, held):
@@ -380,16 +386,21 @@ def add_near(near, apart, f, to, step, n):
 
 
 @jit(merged=True, views=True)
-def gradient_past(src, weight, dst, at, n, bias, to, center, rest, invstd, less_mean, less_slope, near, sums, P, ahead, line, begin, end):
-    """As `gradient_row`, but what it leaves in dst goes past the caches, through `line`: from there what stands in line[begin:end] goes before it.
-    Returns where the next begin and end."""
-    piece = PIECE // src.itemsize
-    for j in range(0, n, piece):
-        size = min(piece, n - j)
-        if end + size > piece + LINE_BYTES // src.itemsize:
-            begin, end = pour(line, begin, end, dst, at + j - end)
-        gradient_row(src, weight, at + j, size, line, end, bias, to + j, center, rest, invstd, less_mean, less_slope, near, sums + j, P, ahead)
-        end += size
+def gradient_past(src, weight, dst, at, n, rows, together, bias, to, known, known_at, apart, near, sums, P, ahead, line, begin, end):
+    """As `gradient_rows`, but what it leaves in dst goes past the caches, through `line`: from there what stands in line[begin:end] goes before it.
+    Returns where the next begin and end. `together` rows of a PIECE at most go at a time, or one in pieces."""
+    piece, r = PIECE // src.itemsize, 0
+    while r < rows:
+        many = min(together, rows - r)
+        j = 0
+        while j < n:
+            size, here = min(piece, n - j), at + r * n + j
+            if end + many * size > piece + LINE_BYTES // src.itemsize:
+                begin, end = pour(line, begin, end, dst, here - end)
+            gradient_rows(src, weight, here, size, many, line, end, bias, to + j, known, known_at + r, apart, near, sums + j, P, ahead)
+            end += many * size
+            j += size
+        r += many
     return begin, end
 
 
@@ -410,7 +421,7 @@ def some_row_gradients(t, src, weight, dst, bias, job, f, known, near, line, beg
     """A task, whose part of dst begins `begin` elements after the beginning of a line. Exact: LLVM is not to order a column's sums differently in each loop."""
     L, period, P, block, end, past = job[COUNT], job[PERIOD], job[PADDED], job[ROWS], min(job[KEYS], (t + 1) * job[UNITS]), job[STREAM]
     step, strip, taken, held, ahead = 0 if period == 1 else L, STRIP * period, 0, begin, AHEAD_BYTES // src.itemsize
-    area, sums, share = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block, 1 / L
+    area, sums, share, pieces = job[PLANES] + t * 2 * P, job[SUMS] + t * 4 * block, 1 / L, max(1, PIECE // src.itemsize // L)
     f[area:area + 2 * P] = 0
     for key in range(t * job[UNITS], end, block):
         count, done = min(block, end - key), 0
@@ -424,15 +435,14 @@ def some_row_gradients(t, src, weight, dst, bias, job, f, known, near, line, beg
             row_gradients(src, job, f, key, count, sums, block, known, block)
         else:
             known[0], known[1], known[2], known[3], known[4] = gradient_known(src, weight, bias, job, f, key, share)
-        for i in range(count):
-            at, to, numbers = (key + i) * L, (key + i) % period * L, known[i:]
-            center, rest, invstd, less_mean, less_slope = numbers[0], numbers[block], numbers[2 * block], numbers[3 * block], numbers[4 * block]
+        done = 0
+        while done < count:
+            n, at, to = min(strip - taken, count - done) if period == 1 else 1, (key + done) * L, (key + done) % period * L
             if past:
-                begin, held = gradient_past(src, weight, dst, at, L, bias, to, center, rest, invstd, less_mean, less_slope, near, to, P, ahead,
-                                            line, begin, held)
+                begin, held = gradient_past(src, weight, dst, at, L, n, pieces, bias, to, known, done, block, near, to, P, ahead, line, begin, held)
             else:
-                gradient_row(src, weight, at, L, dst, at, bias, to, center, rest, invstd, less_mean, less_slope, near, to, P, 0)
-            taken += 1
+                gradient_rows(src, weight, at, L, n, dst, at, bias, to, known, done, block, near, to, P, 0)
+            done, taken = done + n, taken + n
             if taken == strip:
                 add_near(near, P, f, area, P, P)
                 taken = 0
@@ -514,13 +524,12 @@ def scale_part(u, src, dst, bias, residual, job, f, line, lead):
     """Part u of all. lead: elements of dst's address."""
     L, parts, span, keys, ahead = job[COUNT], job[PARTS], job[SPAN], job[KEYS], AHEAD_BYTES // src.itemsize
     key, s = u // parts, u % parts * span
-    at, n, to, numbers = key * L + s, min(span, L - s), key % job[PERIOD] * L + s, f[job[COEFFICIENTS] + key:]
-    center, rest, invstd = numbers[0], numbers[keys], numbers[2 * keys]
+    at, n, to, known = key * L + s, min(span, L - s), key % job[PERIOD] * L + s, job[COEFFICIENTS] + key
     if not job[STREAM]:
-        scale_row(src, at, n, dst, at, bias, residual, to, center, rest, invstd, ahead)
+        scale_rows(src, at, n, 1, dst, at, bias, residual, to, f, known, keys, ahead)
         return
     begin = (lead + at) % (LINE_BYTES // src.itemsize)
-    begin, end = scale_past(src, dst, at, n, bias, residual, to, center, rest, invstd, ahead, line, begin, begin)
+    begin, end = scale_past(src, dst, at, n, 1, 1, bias, residual, to, f, known, keys, ahead, line, begin, begin)
     begin, end = pour(line, begin, end, dst, at + n - end)
     for i in range(begin, end):
         dst[at + n - end + i] = line[i]
@@ -544,14 +553,12 @@ def part_gradient(s, src, weight, dst, bias, job, f, near, line, lead):
     n = min(span, L - s)
     for key in range(0, keys, STRIP):
         for i in range(key, min(keys, key + STRIP)):
-            at, numbers = i * L + s, f[job[COEFFICIENTS] + i:]
-            center, rest, invstd, less_mean, less_slope = numbers[0], numbers[keys], numbers[2 * keys], numbers[3 * keys], numbers[4 * keys]
+            at, known = i * L + s, job[COEFFICIENTS] + i
             if not job[STREAM]:
-                gradient_row(src, weight, at, n, dst, at, bias, s, center, rest, invstd, less_mean, less_slope, near, 0, span, ahead)
+                gradient_rows(src, weight, at, n, 1, dst, at, bias, s, f, known, keys, near, 0, span, ahead)
                 continue
             begin = (lead + at) % (LINE_BYTES // src.itemsize)
-            begin, end = gradient_past(src, weight, dst, at, n, bias, s, center, rest, invstd, less_mean, less_slope, near, 0, span, ahead,
-                                       line, begin, begin)
+            begin, end = gradient_past(src, weight, dst, at, n, 1, 1, bias, s, f, known, keys, near, 0, span, ahead, line, begin, begin)
             begin, end = pour(line, begin, end, dst, at + n - end)
             for j in range(begin, end):
                 dst[at + n - end + j] = line[j]

@@ -823,7 +823,7 @@ def _gradient_columns_intrinsic(typingctx, x, dout, dx, at, row, rows, n, coeffi
     return types.void(x, dout, dx, i, i, i, i, coefficients, i, i), codegen
 
 
-# ---------------------------------------------------------------- a row by itself
+# ---------------------------------------------------------------- rows by themselves
 def _shift_of_row(x, at):
     """As `shifts_of_first` of one run of PROBES[0] values at least."""
     f = [0.0]
@@ -874,7 +874,7 @@ def _row_moments_intrinsic(typingctx, x, at, n, shift):
 def _row_gradient_moments(x, dout, at, n, weight, to, shift):
     """The sums of d, d * d, e and e * d, d = x[at + i] - shift and e = dout[at + i] * weight[to + i] for i < n. The rest as for `row_gradient_sums`.
 
-    Of x what follows is asked for meanwhile; of dout `gradient_row` does so: requests that are spread over both passes wait least for each other."""
+    Of x what follows is asked for meanwhile, of dout by `gradient_rows`: requests that are spread over both passes wait least for each other."""
     shift, total, square, gradient, product = x.dtype.type(shift), 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         d, e = float(x[at + i] - shift), float(dout[at + i] * weight[to + i])
@@ -893,77 +893,89 @@ def _row_gradient_moments_intrinsic(typingctx, x, dout, at, n, weight, to, shift
     return types.UniTuple(types.float64, 4)(x, dout, i, i, weight, i, types.float64), codegen
 
 
-def _emit_row(context, builder, sig, args, sources, columns, target, n, numbers, formula, sums, ahead):
-    """target[j] = the first of formula(lanes, sources' values at j, columns' values at j, numbers) for j < n, the second are terms (a, b or None), a * b
-    or a, which are added to those of `sums` at j. Arrays are (an argument, the one that says where it begins); the others are arguments, too. The last
-    of the sources is asked for `ahead` elements further on."""
+def _emit_rows_alike(context, builder, sig, args, sources, columns, target, known, count, formula, sums, ahead):
+    """target[r * n + j] = the first of formula(lanes, sources' values at r * n + j, columns' values at j, numbers of row r) for j < n, the second are
+    terms (a, b or None), a * b or a, which are added to those of `sums` at j. Arrays are (an argument, the one that says where it begins); n and the
+    number of rows stand behind the sources, the numbers `count` times `apart` in known, whose arguments `known` is the first of three. The sources
+    are asked for `ahead` elements further on."""
     scalar = context.get_value_type(sig.args[0].dtype)
     sources, columns, (target,) = ([_pointer(context, builder, sig.args[i], args[i], args[at]) for i, at in some] for some in (sources, columns, [target]))
+    n, rows, first = args[len(sources) + 1], args[len(sources) + 2], _pointer(context, builder, sig.args[known], args[known], args[known + 1])
     v, one = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4)), Lanes(builder, scalar, 1)
-    numbers = _rounded(builder, scalar, [args[i] for i in numbers])
-    splat = {w.lanes: [w.splat(number) for number in numbers] for w in (v, one)}
+    with cgutils.for_range(builder, rows) as loop:
+        begin = builder.mul(loop.index, n)
+        line, to = [builder.gep(source, [begin]) for source in sources], builder.gep(target, [begin])
+        numbers = _emit_known(builder, scalar, builder.gep(first, [loop.index]), args[known + 2], count)
+        splat = {w.lanes: [w.splat(number) for number in numbers] for w in (v, one)}
 
-    def at(w, j, mask=None):
-        values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (sources, columns, sums))
-        result, terms = formula(w, values, fixed, splat[w.lanes])
-        w.store(result, builder.gep(target, [j]), mask)
-        if mask is None:
-            emit_prefetch(builder, builder.gep(sources[-1], [builder.add(args[ahead], j)]))
-        for (a, b), total, place in zip(terms, totals, sums):
-            w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
+        def at(w, j, mask=None):
+            values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (line, columns, sums))
+            result, terms = formula(w, values, fixed, splat[w.lanes])
+            w.store(result, builder.gep(to, [j]), mask)
+            if mask is None:
+                for place in line:
+                    emit_prefetch(builder, builder.gep(place, [builder.add(args[ahead], j)]))
+            for (a, b), total, place in zip(terms, totals, sums):
+                w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
 
-    emit_run(builder, v, args[n], at)
+        emit_run(builder, v, n, at)
     return context.get_dummy_value()
 
 
-def _scale_row(x, at, n, y, place, weight, bias, to, center, rest, invstd, ahead):
-    """y[place + j] = ((x[at + j] - center) * invstd + rest) * weight[to + j] + bias[to + j] for j < n; center, rest, invstd are rounded to the dtype of x
-    first. ahead: how many elements further on x is asked for meanwhile."""
-    center, rest, invstd = (x.dtype.type(value) for value in (center, rest, invstd))
-    for j in range(n):
-        y[place + j] = ((x[at + j] - center) * invstd + rest) * weight[to + j] + bias[to + j]
+def _scale_rows(x, at, n, rows, y, place, weight, bias, to, known, known_at, apart, ahead):
+    """y[place + r * n + j] = ((x[at + r * n + j] - center) * invstd + rest) * weight[to + j] + bias[to + j] for r < rows, j < n; center, rest, invstd of
+    row r are known[known_at + k * apart + r], rounded to the dtype of x first. ahead: how many elements further on x is asked for meanwhile."""
+    kind = x.dtype.type
+    for r in range(rows):
+        center, rest, invstd = (kind(known[known_at + k * apart + r]) for k in range(3))
+        for j in range(n):
+            y[place + r * n + j] = ((x[at + r * n + j] - center) * invstd + rest) * weight[to + j] + bias[to + j]
 
 
-def _scale_row_intrinsic(typingctx, x, at, n, y, place, weight, bias, to, center, rest, invstd, ahead):
+def _scale_rows_intrinsic(typingctx, x, at, n, rows, y, place, weight, bias, to, known, known_at, apart, ahead):
     def formula(w, values, columns, numbers):
         (x,), (weight, bias), (center, rest, invstd) = values, columns, numbers
         return w.fma(w.fma(w.b.fsub(x, center), invstd, rest), weight, bias), []
 
     def codegen(context, builder, sig, args):
-        return _emit_row(context, builder, sig, args, [(0, 1)], [(5, 7), (6, 7)], (3, 4), 2, (8, 9, 10), formula, [], 11)
+        return _emit_rows_alike(context, builder, sig, args, [(0, 1)], [(6, 8), (7, 8)], (4, 5), 9, 3, formula, [], 12)
 
-    i, f = types.int64, types.float64
-    return types.void(x, i, i, y, i, weight, bias, i, f, f, f, i), codegen
+    i = types.int64
+    return types.void(x, i, i, i, y, i, weight, bias, i, known, i, i, i), codegen
 
 
-def _gradient_row(x, dout, at, n, dx, place, weight, to, center, rest, invstd, less_mean, less_slope, sums, sums_at, step, ahead):
-    """The gradient of a row to x, at dx[place + j], and what it adds to those of weight and bias: sums[sums_at + j] and sums[sums_at + step + j], j < n.
+def _gradient_rows(x, dout, at, n, rows, dx, place, weight, to, known, known_at, apart, sums, sums_at, step, ahead):
+    """The gradient of a few rows to x, at dx[place + r * n + j], and what they add to those of weight and bias: sums[sums_at + j] and
+    sums[sums_at + step + j], r < rows, j < n.
 
         xhat = (x - center) * invstd + rest;  dx = (dout * weight[to + j] + less_mean + xhat * less_slope) * invstd
         sums of dout * xhat and of dout
 
-    The five numbers are rounded to the dtype of x first. sums: as for `column_moments`. ahead: how many elements further on dout is asked for meanwhile.
+    The five numbers of row r are known[known_at + k * apart + r], rounded to the dtype of x first. sums: as for `column_moments`. ahead: how many
+    elements further on x and dout are asked for meanwhile.
     """
-    center, rest, invstd, less_mean, less_slope = (x.dtype.type(value) for value in (center, rest, invstd, less_mean, less_slope))
-    for j in range(n):
-        e, xhat = dout[at + j], (x[at + j] - center) * invstd + rest
-        dx[place + j] = (e * weight[to + j] + less_mean + xhat * less_slope) * invstd
-        sums[sums_at + j] += e * xhat
-        sums[sums_at + step + j] += e
+    kind = x.dtype.type
+    for r in range(rows):
+        center, rest, invstd, less_mean, less_slope = (kind(known[known_at + k * apart + r]) for k in range(5))
+        for j in range(n):
+            e, xhat = dout[at + r * n + j], (x[at + r * n + j] - center) * invstd + rest
+            dx[place + r * n + j] = (e * weight[to + j] + less_mean + xhat * less_slope) * invstd
+            sums[sums_at + j] += e * xhat
+            sums[sums_at + step + j] += e
 
 
-def _gradient_row_intrinsic(typingctx, x, dout, at, n, dx, place, weight, to, center, rest, invstd, less_mean, less_slope, sums, sums_at, step, ahead):
+def _gradient_rows_intrinsic(typingctx, x, dout, at, n, rows, dx, place, weight, to, known, known_at, apart, sums, sums_at, step, ahead):
     def formula(w, values, columns, numbers):
         (value, e), (center, rest, invstd, less_mean, less_slope) = values, numbers
         xhat = w.fma(w.b.fsub(value, center), invstd, rest)
         return w.b.fmul(w.fma(xhat, less_slope, w.fma(e, columns[0], less_mean)), invstd), [(e, xhat), (e, None)]
 
     def codegen(context, builder, sig, args):
-        places = [_pointer(context, builder, sig.args[13], args[13], at) for at in (args[14], builder.add(args[14], args[15]))]
-        return _emit_row(context, builder, sig, args, [(0, 2), (1, 2)], [(6, 7)], (4, 5), 3, range(8, 13), formula, places, 16)
+        places = [_pointer(context, builder, sig.args[12], args[12], at) for at in (args[13], builder.add(args[13], args[14]))]
+        return _emit_rows_alike(context, builder, sig, args, [(0, 2), (1, 2)], [(7, 8)], (5, 6), 9, 5, formula, places, 15)
 
-    i, f = types.int64, types.float64
-    return types.void(x, dout, i, i, dx, i, weight, i, f, f, f, f, f, sums, i, i, i), codegen
+    i = types.int64
+    return types.void(x, dout, i, i, i, dx, i, weight, i, known, i, i, sums, i, i, i), codegen
 
 
 def _settle(stream):
@@ -996,6 +1008,6 @@ gradient_columns = either(_gradient_columns, _gradient_columns_intrinsic)
 shift_of_row = either(_shift_of_row, _shift_of_row_intrinsic)
 row_moments = either(_row_moments, _row_moments_intrinsic)
 row_gradient_moments = either(_row_gradient_moments, _row_gradient_moments_intrinsic)
-scale_row = either(_scale_row, _scale_row_intrinsic)
-gradient_row = either(_gradient_row, _gradient_row_intrinsic)
+scale_rows = either(_scale_rows, _scale_rows_intrinsic)
+gradient_rows = either(_gradient_rows, _gradient_rows_intrinsic)
 settle = either(_settle, _settle_intrinsic)
