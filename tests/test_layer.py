@@ -15,6 +15,7 @@ import fastconv
 import naive
 from fastconv import Conv2d, layer
 from fastconv.algorithms import ALGORITHMS
+from fastconv.blocking import direct
 from fastconv.kernels import handed
 from fastconv.plan import BLOCKING, plan_conv2d
 from fastconv.testing import assert_same
@@ -97,6 +98,14 @@ def test_a_plain_layer_gives_the_bits_of_conv2d(case, dtype, highest):
         assert np.array_equal(prepared(x), wanted)
         out = np.full(wanted.shape, 7, dtype)
         assert prepared(x, out=out) is out and np.array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("shape, F, kernel, stride", [((1, 320, 8, 8), 1024, 1, 1), ((1, 256, 28, 28), 160, 1, 1), ((1, 256, 32, 32), 128, 3, 2)])
+def test_a_layer_goes_the_way_of_a_plain_call(shape, F, kernel, stride):
+    """Where both cost almost the same, and more tasks cost one of them more."""
+    for dtype in ("float32", "float64"):
+        plan = fastconv.plan_conv2d(shape, (F, shape[1], kernel, kernel), dtype, stride=stride, algorithm="direct")
+        assert direct.forward(plan.shape, prepared=True).across == plan.forward.across
 
 
 def test_both_orders_of_the_weights_are_tried():

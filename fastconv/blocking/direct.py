@@ -108,7 +108,8 @@ def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass, in the cheaper of two ways. prepared: the weights are packed beforehand, whatever it costs."""
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, relu
-    return max(_filters(*arguments, prepared), _pixels(*arguments, prepared), key=lambda stage: stage.share)
+    way = max((_filters, _pixels), key=lambda way: way(*arguments).share)        # a layer's is that of a plain call, whose bits it gives
+    return way(*arguments, prepared)
 
 
 def to_input(s: Shape) -> Stage:
@@ -269,7 +270,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
             + (0 if in_place else row_blocks * f_blocks * C * near_h.reach(rows) * (ROW_COST + pitch / lanes)))
     double = size == 8 and not forward and phases == 1 and (images > 1 or not raw) and images * h.grid * w.grid >= LEAST_PIXELS
     cost *= GATHERED if not in_place else IN_PLACE_DOUBLE if double else IN_PLACE
-    cost += 0 if raw or prepared else PACK_COST * all_taps * C * padded / lanes / max(1, N)
+    cost += 0 if raw or forward else PACK_COST * all_taps * C * padded / lanes / max(1, N)
     room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
             + (phases * pixels * lanes if phases > 1 else 0))
     packing = None if raw else pack.pack_filters if forward else pack.pack_channels
@@ -297,7 +298,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     if in_place:                             # one long row
         H, W, OH, OW = 1, H * W, 1, OH * OW
         h, w = h._replace(grid=1), w._replace(grid=OW)
-        images = N if lanes <= OW <= MOST_JOINED else 1
+        images = max(1, N) if lanes <= OW <= MOST_JOINED else 1
     groups, across = -(-N // images), images * OW
     panel = ROWS_HALF if tile_rows(F, ROWS_HALF) < tile_rows(F) else ROWS
     if C * taps <= FEW_TERMS and OW >= width and ROWS > WAYS:
@@ -338,7 +339,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     vectors = (across // width * VECTORS + (0 if across % width == 0 else ALONE if across % width <= lanes else VECTORS)) / images
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) / images if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
-    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded + (0 if prepared else PACK_COST * taps * C * F / lanes / max(1, N))
+    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded + (0 if forward else PACK_COST * taps * C * F / lanes / max(1, N))
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), groups * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
@@ -351,7 +352,8 @@ UNALIGNED = 0.97 if TILES.registers >= 32 else 0.92           # vectors of pixel
 ALONE = 1.1 if TILES.registers >= 32 else 1.5                 # vectors' time of a tile of one vector: fewer chains, and a broadcast for each
 FEW_TILES = 3                                # of a block of pixels: of fewer each panel of weights comes too fast from afar
 MOST_JOINED = 400                            # pixels of a plane
-PACK_COST = 24.0                             # vector operations to pack one vector of weights: they come from afar, and are written
+PACK_COST = 24.0                             # vector operations to pack one vector of weights, which come from afar. Not of a forward
+                                             # pass, where a prepared layer goes the same way
 COPY_COST = 2.0                              # vector operations to copy one vector near
 TILE_COST = 3.0                              # vector operations to start and to store one vector of a tile
 
