@@ -62,7 +62,7 @@ from .norm_simd import (
     shift_of_row,
     shifts_of_first,
 )
-from .past import pour
+from .past import pour_all, pour_for
 from .simd import AHEAD_BYTES, LINE_BYTES
 
 PIECE = 2048                                 # bytes of rows that go past the caches together: reading and writing in small turns wait least for each other
@@ -225,8 +225,7 @@ def scale_past(src, dst, at, n, rows, together, bias, residual, to, known, known
         j = 0
         while j < n:
             size, here = min(piece, n - j), at + r * n + j
-            if end + many * size > piece + LINE_BYTES // src.itemsize:
-                begin, end = pour(line, begin, end, dst, here - end)
+            begin, end = pour_for(many * size, line, begin, end, dst, here)
             scale_rows(src, here, size, many, line, end, bias, residual, to + j, known, known_at + r, apart, ahead)
             end += many * size
             j += size
@@ -266,9 +265,7 @@ def some_rows(t, src, dst, bias, residual, job, f, known, line, begin):
                 scale_rows(src, at, L, alike, dst, at, bias, residual, to, known, done, block, 0)
             done += alike
     if past:
-        begin, held = pour(line, begin, held, dst, end * L - held)
-        for i in range(begin, held):
-            dst[end * L - held + i] = line[i]
+        pour_all(line, begin, held, dst, end * L - held)
 
 
 @jit(views=True)
@@ -395,8 +392,7 @@ def gradient_past(src, weight, dst, at, n, rows, together, bias, to, known, know
         j = 0
         while j < n:
             size, here = min(piece, n - j), at + r * n + j
-            if end + many * size > piece + LINE_BYTES // src.itemsize:
-                begin, end = pour(line, begin, end, dst, here - end)
+            begin, end = pour_for(many * size, line, begin, end, dst, here)
             gradient_rows(src, weight, here, size, many, line, end, bias, to + j, known, known_at + r, apart, near, sums + j, P, ahead)
             end += many * size
             j += size
@@ -447,9 +443,7 @@ def some_row_gradients(t, src, weight, dst, bias, job, f, known, near, line, beg
                 add_near(near, P, f, area, P, P)
                 taken = 0
     if past:
-        begin, held = pour(line, begin, held, dst, end * L - held)
-        for i in range(begin, held):
-            dst[end * L - held + i] = line[i]
+        pour_all(line, begin, held, dst, end * L - held)
     add_near(near, P, f, area, P, P)
 
 
@@ -530,9 +524,7 @@ def scale_part(u, src, dst, bias, residual, job, f, line, lead):
         return
     begin = (lead + at) % (LINE_BYTES // src.itemsize)
     begin, end = scale_past(src, dst, at, n, 1, 1, bias, residual, to, f, known, keys, ahead, line, begin, begin)
-    begin, end = pour(line, begin, end, dst, at + n - end)
-    for i in range(begin, end):
-        dst[at + n - end + i] = line[i]
+    pour_all(line, begin, end, dst, at + n - end)
 
 
 @jit
@@ -559,7 +551,5 @@ def part_gradient(s, src, weight, dst, bias, job, f, near, line, lead):
                 continue
             begin = (lead + at) % (LINE_BYTES // src.itemsize)
             begin, end = gradient_past(src, weight, dst, at, n, 1, 1, bias, s, f, known, keys, near, 0, span, ahead, line, begin, begin)
-            begin, end = pour(line, begin, end, dst, at + n - end)
-            for j in range(begin, end):
-                dst[at + n - end + j] = line[j]
+            pour_all(line, begin, end, dst, at + n - end)
         add_near(near, span, f, job[PLANES] + s, P, n)

@@ -125,3 +125,19 @@ def pour(line, begin, end, dst, at):
     for i in range(end - whole):
         line[i] = line[whole + i]
     return 0, end - whole
+
+
+@jit(merged=True, views=True)
+def pour_for(more, line, begin, end, dst, at):
+    """As `pour`, where `more` elements behind end would not fit into `line`. at: the place in dst of what comes there."""
+    if end + more > line.size:
+        return pour(line, begin, end, dst, at - end)
+    return begin, end
+
+
+@jit(views=True)
+def pour_all(line, begin, end, dst, at):
+    """As `pour`, and what is left follows, through the caches."""
+    begin, left = pour(line, begin, end, dst, at)
+    for i in range(begin, left):
+        dst[at + end - left + i] = line[i]

@@ -11,7 +11,7 @@ from .gemm import aligned
 from .geometry import inside
 from .jit import jit
 from .norm_simd import segment_sums, settle
-from .past import pour
+from .past import pour, pour_all
 from .pool_geometry import BUFFER, FIVE_1, ONE_1, PART, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided, fill
 from .simd import AHEAD_BYTES, LINE_BYTES, copy_row, one_of, prefetch
@@ -167,8 +167,7 @@ def average_backward_rows(first, last, src, weight, dst, bias, residual, job, ta
                 place = (plane * H + begin) * W - held
                 head, held = pour(part, head, held + (end - begin) * W, dst, place)
                 place = (plane * H + end) * W - held
-    for i in range(head, held if past and stop > start else 0):
-        dst[place + i] = part[i]
+    pour_all(part, head, held, dst, place)
     settle(past)
 
 

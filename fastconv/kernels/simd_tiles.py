@@ -284,7 +284,7 @@ def _pixel_code(rows, vectors, a, x, taps, bias, residual, y, *near):
 
         with builder.if_then(builder.icmp_signed(">=", bias_at, _const(0))):
             each_row(add_bias)
-        def fetch(row):                      # of the result and the residual, for the end of the tile: a row a step, all at once would stall
+        def fetch(row):                      # what lies behind the result and the residual, where the next tile ends: a row a step, all at once would stall
             for base, write in ((y0, True), (builder.select(builder.icmp_signed(">=", residual_at, _const(0)), residual0, y0), False)):
                 for j in range(V):
                     v.prefetch(builder.gep(base, [builder.add(row, _const((V + j) * v.lanes))]), write=write)
