@@ -7,8 +7,12 @@ from cases import broadcasts, conv_cases, inject, layouts
 
 import fastconv
 import naive
-from fastconv.blocking import direct, direct_weight, strassen, winograd
+from fastconv.blocking import direct, direct_weight, shape, strassen, winograd
 from fastconv.conv import _known
+from fastconv.kernels import direct as direct_kernels
+from fastconv.kernels import strassen as strassen_kernels
+from fastconv.kernels import winograd_results
+from fastconv.kernels.simd_tiles import PAST
 from fastconv.plan import ALGORITHMS
 from fastconv.testing import TOLERANCE, assert_same
 
@@ -330,6 +334,38 @@ def test_small_images_as_one_row(monkeypatch, forget, near_bytes, chain, N, C, F
     layer = fastconv.Conv2d(weight, bias, groups=2, activation="relu")
     assert np.array_equal(layer(x, residual), np.maximum(naive.conv2d(x, weight, bias, groups=2) + residual, 0))
     _shown_where_the_loops_show_it(x, weight, dout, options)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("algorithm, kernel, size", [("_filters", 3, (9, 16)), ("_pixels", 3, (9, 32)), ("_pixels", 1, (8, 16)), ("_pixels", 1, (5, 7)),
+                                                     ("winograd", 3, (8, 16)), ("winograd", 3, (9, 14)), ("strassen", 1, (8, 16)), ("strassen", 1, (6, 11))])
+@pytest.mark.parametrize("off", [0, 3])
+def test_results_past_the_caches(monkeypatch, forget, algorithm, kernel, size, off, dtype):
+    """Where they begin with a line of the cache and where not: the same bits, and those of the loops."""
+    if algorithm.startswith("_"):
+        monkeypatch.setattr(direct, "_pixels" if algorithm == "_filters" else "_filters", getattr(direct, algorithm))
+        monkeypatch.setattr(direct, "MOST_BYTES", 0)
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (3, 40, *size)).astype(dtype), rng.integers(-4, 5, (36, 40, kernel, kernel)).astype(dtype)
+    residual, dout = rng.integers(-4, 5, (2, 3, 36, *size)).astype(dtype)
+    options = dict(padding=kernel // 2, algorithm="direct" if algorithm.startswith("_") else algorithm)
+    names = {"winograd": winograd_results, "strassen": strassen_kernels}.get(algorithm, direct_kernels).JOB
+    results = []
+    for limit in (0, 1 << 60):
+        monkeypatch.setattr(shape, "PAST_BYTES", limit)
+        fastconv.plan.conv_plan.cache_clear()
+        plan = fastconv.plan_conv2d(x.shape, weight.shape, dtype, **options)
+        assert all(bool(stage.job[names.index("flags")] & PAST) == (limit == 0) for stage in (plan.forward, plan.to_input))
+        memory = np.zeros(residual.size + 64, dtype)
+        at = -memory.ctypes.data % 64 // memory.itemsize + off
+        y = fastconv.conv2d(x, weight, out=memory[at:at + residual.size].reshape(residual.shape), **options)
+        z = fastconv.Conv2d(weight, padding=kernel // 2, activation="relu")(x, residual)
+        results.append((y, z, *fastconv.conv2d_backward(dout, x, weight, need=(True, False, False), **options)[:1]))
+    assert all(np.array_equal(a, b) for a, b in zip(*results))
+    y = naive.conv2d(x, weight, padding=kernel // 2)
+    dx, *_ = naive.conv2d_backward(dout, x, weight, padding=kernel // 2)
+    for a, b in zip(results[0], (y, np.maximum(y + residual, 0), dx)):
+        assert np.allclose(a, b, rtol=0, atol=(tolerance("winograd", dtype) or 1e-13) * np.abs(b).max())
 
 
 @EACH_DTYPE

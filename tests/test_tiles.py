@@ -7,7 +7,7 @@ from numba import njit
 
 from fastconv.kernels import simd, simd_phases, simd_tiles, simd_weight, tiles
 from fastconv.kernels.direct_dots import load_tap
-from fastconv.kernels.simd_tiles import KEEP, RELU
+from fastconv.kernels.simd_tiles import KEEP, PAST, RELU
 from fastconv.kernels.window import load_window
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
@@ -170,6 +170,36 @@ def test_pixel_tile(rows, vectors, bias_at, residual_at, flags, dtype):
         simd_tiles._pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, 1, x, 3, taps, 2, bias, bias_at, residual, residual_at, twin, 4,
                                y_row, split, pitch, jump, 0, 0, 0, 0)
         assert np.array_equal(result, wanted) and np.array_equal(twin, wanted)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("start, behind", [(0, 0), (3, 0), (0, 3), (0, 16)])
+def test_past_the_caches(start, behind, dtype):
+    """Whole tiles whose rows begin with lines of the cache, and such that do not; nothing is written beside them."""
+    rng = np.random.default_rng(1)
+    width, lanes, terms = VECTORS * simd.lanes(dtype), simd.lanes(dtype), 5
+    y_row = 128 // np.dtype(dtype).itemsize * 2 + behind
+    a, x, taps = rng.integers(-4, 5, 1 + FULL * terms).astype(dtype), rng.integers(-4, 5, 600).astype(dtype), np.zeros(3, np.int64)
+    memory = np.full(max(FULL, lanes) * y_row + 64, 77, dtype)
+    lead = -memory.ctypes.data % simd.LINE_BYTES // memory.itemsize + start - 4          # the tiles write from element 4 on
+    y = memory[lead + (simd.LINE_BYTES // memory.itemsize):]
+    wanted = y.copy()
+    wanted[4:4 + FULL * y_row].reshape(FULL, y_row)[:, :width] = np.maximum(0, a[1:].reshape(terms, FULL).T @ [x[3 + 60 * o:][:width] for o in range(terms)])
+    pixel(FULL, FULL, width, RELU | PAST, terms, 60, 1, a, x, taps, a, -1, a, -1, y, y_row, width, width, 0)
+    settled()
+    assert np.array_equal(y, wanted)
+    source = rng.integers(-4, 5, 2 + lanes * (lanes + 3)).astype(dtype)
+    wanted = y.copy()
+    for p in range(lanes):
+        wanted[4 + p:][:lanes * y_row:y_row] = source[2 + p * (lanes + 3):][:lanes]
+    turn(lanes, lanes, PAST, source, lanes + 3, a, -1, a, -1, y, y_row)
+    settled()
+    assert np.array_equal(y, wanted)
+
+
+@njit
+def settled():
+    simd.settle(1)
 
 
 @njit

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import direct, direct_phases, pack
-from ..kernels.tiles import ROWS, ROWS_HALF, ROWS_SMALL, TILES, VECTOR_BYTES, VECTORS
+from ..kernels.tiles import ROWS, ROWS_HALF, TILES, VECTOR_BYTES, VECTORS
 from .parts import MOST_WORKSPACE, TASK_FLOPS, TASKS, even, parts_of, round_up, split, wanted_tasks
 from .shape import Shape
 
@@ -107,7 +107,7 @@ def describe(stage: Stage) -> str:
 def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass, in the cheaper of two ways. prepared: the weights are packed beforehand, whatever it costs."""
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
-    arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, relu
+    arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, s.flags(relu)
     way = max((_filters, _pixels), key=lambda way: way(*arguments).share)        # a layer's is that of a plain call, whose bits it gives
     return way(*arguments, prepared)
 
@@ -116,7 +116,7 @@ def to_input(s: Shape) -> Stage:
     """The stage of the gradient to the input, in the cheapest of four ways."""
     s = s._replace(H=max(1, s.H), W=max(1, s.W))         # of an empty image nothing runs, but its plan has blocks, too
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
-    arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, False
+    arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, s.flags(False)
     stages = [_filters(*arguments), _columns(s)]
     if len(h.phases) * len(w.phases) == 1:
         stages.append(_pixels(*arguments))
@@ -198,7 +198,7 @@ def _by_parity(axis: Axis) -> list[list[tuple[int, ...]]]:
             [(shift, even[shift], odd[shift]) for shift in even if shift in odd]]
 
 
-def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,
+def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, flags: int,
              prepared: bool = False) -> Stage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
@@ -262,7 +262,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     grid = np.arange(images)[:, None, None] * (G * C * H * W) + np.arange(rows)[:, None] * (near_h.step * pitch) + np.arange(w.grid) * near_w.step
     table = np.concatenate([np.array(header + offsets, np.int64), grid.ravel(), np.array(numbers, np.int64)])
     job = _job(N, G, C, F, H, W, OH, OW, h.grid, w.grid, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place,
-               rows, w.grid, filters, chunk, CHAIN, relu, at, begin + len(offsets), 0, whole, raw, row_blocks, 1, images)
+               rows, w.grid, filters, chunk, CHAIN, flags, at, begin + len(offsets), 0, whole, raw, row_blocks, 1, images)
     # The cost of one group of one image, in vector multiply-adds: tiles, turning the result around, loading windows.
     window = 0 if in_place else near_h.reach(rows) * pitch
     cost = (all_taps * C * (h.grid // rows * tile_rows(images * pixels) / images + tile_rows(h.grid % rows * w.grid)) * padded / lanes
@@ -286,7 +286,7 @@ IN_PLACE, IN_PLACE_DOUBLE, GATHERED = (1.04, 1.2, 1.0) if TILES.registers >= 32 
 ROW_COST = 6.0                               # to find a row of a window and its edges
 
 
-def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, relu: bool,
+def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axis, w: Axis, size: int, forward: bool, flags: int,
             prepared: bool = False) -> Stage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
@@ -301,8 +301,6 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
         images = max(1, N) if lanes <= OW <= MOST_JOINED else 1
     groups, across = -(-N // images), images * OW
     panel = ROWS_HALF if tile_rows(F, ROWS_HALF) < tile_rows(F) else ROWS
-    if C * taps <= FEW_TERMS and OW >= width and ROWS > WAYS:
-        panel = ROWS_SMALL if OH * OW * size % PAGE == 0 else ROWS_HALF
     chunk, filters = even(C, max(1, CHAIN // taps)), round_up(F, panel)
     flops, wanted = 2.0 * N * G * C * F * OH * OW * taps, wanted_tasks(prepared)
 
@@ -335,7 +333,7 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
     job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, relu, group, 0, panel, False, False, row_blocks, column_blocks, images)
+               CHAIN, flags, group, 0, panel, False, False, row_blocks, column_blocks, images)
     vectors = (across // width * VECTORS + (0 if across % width == 0 else ALONE if across % width <= lanes else VECTORS)) / images
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) / images if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
@@ -345,8 +343,6 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
                  G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
 
 
-FEW_TERMS = 64                               # short sums store often: to few planes at a time, or their lines push each other out of L1,
-WAYS = 8                                     # where so many lines may have the same place
 PAGE = 4096                                  # in a page: planes a multiple of this apart need that room twice
 UNALIGNED = 0.97 if TILES.registers >= 32 else 0.92           # vectors of pixels cross cache lines, which small tiles hide less
 ALONE = 1.1 if TILES.registers >= 32 else 1.5                 # vectors' time of a tile of one vector: fewer chains, and a broadcast for each

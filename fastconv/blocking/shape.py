@@ -3,6 +3,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..kernels.past import PAST as PAST_BYTES
+from ..kernels.simd_tiles import PAST, RELU
+
 
 class Shape(NamedTuple):
     """Image, filters, result, kernel, stride, padding before, dilation, groups, and bytes of an element."""
@@ -29,6 +32,11 @@ class Shape(NamedTuple):
     def flops(self) -> int:
         """Of the forward pass: two for each multiply-add, padding included."""
         return 2 * self.N * self.F * self.OH * self.OW * (self.C // self.G) * self.KH * self.KW
+
+    def flags(self, relu: bool) -> int:
+        """What is done to results where they are written: past the caches, where those hold no more than the images of both sides."""
+        past = self.N * (self.C * self.H * self.W + self.F * self.OH * self.OW) * self.size >= PAST_BYTES
+        return (RELU if relu else 0) | (PAST if past else 0)
 
     @property
     def meets(self) -> bool:

@@ -30,19 +30,20 @@ from .simd import (
     lanes_of,
     one_of,
     prefetch,
+    settle,
     transpose_square,
     turn_column,
     turn_columns,
 )
 from .simd_phases import merge_row
-from .simd_tiles import KEEP, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, pixel_tile_near, turn_block
+from .simd_tiles import KEEP, PAST, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, pixel_tile_near, turn_block
 from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
 from .window import load_window
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "grid_h", "grid_w", "phases_h", "phases_w", "step_h", "step_w", "row0", "column0",
-       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "relu", "group_weights", "pixel_table", "panel", "whole", "raw",
+       "extent_h", "extent_w", "in_place", "rows", "columns", "filters", "channels", "taps", "flags", "group_weights", "pixel_table", "panel", "whole", "raw",
        "row_blocks", "column_blocks", "images")
 SIZES = len(JOB)
 TRANSPOSED, COPIED, TURNED = 1, 2, 3         # raw weights: the forward's, and in the gradient to the input those of one tap and of several
@@ -214,7 +215,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
     for each phase, the taps' offsets in the window of one channel, and from pixel_table on the offsets of the grid's pixels, image by image.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
+     block, chunk, most_taps, flags, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
     lanes = lanes_of(src)
     width = VECTORS * lanes
     phases = phases_h * phases_w
@@ -308,7 +309,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         if table[PHASE * q + 1] == 0:        # no tap reaches this phase
                             continue
                         for p in range(0, pixels, lanes):
-                            turn_block(min(lanes, pixels - p), valid, RELU if relu else 0, total, of_phase + p * panel, panel, bias,
+                            turn_block(min(lanes, pixels - p), valid, flags, total, of_phase + p * panel, panel, bias,
                                        channel if bias.size else -1, residual, place + p if residual.size else -1, result, place + p,
                                        OH * OW if phases == 1 else pixels)
                         of_phase += room
@@ -316,6 +317,7 @@ def filters(first, last, src, weight, dst, bias, residual, job, table):
                         merge_phases(turned, k * pixels, phase, phases_h, phases_w, table, i0, ni, grid_w, dst, plane + k * OH * OW, OH, OW)
             to += (most_pixels + lanes) * panel
         task, stop = next_task(task, stop, first, last)
+    settle(flags & PAST)
 
 
 @jit
@@ -382,7 +384,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     images only in place: their rows are one long row, so that a tile's vectors are full though planes are small.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
-     block, chunk, most_taps, relu, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
+     block, chunk, most_taps, flags, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
     lanes = lanes_of(src)
     width = VECTORS * lanes
     taps = table[1]
@@ -419,7 +421,7 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
             for t0 in range(0, taps, most_taps):
                 nt = min(most_taps, taps - t0)
                 begin, end = c0 + t0 == 0, c0 + nc == C and t0 + nt == taps
-                flags = (0 if begin else KEEP) | (RELU if relu and end else 0)
+                of_tile = (0 if begin else KEEP) | (flags & (RELU | PAST if begin else RELU) if end else 0)
                 for f in range(f0, f1, panel_height):            # one panel after the other: the result is written in as many streams
                     height = panel_rows(min(panel_height, F - f))
                     valid = min(height, f1 - f)
@@ -454,37 +456,38 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                                 if split < width or left < width or height < ROWS_HALF:
                                     join_panel(src, base, G * C * W, W, nc, j0 + j, left, window, at, width)
                                 elif height == ROWS:
-                                    pixel_tile_near(ROWS, VECTORS, valid, left, flags, nc, W, nt, weight, a_at, src, source, table, tap_at,
+                                    pixel_tile_near(ROWS, VECTORS, valid, left, of_tile, nc, W, nt, weight, a_at, src, source, table, tap_at,
                                                     bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                                     panel_line, panel_step, window, at)
                                     continue
                                 else:
-                                    pixel_tile_near(ROWS_HALF, VECTORS, valid, left, flags, nc, W, nt, weight, a_at, src, source, table, tap_at,
+                                    pixel_tile_near(ROWS_HALF, VECTORS, valid, left, of_tile, nc, W, nt, weight, a_at, src, source, table, tap_at,
                                                     bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                                     panel_line, panel_step, window, at)
                                     continue
                             if height == ROWS:
                                 if left <= lanes:
-                                    pixel_tile(ROWS, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
+                                    pixel_tile(ROWS, 1, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                                 else:
-                                    pixel_tile(ROWS, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
+                                    pixel_tile(ROWS, VECTORS, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                             elif height == ROWS_HALF:
                                 if left <= lanes:
-                                    pixel_tile(ROWS_HALF, 1, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
+                                    pixel_tile(ROWS_HALF, 1, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                                 else:
-                                    pixel_tile(ROWS_HALF, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
+                                    pixel_tile(ROWS_HALF, VECTORS, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                                bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                             else:
-                                pixel_tile(ROWS_SMALL, VECTORS, valid, left, flags, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
+                                pixel_tile(ROWS_SMALL, VECTORS, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
                                            bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
                                            panel_line, panel_step)
+    settle(flags & PAST)
 
 
 # ---------------------------------------------------------------- columns

@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
-from .norm_simd import LARGE, SMALL, gradient_segment, scale_segment, segment_gradient_sums, segment_moments, settle, shifts_of_first
-from .simd import AHEAD_BYTES
+from .norm_simd import LARGE, SMALL, gradient_segment, scale_segment, segment_gradient_sums, segment_moments, shifts_of_first
+from .simd import AHEAD_BYTES, settle
 
 # What stands where in `job`: sizes, and where the areas of `table` begin.
 SEGMENTS, LENGTH, DIV, KEYS, CHANNELS, PARTS, SPAN, UNITS, STREAM, FLAGS, COUNT = range(11)

@@ -43,7 +43,8 @@ from .norm import (
     split,
     spread_of,
 )
-from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, settle, shifts_of_first
+from .norm_simd import LARGE, SMALL, column_gradient_sums, column_moments, gradient_columns, scale_columns, shifts_of_first
+from .simd import settle
 from .tiles import VECTOR_BYTES
 
 STRIP = 16                                    # rows whose sums stay in the dtype of x

@@ -58,12 +58,11 @@ from .norm_simd import (
     scale_segment,
     segment_gradient_sums,
     segment_moments,
-    settle,
     shift_of_row,
     shifts_of_first,
 )
 from .past import pour_all, pour_for
-from .simd import AHEAD_BYTES, LINE_BYTES
+from .simd import AHEAD_BYTES, LINE_BYTES, settle
 
 PIECE = 2048                                 # bytes of rows that go past the caches together: reading and writing in small turns wait least for each other
 STRIP = 16                                   # rows whose gradients to weight and bias are added in the dtype of x

@@ -18,7 +18,6 @@ from .simd import AHEAD_BYTES, ALL_LEVELS, I32, I64, LINE_BYTES, SECOND_LEVEL, _
 from .tiles import FMA, VECTOR_BYTES
 
 MASKS = isa() == "avx512"                    # elsewhere the elements of a part of a vector are done one by one
-X86 = isa() in ("avx512", "avx2", "avx", "sse")
 DOUBLE = ir.DoubleType()
 WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
@@ -978,22 +977,6 @@ def _gradient_rows_intrinsic(typingctx, x, dout, at, n, rows, dx, place, weight,
     return types.void(x, dout, i, i, i, dx, i, weight, i, known, i, i, sums, i, i, i), codegen
 
 
-def _settle(stream):
-    """Where stores went past the caches: wait until every core sees them."""
-
-
-def _settle_intrinsic(typingctx, stream):
-    def codegen(context, builder, sig, args):
-        with builder.if_then(builder.icmp_signed("!=", args[0], _const(0))):
-            if X86:
-                builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse.sfence"), [])
-            else:
-                builder.fence("release")
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
 shifts_of_first = either(_shifts_of_first, _shifts_of_first_intrinsic)
 segment_sums = either(_segment_sums, _segment_sums_intrinsic)
 segment_moments = either(_segment_moments, _segment_moments_intrinsic)
@@ -1010,4 +993,3 @@ row_moments = either(_row_moments, _row_moments_intrinsic)
 row_gradient_moments = either(_row_gradient_moments, _row_gradient_moments_intrinsic)
 scale_rows = either(_scale_rows, _scale_rows_intrinsic)
 gradient_rows = either(_gradient_rows, _gradient_rows_intrinsic)
-settle = either(_settle, _settle_intrinsic)

@@ -13,8 +13,9 @@ from numba.core import cgutils
 from .activation import BLOCK
 from .gemm import aligned
 from .jit import jit
-from .norm_simd import Lanes, emit_prefetch, emit_run, emit_shared_line, settle
-from .simd import ALL_LEVELS, I64, LINE_BYTES, _pointer, either
+from .norm_simd import Lanes, emit_prefetch, emit_run, emit_shared_line
+from .simd import ALL_LEVELS, I64, LINE_BYTES, _pointer, either, settle
+from .simd_tiles import PAST as FLAG
 from .tasks import call
 from .tiles import VECTOR_BYTES
 
@@ -88,6 +89,12 @@ def _whole_lines_past_intrinsic(typingctx, line, begin, dst, at, n):
 whole_lines_past = either(_whole_lines_past, _whole_lines_past_intrinsic)
 store_past = either(_store_past, _store_past_intrinsic)
 lines_past = either(_lines_past, _lines_past_intrinsic)
+
+
+@jit
+def rows_past(flags, dst, row):
+    """Does `turn_block` store rows of dst past the caches, which are so many elements apart? Of those that begin with a line."""
+    return flags & FLAG != 0 and VECTOR_BYTES == LINE_BYTES and (dst.ctypes.data | row * dst.itemsize) % LINE_BYTES == 0
 
 
 @jit

@@ -10,11 +10,11 @@ import numpy as np
 from .gemm import aligned
 from .geometry import inside
 from .jit import jit
-from .norm_simd import segment_sums, settle
+from .norm_simd import segment_sums
 from .past import pour, pour_all
 from .pool_geometry import BUFFER, FIVE_1, ONE_1, PART, THREE_1, THREE_2, TWO_1, TWO_2, band_of, block_of, blocks, rows_of, units_of, unpack
 from .rows import add_spread, add_strided, fill
-from .simd import AHEAD_BYTES, LINE_BYTES, copy_row, one_of, prefetch
+from .simd import AHEAD_BYTES, LINE_BYTES, copy_row, one_of, prefetch, settle
 from .simd_pool import MEAN, SUM, pool_row
 from .simd_shares import add_rows, repeat_rows, share_row
 from .tiles import VECTOR_BYTES

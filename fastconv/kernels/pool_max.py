@@ -8,7 +8,6 @@ import numpy as np
 
 from .geometry import inside
 from .jit import jit
-from .norm_simd import settle
 from .past import lines_past
 from .pool_geometry import (
     BUFFER,
@@ -27,7 +26,7 @@ from .pool_geometry import (
     units_of,
     unpack,
 )
-from .simd import AHEAD_BYTES, one_of, prefetch
+from .simd import AHEAD_BYTES, one_of, prefetch, settle
 from .simd_pool import MAX, any_nan, index_row, pairs_gradient, pool_row
 from .tiles import VECTOR_BYTES
 

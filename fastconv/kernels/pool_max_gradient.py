@@ -8,12 +8,11 @@ import numpy as np
 
 from .gemm import aligned
 from .jit import jit
-from .norm_simd import settle
 from .past import lines_past
 from .pool_geometry import PART, blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .rows import fill
-from .simd import AHEAD_BYTES, copy_row
+from .simd import AHEAD_BYTES, copy_row, settle
 from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread, spread_each

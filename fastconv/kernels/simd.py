@@ -18,6 +18,7 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 PIN_REGISTER = {"avx512": "v", "avx2": "v", "neon": "w"}        # LLVM's constraint letter for a vector register, where there is FMA
 CHAINS = 24 if REGISTERS >= 32 else 14         # independent accumulators of the burst: they hide the latency, and fit the registers
 LINE_BYTES = 64
+X86 = isa() in ("avx512", "avx2", "avx", "sse")
 AHEAD_BYTES = 8192                             # how far before its turn memory is asked for: the processor sees no order in rows of planes
 BYTES = ir.IntType(8).as_pointer()
 ALL_LEVELS, SECOND_LEVEL = 3, 2                # of the caches that a prefetched line goes into
@@ -64,8 +65,12 @@ class Vector:
         value.align = self.itemsize
         return value
 
-    def store(self, value, pointer):
-        self.b.store(value, self.b.bitcast(pointer, value.type.as_pointer())).align = self.itemsize
+    def store(self, value, pointer, past=False):
+        """past: the caches, whole vectors to where lines of the cache begin."""
+        store = self.b.store(value, self.b.bitcast(pointer, value.type.as_pointer()))
+        store.align = VECTOR_BYTES if past else self.itemsize
+        if past:
+            store.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
 
     def store_first(self, value, n, pointer):
         """Store the first n lanes of value, n known when the kernel is compiled."""
@@ -688,6 +693,22 @@ def _prefetch_rows_intrinsic(typingctx, write, source, at, row):
     return types.void(write, source, types.int64, types.int64), codegen
 
 
+def _settle(stream):
+    """Where stores went past the caches: wait until every core sees them."""
+
+
+def _settle_intrinsic(typingctx, stream):
+    def codegen(context, builder, sig, args):
+        with builder.if_then(builder.icmp_signed("!=", args[0], ir.Constant(I64, 0))):
+            if X86:
+                builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse.sfence"), [])
+            else:
+                builder.fence("release")
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 gemm_tile = either(_gemm_tile, _gemm_tile_intrinsic, literal=True)
 gemm_tile_ahead = either(_gemm_tile_ahead, _gemm_tile_ahead_intrinsic, literal=True)
 copy_vectors = either(_copy_vectors, _copy_vectors_intrinsic, literal=True)
@@ -706,3 +727,4 @@ turn_column = either(_turn_column, _turn_column_intrinsic)
 fma_burst = either(_fma_burst, _fma_burst_intrinsic)
 prefetch = either(_prefetch, _prefetch_intrinsic)
 prefetch_rows = either(_prefetch_rows, _prefetch_rows_intrinsic, literal=True)
+settle = either(_settle, _settle_intrinsic)

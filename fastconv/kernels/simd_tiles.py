@@ -19,7 +19,7 @@ from .tiles import VECTOR_BYTES
 STEPS_AHEAD = 64                             # of a tile's rows of b, from where they are fetched
 NEAR_AHEAD = 8                               # planes whose pixels are fetched before a tile brings them near
 TAP = 2                                      # integers of a tap of `add_taps`
-KEEP, RELU = 1, 2                            # flags: add to what stands in the result; negative results become 0
+KEEP, RELU, PAST = 1, 2, 4                   # flags: add to what stands in the result; negative results become 0; whole lines go past the caches
 
 
 def _const(n):
@@ -58,6 +58,14 @@ def _along(builder, v, apart, count):
 
 def _flag(builder, flags, bit):
     return builder.icmp_signed("!=", builder.and_(flags, _const(bit)), _const(0))
+
+
+def _past(builder, v, vectors, flags, start, row):
+    """May tiles of so many vectors, whole rows of `row` elements from start on, go past the caches? If flags say so and they are whole lines."""
+    if vectors * VECTOR_BYTES % LINE_BYTES:
+        return ir.Constant(ir.IntType(1), 0)
+    ends = builder.or_(builder.ptrtoint(start, I64), builder.mul(row, _const(v.itemsize)))
+    return builder.and_(_flag(builder, flags, PAST), builder.icmp_signed("==", builder.and_(ends, _const(LINE_BYTES - 1)), _const(0)))
 
 
 # ---------------------------------------------------------------- filters along the vectors
@@ -162,7 +170,8 @@ def _turn_block(pixels, filters, flags, source, at, source_row, bias, bias_at, r
     """target[to + f * target_row + p] = source[at + p * source_row + f], for p < pixels and f < filters, both at most `lanes`, and on the way
 
     + bias[bias_at + f] unless bias_at is negative, + residual[residual_at + f * target_row + p] unless residual_at is negative, then
-    RELU if flags say so (NaN stays), and KEEP: + what stands in target. All `lanes` x `lanes` elements of source are read.
+    RELU if flags say so (NaN stays), and KEEP: + what stands in target. PAST: where these are whole lines of the cache, they go past it, and
+    `settle` makes other cores see them. All `lanes` x `lanes` elements of source are read.
     """
     for f in range(filters):
         for p in range(pixels):
@@ -212,8 +221,11 @@ def _turn_block_intrinsic(typingctx, pixels, filters, flags, source, at, source_
                 for column in columns:
                     builder.store(v.relu(builder.load(column)), column)
         with builder.if_else(full, likely=True) as (whole, part):
-            with whole:
-                each_filter(lambda f, row: v.store(builder.load(columns[f]), builder.gep(end, [row])))
+            with whole, builder.if_else(_past(builder, v, 1, flags, end, target_row)) as (beyond, within):
+                with beyond:
+                    each_filter(lambda f, row: v.store(builder.load(columns[f]), builder.gep(end, [row]), past=True))
+                with within:
+                    each_filter(lambda f, row: v.store(builder.load(columns[f]), builder.gep(end, [row])))
             with part:
                 each_filter(lambda f, row: v.store_masked(builder.load(columns[f]), builder.gep(end, [row]), mask))
         return context.get_dummy_value()
@@ -228,7 +240,7 @@ def _pixel_tile(rows, vectors, valid, columns, flags, outer, step, inner, a, a_a
 
     for r < valid <= rows and j < columns <= width = vectors * lanes; of x all `width` elements of each row are read. Of y the first `split` columns
     lie there, the next `pitch` >= split of them `jump` elements further, those behind them 2 * jump, and so on. Bias (one element a row), KEEP, residual
-    (laid out as y) and RELU as in `turn_block`. taps (int64) are read from taps_at on. At each o the cache lines at addresses ahead + o * ahead_step
+    (laid out as y), RELU and PAST as in `turn_block`. taps (int64) are read from taps_at on. At each o the cache lines at addresses ahead + o * ahead_step
     and also + o * also_step are fetched, which may be any.
     """
     for r in range(valid):
@@ -284,18 +296,20 @@ def _pixel_code(rows, vectors, a, x, taps, bias, residual, y, *near):
 
         with builder.if_then(builder.icmp_signed(">=", bias_at, _const(0))):
             each_row(add_bias)
-        def fetch(row):                      # what lies behind the result and the residual, where the next tile ends: a row a step, all at once would stall
-            for base, write in ((y0, True), (builder.select(builder.icmp_signed(">=", residual_at, _const(0)), residual0, y0), False)):
-                for j in range(V):
-                    v.prefetch(builder.gep(base, [builder.add(row, _const((V + j) * v.lanes))]), write=write)
-
+        past = _past(builder, v, V, flags, y0, y_row)
+        # What lies behind the result and the residual, where the next tile ends: a row a step, all at once would stall.
+        fetched = [(y0, builder.select(past, _const(0), _const(R)), True),
+                   (residual0, builder.select(builder.icmp_signed(">=", residual_at, _const(0)), _const(R), _const(0)), False)]
         a_next, at = (cgutils.alloca_once_value(builder, start) for start in (a0, x0))
         lines = [(cgutils.alloca_once_value(builder, args[n]), args[n + 1]) for n in (24, 26)]
         if near:
             near_next = cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[28], args[28], args[29]))
         with cgutils.for_range(builder, outer) as step_loop:
-            with builder.if_then(builder.icmp_signed("<", step_loop.index, _const(R))):
-                fetch(builder.mul(step_loop.index, y_row))
+            for base, rows_fetched, write in fetched:
+                with builder.if_then(builder.icmp_signed("<", step_loop.index, rows_fetched)):
+                    for j in range(V):
+                        place = builder.add(builder.mul(step_loop.index, y_row), _const((V + j) * v.lanes))
+                        v.prefetch(builder.gep(base, [place]), write=write)
             for line, line_step in lines:
                 v.prefetch(builder.inttoptr(builder.load(line), BYTES), locality=SECOND_LEVEL)
                 builder.store(builder.add(builder.load(line), line_step), line)
@@ -352,12 +366,16 @@ def _pixel_code(rows, vectors, a, x, taps, bias, residual, y, *near):
                     builder.store(v.relu(builder.load(place)), place)
         with builder.if_else(whole_tile, likely=True) as (whole, part):
             with whole:
-                def write(r):
+                def write(r, past):
                     row = builder.gep(y0, [builder.mul(y_row, _const(r))])
                     for j, place in enumerate(total[r]):
-                        v.store(builder.load(place), builder.gep(row, [_const(j * v.lanes)]))
+                        v.store(builder.load(place), builder.gep(row, [_const(j * v.lanes)]), past)
 
-                each_row(write)
+                with builder.if_else(past) as (beyond, within):
+                    with beyond:
+                        each_row(lambda r: write(r, True))
+                    with within:
+                        each_row(lambda r: write(r, False))
             with part:
                 each_place(y0, lambda place, target, mask: v.store_masked(builder.load(place), target, mask))
         return context.get_dummy_value()

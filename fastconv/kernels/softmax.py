@@ -12,7 +12,7 @@ import numpy as np
 
 from .elementary import exp_negative, logarithm
 from .jit import jit
-from .norm_simd import settle
+from .simd import settle
 from .simd_softmax import column_gradients
 
 CHUNK = 4096                                 # elements that exp runs over at a time: they stay in L1

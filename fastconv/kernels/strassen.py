@@ -25,16 +25,17 @@ import numpy as np
 from .direct import pack_panel
 from .gemm import aligned
 from .jit import jit, keeping
-from .simd import LINE_BYTES, copy_row, integers, lanes_of, one_of
+from .past import rows_past
+from .simd import LINE_BYTES, copy_row, integers, lanes_of, one_of, settle
 from .simd_strassen import B11, B21, B22, FETCH, QUARTERS, T1, T2, T3, T4, quarter_tile, sum_quarters
-from .simd_tiles import KEEP, RELU, gather_tile, turn_block
+from .simd_tiles import KEEP, gather_tile, turn_block
 from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, VECTORS
 from .window import load_window
 
 # The integers of a job, in this order.
-JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "in_place", "rows", "share", "chunk", "relu", "group", "raw_at", "raw_group", "raw_filter",
-       "raw_channel")
+JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "step_h", "step_w", "in_place", "rows", "share", "chunk", "flags", "group", "raw_at", "raw_group",
+       "raw_filter", "raw_channel")
 SIZES = len(JOB)
 CHANNELS = 64                                # of weights that are brought into panels at a time
 RESULTS = 4                                  # quarters of the result, the first four places of sums; where sums are chunked, one more for each product
@@ -60,7 +61,7 @@ def load_panel(weight, at, raw_filter, raw_channel, channels, filters, panel, ta
 @jit
 def pack(first, last, src, weight, dst, bias, residual, job, table):
     """The weights' matrices of the seven products. Tasks: pairs of panels of one group: QUARTERS times (half of the channels, panel)."""
-    N, G, C, F, H, W, OH, OW, step_h, step_w, in_place, rows, share, chunk, relu, group, raw_at, raw_group, raw_filter, raw_channel = integers(SIZES, job)
+    N, G, C, F, H, W, OH, OW, step_h, step_w, in_place, rows, share, chunk, flags, group, raw_at, raw_group, raw_filter, raw_channel = integers(SIZES, job)
     lanes = lanes_of(weight)
     width, K, half = VECTORS * lanes, (C + 1) // 2, (F + 1) // 2
     panels, size = (half + width - 1) // width, CHANNELS * width
@@ -108,7 +109,7 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
     weight: what `pack` made, and from raw_at on the weights as they are; raw_at negative: those are the residual, and no residual is added.
     in_place: all pixels of the image are those of the result, one behind the other, and there is an even number of channels.
     """
-    N, G, C, F, H, W, OH, OW, step_h, step_w, in_place, rows, share, chunk, relu, group, raw_at, raw_group, raw_filter, raw_channel = integers(SIZES, job)
+    N, G, C, F, H, W, OH, OW, step_h, step_w, in_place, rows, share, chunk, flags, group, raw_at, raw_group, raw_filter, raw_channel = integers(SIZES, job)
     lanes = lanes_of(src)
     width, pitch, line = VECTORS * lanes, (ROWS + lanes - 1) // lanes * lanes, LINE_BYTES // src.itemsize
     K, half = (C + 1) // 2, (F + 1) // 2
@@ -123,7 +124,7 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
     room = S[s_size:]
     window = room[CHANNELS * width:]
     pixels_of, offsets, at_hand = one_of(in_place, src, window), np.empty(ROWS + 1, np.int64), -1
-    added = residual.size > 0 and raw_at >= 0
+    added, past = residual.size > 0 and raw_at >= 0, rows_past(flags, dst, OH * OW)
     task, stop = first_task(first, last)
     while task < stop:
         f0, b = task % shares * share, task // shares
@@ -157,7 +158,7 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
                         # What a tile fetches: lines of the result, of the residual, of the next panel's weights, twice `chunk` of them for each product.
                         ahead, ahead_step, ahead_block = T.ctypes.data, 0, 0
                         column = t * many
-                        if k0 == 0 and q < RESULTS and column < columns:
+                        if k0 == 0 and q < RESULTS and column < columns and not past:
                             ahead, ahead_step, ahead_block = dst.ctypes.data + (corner + column * line) * src.itemsize, OH * OW * src.itemsize, LINE_BYTES
                         elif fetched < 2 * QUARTERS * K:
                             ahead = weight.ctypes.data + (u_at + QUARTERS * K * width) * src.itemsize + fetched * LINE_BYTES
@@ -185,6 +186,7 @@ def results(first, last, src, weight, dst, bias, residual, job, table):
                     channel, valid = g * F + v, min(lanes, end - v)
                     to, here = quarter * place + v - low * half - f, (n * G * F + channel) * OH * OW + i0 * OW + right * left
                     for p in range(0, count, lanes):
-                        turn_block(min(lanes, count - p), valid, RELU if relu else 0, S, to + p * width, width, bias, channel if bias.size else -1,
+                        turn_block(min(lanes, count - p), valid, flags, S, to + p * width, width, bias, channel if bias.size else -1,
                                    residual, here + p if added else -1, dst, here + p, OH * OW)
         task, stop = next_task(task, stop, first, last)
+    settle(past)

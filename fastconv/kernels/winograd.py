@@ -145,7 +145,7 @@ def tiles(first, last, src, weight, dst, bias, residual, job, table):
     table: what `sum_directly` looks up, and from `places` on the places of the pixels in the window of a block of whole rows.
     """
     (N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
-     relu, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
+     flags, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width = VECTORS * lanes
     kinds = STEPS_KINDS ** 2 if form == STEPS else elements  # numbers of a transformed filter

@@ -76,7 +76,7 @@ def multiply_lines(rows, columns, height, SH, KH, depth, vectors, V, at, U, u_at
 def results(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: blocks of rows of results, of all filters of one group. The arguments are those of `winograd.tiles`."""
     (N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
-     relu, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
+     flags, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     width, depth, row_blocks = VECTORS * lanes, depth_of(C, SW, lanes), (tiles_h + rows - 1) // rows
     v_size, m_size, line_size = elements * v_step + ROWS * lanes, elements * m_step, (wide * columns + lanes) * lanes

@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 from .jit import jit
-from .simd import integers, prefetch_rows
-from .simd_tiles import KEEP, RELU, gather_tile, turn_block
+from .past import rows_past
+from .simd import integers, prefetch_rows, settle
+from .simd_tiles import KEEP, gather_tile, turn_block
 from .simd_winograd import FORWARD, FORWARD_2, FORWARD_5, FORWARD_COLUMN, FORWARD_LONG, FORWARD_ROW, FORWARD_STEPS, collect
 from .tiles import ROWS_HALF, VECTOR_BYTES
 from .winograd_filters import FILTER_CHANNELS, LINES, LONG_LINES, ROW, SQUARE, SQUARE_2, SQUARE_5, STEPS, load_taps
 
 # The integers of a job, in this order.
 JOB = ("N", "G", "C", "F", "H", "W", "OH", "OW", "SH", "SW", "row0", "column0", "form", "KH", "KW", "high", "wide", "elements", "tiles_h", "tiles_w", "images",
-       "rows", "columns", "share", "filters", "height", "chunk", "relu", "v_block", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
+       "rows", "columns", "share", "filters", "height", "chunk", "flags", "v_block", "v_step", "m_row", "m_step", "panel_pad", "group", "raw_at",
        "raw_group", "raw_filter", "raw_channel", "turned", "places", "fresh")
 SIZES = len(JOB)
 
@@ -84,10 +85,11 @@ def write_results(job, src, weight, dst, bias, residual, table, M, line, scratch
     line: room for a row of tiles and a vector of filters; scratch: for `sum_directly`.
     """
     (N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share, block, height, chunk,
-     relu, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
+     flags, v_block, v_step, m_row, m_step, panel_pad, group, raw_at, raw_group, raw_filter, raw_channel, turned, places, fresh) = unpack_job(job)
     lanes = VECTOR_BYTES // src.itemsize
     top, left, tall, across = SH * high * i0 + row0, SW * wide * j0 + column0, SH * (high - 1) + KH, SW * (wide - 1) + KW
     pixels = min(wide * nj, OW - wide * j0)          # of one row
+    past = rows_past(flags, dst, OH * OW)
     for f in range(0, nf, lanes):
         valid, channel = min(lanes, nf - f), g * F + f0 + f
         for n in range(nn):
@@ -97,7 +99,7 @@ def write_results(job, src, weight, dst, bias, residual, table, M, line, scratch
                 for j in range(nj):
                     t, ends = (n * ni + i) * nj + j, min(wide, OW - wide * (j0 + j))
                     ahead = j * high * wide          # of a row of all tiles' results, so many a tile
-                    if ahead % lanes < high * wide:          # a line of the cache that no tile before has reached
+                    if ahead % lanes < high * wide and not past:         # a line of the cache that no tile before has reached
                         prefetch_rows(1, dst, place + ahead // pixels * OW + ahead % pixels, OH * OW)
                     if finish(form, M, t * m_row + f, m_step, line, wide * j * lanes, pixels, done, ends):
                         sum_directly(src, ((n0 + n) * G + g) * C * H * W, C, H, W, top + SH * high * i, left + SW * wide * j, tall, across, high, wide, KH, KW,
@@ -107,5 +109,6 @@ def write_results(job, src, weight, dst, bias, residual, table, M, line, scratch
                 for r in range(runs):
                     for p in range(0, run, lanes):
                         here = place + r * OW + p
-                        turn_block(min(lanes, run - p), valid, RELU if relu else 0, line, (r * pixels + p) * lanes, lanes, bias,
+                        turn_block(min(lanes, run - p), valid, flags, line, (r * pixels + p) * lanes, lanes, bias,
                                    channel if bias.size else -1, residual, here if residual.size and raw_at >= 0 else -1, dst, here, OH * OW)
+    settle(past)
