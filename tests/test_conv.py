@@ -337,6 +337,25 @@ def test_small_images_as_one_row(monkeypatch, forget, near_bytes, chain, N, C, F
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("N, size, stride", [(5, (9, 11), 2), (3, (8, 8), 2), (2, (13, 70), 2), (2, (41, 43), (3, 2)), (3, (5, 17), (1, 2)), (1, (6, 33), 2),
+                                             (2, (6, 7), 2)])
+@pytest.mark.parametrize("chain, near_bytes, sums_bytes", [(512, 400_000, 400_000), (8, 3000, 5000)])
+def test_gradient_of_one_tap_and_stride_is_spread(monkeypatch, forget, N, size, stride, chain, near_bytes, sums_bytes, dtype):
+    """Tiles that end within a row, in the next image, behind the last pixel; several chunks of filters and blocks of pixels and channels."""
+    monkeypatch.setattr(direct, "_filters", direct._pixels)
+    monkeypatch.setattr(direct, "MOST_BYTES", 0)             # no other way
+    monkeypatch.setattr(direct, "CHAIN", chain)
+    monkeypatch.setattr(direct, "NEAR_BYTES", near_bytes)
+    monkeypatch.setattr(direct, "SUMS_BYTES", sums_bytes)
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (N, 2 * 37, *size)).astype(dtype), rng.integers(-4, 5, (2 * 12, 37, 1, 1)).astype(dtype)
+    options = dict(stride=stride, groups=2, algorithm="direct")
+    plan = fastconv.plan_conv2d(x.shape, weight.shape, dtype, **options)
+    assert plan.to_input.across == "pixels"
+    _shown_where_the_loops_show_it(x, weight, rng.integers(-4, 5, plan.y_shape).astype(dtype), options)
+
+
+@EACH_DTYPE
 @pytest.mark.parametrize("algorithm, kernel, size", [("_filters", 3, (9, 16)), ("_pixels", 3, (9, 32)), ("_pixels", 1, (8, 16)), ("_pixels", 1, (5, 7)),
                                                      ("winograd", 3, (8, 16)), ("winograd", 3, (9, 14)), ("strassen", 1, (8, 16)), ("strassen", 1, (6, 11))])
 @pytest.mark.parametrize("off", [0, 3])

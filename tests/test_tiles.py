@@ -262,6 +262,28 @@ def test_merge_row(dtype):
         assert np.array_equal(got, wanted) and np.array_equal(twin, wanted)
 
 
+@njit
+def spread(source, source_row, rows, lines, target, target_line, target_row, width):
+    simd_phases.spread_rows(source, 5, source_row, rows, lines, target, 3, target_line, target_row, width)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_spread_rows(lines, dtype):
+    """Rows shorter than a vector, whole vectors and rests, odd widths; nothing is written beside them."""
+    source = np.arange(1, 200).astype(dtype)
+    for width in (0, 1, 2, 15, 32, 33, 64, 75):
+        wanted = np.full(800, 77, dtype)
+        for r, k in itertools.product(range(3), range(lines)):
+            row = wanted[3 + r * 260 + k * 80:][:width]
+            row[:] = 0
+            row[::2] = source[5 + r * 40:][:(width + 1) // 2] if k == 0 else 0
+        got, twin = np.full((2, 800), 77, dtype)
+        spread(source, 40, 3, lines, got, 80, 260, width)
+        simd_phases._spread_rows(source, 5, 40, 3, lines, twin, 3, 80, 260, width)
+        assert np.array_equal(got, wanted) and np.array_equal(twin, wanted)
+
+
 @njit(error_model="numpy")
 def phase(vectors, valid, flags, outer, x, table, a, y, rows, columns):
     if vectors == 1:

@@ -15,6 +15,7 @@ from .shape import Shape
 
 CHAIN = 512                                  # terms of one chain of a sum
 TOTAL_BYTES = 192 * 1024                     # sums that a task keeps, filters along the vectors: they stay in L2 beside a chunk of weights
+SUMS_BYTES = 224 * 1024                      # the same, pixels along the vectors, of a gradient that is spread at the end
 WINDOW_BYTES = 192 * 1024                    # the window of a task
 NEAR_BYTES = 384 * 1024                      # of an image read as one row, copied near: long runs of many planes, and L2
 WHOLE_BYTES = 512 * 1024                     # a window of all channels, where several blocks of filters read it one after the other
@@ -118,7 +119,7 @@ def to_input(s: Shape) -> Stage:
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, s.flags(False)
     stages = [_filters(*arguments), _columns(s)]
-    if len(h.phases) * len(w.phases) == 1:
+    if len(h.phases) * len(w.phases) == 1 or s.KH == s.KW == 1 and s.SW == 2 and h.inside(s.OH) and w.inside(s.OW):
         stages.append(_pixels(*arguments))
     if s.SH == s.SW == 2:
         stages.append(_phases(s))
@@ -268,7 +269,7 @@ def _filters(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Ax
     cost = (all_taps * C * (h.grid // rows * tile_rows(images * pixels) / images + tile_rows(h.grid % rows * w.grid)) * padded / lanes
             + (2 * TURN_COST if OH * OW * size % PAGE == 0 else TURN_COST) * lanes * reached * row_blocks * -(-pixels // lanes) * padded / lanes
             + (0 if in_place else row_blocks * f_blocks * C * near_h.reach(rows) * (ROW_COST + pitch / lanes)))
-    double = size == 8 and not forward and phases == 1 and (images > 1 or not raw) and images * h.grid * w.grid >= LEAST_PIXELS
+    double = size == 8 and not forward and len(w.phases) <= 2 and all_taps == 1 and (images > 1 or not raw) and images * h.grid * w.grid >= LEAST_PIXELS
     cost *= GATHERED if not in_place else IN_PLACE_DOUBLE if double else IN_PLACE
     cost += 0 if raw or forward else PACK_COST * all_taps * C * padded / lanes / max(1, N)
     room = (reached * (images * pixels + ROWS + lanes) * filters + (C if whole else chunk) * window + (chunk * all_taps * width * direct.TOGETHER if raw else 0)
@@ -290,10 +291,10 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
             prepared: bool = False) -> Stage:
     lanes = VECTOR_BYTES // size
     width = VECTORS * lanes
-    (a,), (b,) = h.phases, w.phases
-    taps = len(a) * len(b)
-    (H, W), (OH, OW) = source, target
-    in_place = h.inside(H) and w.inside(W) and taps == h.step == w.step == 1 and source == target
+    a, b = h.phases[0], w.phases[0]
+    taps, apart = len(a) * len(b), len(h.phases) * len(w.phases) > 1
+    (H, W), (OH, OW) = source, (h.grid, w.grid)
+    in_place = h.inside(H) and w.inside(W) and taps == h.step == w.step == 1 and source == (OH, OW)
     images = 1
     if in_place:                             # one long row
         H, W, OH, OW = 1, H * W, 1, OH * OW
@@ -327,20 +328,24 @@ def _pixels(N: int, G: int, C: int, F: int, source: Plane, target: Plane, h: Axi
     row_blocks = parts_of(OH, rows, 1, groups * G * column_blocks, flops, wanted)
     rows = -(-OH // row_blocks)
     filters = round_up(-(-F // parts_of(F, F, panel, groups * G * column_blocks * row_blocks, flops, wanted)), panel)
+    if apart:                                # the sums wait until they are whole
+        filters = min(filters, even(F, max(panel, SUMS_BYTES // (columns * size)), panel))
     f_blocks = -(-F // filters)
     segment = segment_of(columns)
     offsets = [0] if in_place else [(i - h.low) * segment * kept + (j - w.low) % w.step * segment + (j - w.low) // w.step for i, _ in a for j, _ in b]
     header, numbers = [direct.PHASE, taps, 0], [i * w.kernel + j for _, i in a for _, j in b]
     group = tile_rows(F, panel) * C * taps
-    job = _job(N, G, C, F, H, W, OH, OW, OH, OW, 1, 1, h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns, filters, chunk,
-               CHAIN, flags, group, 0, panel, False, False, row_blocks, column_blocks, images)
+    job = _job(N, G, C, F, H, W, OH, OW, *target, len(h.phases), len(w.phases), h.step, w.step, h.low, w.low, h.extent, w.extent, in_place, rows, columns,
+               filters, chunk, CHAIN, flags, group, 0, panel, False, False, row_blocks, column_blocks, images)
     vectors = (across // width * VECTORS + (0 if across % width == 0 else ALONE if across % width <= lanes else VECTORS)) / images
     loaded = (C * column_blocks * f_blocks * (ROW_COST + COPY_COST * columns / lanes) / images if in_place
               else row_blocks * column_blocks * f_blocks * C * h.reach(rows) * w.step * (ROW_COST + segment / lanes))
-    cost = (taps * C + TILE_COST) * tile_rows(F, panel) * OH * vectors + loaded + (0 if forward else PACK_COST * taps * C * F / lanes / max(1, N))
+    tile_cost = TILE_COST + (SPREAD_COST if apart else 0)
+    cost = (taps * C + tile_cost) * tile_rows(F, panel) * OH * vectors + loaded + (0 if forward else PACK_COST * taps * C * F / lanes / max(1, N))
     return Stage(direct.pixels, job, np.array(header + offsets, np.int64), groups * G * row_blocks * column_blocks * f_blocks,
                  pack.pack_rows if forward else pack.pack_rows_turned, *_packing(C, F, h.kernel * w.kernel, group, forward, header, numbers, panel),
-                 G * -(-F // panel), G * group, room(rows, columns), UNALIGNED * taps * C * OH * OW * F / lanes / cost)
+                 G * -(-F // panel), G * group, room(rows, columns) + (filters * columns * size if apart else 0),
+                 UNALIGNED * taps * C * OH * OW * F / lanes / cost)
 
 
 PAGE = 4096                                  # in a page: planes a multiple of this apart need that room twice
@@ -352,6 +357,7 @@ PACK_COST = 24.0                             # vector operations to pack one vec
                                              # pass, where a prepared layer goes the same way
 COPY_COST = 2.0                              # vector operations to copy one vector near
 TILE_COST = 3.0                              # vector operations to start and to store one vector of a tile
+SPREAD_COST = 20.0                           # and to spread it over the lines of a strided gradient
 
 
 def _job(*sizes: int) -> np.ndarray:

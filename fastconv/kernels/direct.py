@@ -35,7 +35,7 @@ from .simd import (
     turn_column,
     turn_columns,
 )
-from .simd_phases import merge_row
+from .simd_phases import merge_row, spread_rows
 from .simd_tiles import KEEP, PAST, RELU, TAP, add_taps, gather_tile, gather_tile_ahead, pixel_tile, pixel_tile_near, turn_block
 from .team import first_task, next_task
 from .tiles import ROWS, ROWS_HALF, ROWS_SMALL, VECTORS
@@ -375,13 +375,28 @@ def normal(image, pixel, plane):
 
 
 @jit
+def spread_tile(sums, at, row, rows, count, first, dst, place, image_step, plane, H, W, stride):
+    """Gradients to pixels first .. first + count of one long row, which the kernel's one tap reads, to where they belong, and zeros to the others up to
+    the next: sums[at + r * row + p] for r < rows. dst: planes of (H, W) from place on, images image_step apart; plane: pixels that are read of each.
+    """
+    across, done = (W + 1) // 2, 0
+    while done < count:
+        image, pixel = (first + done) // plane, (first + done) % plane
+        h, j = pixel // across * stride, pixel % across
+        n = min(count - done, across - j)
+        spread_rows(sums, at + done, row, rows, min(stride, H - h), dst, place + image * image_step + h * W + 2 * j, W, H * W, min(2 * n, W - 2 * j))
+        done += n
+
+
+@jit
 def pixels(first, last, src, weight, dst, bias, residual, job, table):
     """Tasks: a block of filters of a block of rows and columns of one group of some images; the block of filters goes fastest. One phase only.
     Blocks of rows and columns differ by one row or one tile's width, so that threads with as many tasks have as much to do.
 
     weight: packed by `pack_rows` or `pack_rows_turned`, panels as `gemm.pack_a` cuts them. In place: one row of pixels of many planes, copied near
     into panels of a tile's width, one channel after the other: a tile that read every plane where it lies would follow too many streams. Several
-    images only in place: their rows are one long row, so that a tile's vectors are full though planes are small.
+    images only in place: their rows are one long row, so that a tile's vectors are full though planes are small. Several phases only of one tap and
+    stride 2 along the row: of a gradient in planes of (grid_h, grid_w) the first phase gets sums, the others zeros.
     """
     (N, G, C, F, H, W, OH, OW, grid_h, grid_w, phases_h, phases_w, step_h, step_w, row0, column0, extent_h, extent_w, in_place, rows, columns,
      block, chunk, most_taps, flags, group_weights, pixel_table, panel_height, whole, raw, row_blocks, column_blocks, images) = unpack_job(job)
@@ -397,7 +412,13 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
     panels = (columns + width - 1) // width
     near = chunk * width + lanes             # of one panel of pixels: no two panels begin at the same place of a page
     window = aligned(panels * near if in_place else chunk * window_rows * segment * kept, src)
-    pitch, jump = min(OW, width) if in_place else width, (G * F - 1) * OW
+    apart = phases_h * phases_w > 1
+    pitch, jump = min(OW, width) if in_place and not apart else width, (G * F - 1) * OW
+    sums_row = panels * width + lanes
+    sums = aligned((block + panel_height) * sums_row if apart else 0, src)
+    result = one_of(apart, sums, dst)
+    flags = flags & ~PAST if apart else flags
+    result_row = sums_row if apart else OH * OW
     for task in range(first, last):
         f0, t = task % f_blocks * block, task // f_blocks
         j_block, t = t % column_blocks, t // column_blocks
@@ -443,6 +464,9 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                                 at, plane = j // width * near, width
                                 image, pixel = normal(image, pixel + width, OW)
                                 split, place = min(width, OW - pixel), ((n + image) * G * F + channel) * OW + pixel
+                            copied, ends = in_place and f == f0, split       # the first tile brings the pixels near
+                            if apart:
+                                ends, place = width, (f - f0) * sums_row + j
                             residual_at = place if residual.size and end else -1
                             panel_line = panel_next + (i * tiles_here + j // width) * nc * panel_step
                             line, line_step = src.ctypes.data, 0
@@ -451,42 +475,43 @@ def pixels(first, last, src, weight, dst, bias, residual, job, table):
                                 if images > 1:
                                     to = to // OW * G * C * W + to % OW
                                 line, line_step = line + (next_base + to) * src.itemsize, W * src.itemsize
-                            if in_place and f == f0:         # the first tile brings the pixels near
-                                source = base + image * G * C * W + pixel
-                                if split < width or left < width or height < ROWS_HALF:
-                                    join_panel(src, base, G * C * W, W, nc, j0 + j, left, window, at, width)
-                                elif height == ROWS:
-                                    pixel_tile_near(ROWS, VECTORS, valid, left, of_tile, nc, W, nt, weight, a_at, src, source, table, tap_at,
-                                                    bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
-                                                    panel_line, panel_step, window, at)
-                                    continue
-                                else:
-                                    pixel_tile_near(ROWS_HALF, VECTORS, valid, left, of_tile, nc, W, nt, weight, a_at, src, source, table, tap_at,
-                                                    bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
-                                                    panel_line, panel_step, window, at)
-                                    continue
-                            if height == ROWS:
+                            if copied and (split < width or left < width or height < ROWS_HALF):
+                                join_panel(src, base, G * C * W, W, nc, j0 + j, left, window, at, width)
+                                copied = False
+                            source = base + image * G * C * W + pixel
+                            if copied and height == ROWS:
+                                pixel_tile_near(ROWS, VECTORS, valid, left, of_tile, nc, W, nt, weight, a_at, src, source, table, tap_at,
+                                                bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
+                                                panel_line, panel_step, window, at)
+                            elif copied:
+                                pixel_tile_near(ROWS_HALF, VECTORS, valid, left, of_tile, nc, W, nt, weight, a_at, src, source, table, tap_at,
+                                                bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
+                                                panel_line, panel_step, window, at)
+                            elif height == ROWS:
                                 if left <= lanes:
                                     pixel_tile(ROWS, 1, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                                 else:
                                     pixel_tile(ROWS, VECTORS, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                             elif height == ROWS_HALF:
                                 if left <= lanes:
                                     pixel_tile(ROWS_HALF, 1, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                                 else:
                                     pixel_tile(ROWS_HALF, VECTORS, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                               bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                               bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
                                                panel_line, panel_step)
                             else:
                                 pixel_tile(ROWS_SMALL, VECTORS, valid, left, of_tile, nc, plane, nt, weight, a_at, window, at, table, tap_at + t0,
-                                           bias, bias_at, residual, residual_at, dst, place, OH * OW, split, pitch, jump, line, line_step,
+                                           bias, bias_at, residual, residual_at, result, place, result_row, ends, pitch, jump, line, line_step,
                                            panel_line, panel_step)
+                            if apart and end:
+                                spread_tile(sums, place, sums_row, valid, left, j0 + j, dst, (n * G * F + channel) * grid_h * grid_w,
+                                            G * F * grid_h * grid_w, OW, grid_h, grid_w, phases_h)
     settle(flags & PAST)
 
 

@@ -142,5 +142,50 @@ def _merge_row_intrinsic(typingctx, source, even, odd, n, target, to):
     return types.void(source, i, i, i, target, i), codegen
 
 
+def _spread_rows(source, at, source_row, rows, lines, target, to, target_line, target_row, width):
+    """target[to + r * target_row + w] = source[at + r * source_row + w / 2] for r < rows and even w < width, and zeros for odd ones, and in the
+    following of `lines` lines, target_line apart. Whole vectors of source are read.
+    """
+    for r in range(rows):
+        end = to + r * target_row
+        for k in range(lines):
+            target[end + k * target_line:end + k * target_line + width] = 0
+        target[end:end + width:2] = source[at + r * source_row:][:(width + 1) // 2]
+
+
+def _spread_rows_intrinsic(typingctx, source, at, source_row, rows, lines, target, to, target_line, target_row, width):
+    i = types.int64
+
+    def codegen(context, builder, sig, args):
+        v = Vector(context, builder, sig.args[0].dtype)
+        source_row, rows, lines, target_line, target_row, width = *args[2:5], *args[7:]
+        start, end = (cgutils.alloca_once_value(builder, _pointer(context, builder, sig.args[k], args[k], args[k + 1])) for k in (0, 5))
+        orders = [ir.Constant(ir.VectorType(I32, v.lanes), [v.lanes if k % 2 else (part * v.lanes + k) // 2 for k in range(v.lanes)]) for part in range(2)]
+
+        def write(line, w, values):
+            for part, value in enumerate(values):
+                at = builder.add(w, _const(part * v.lanes))
+                place, left = builder.gep(line, [at]), builder.sub(width, at)
+                with builder.if_else(builder.icmp_signed(">=", left, _const(v.lanes)), likely=True) as (whole, rest):
+                    with whole:
+                        v.store(value, place)
+                    with rest:
+                        v.store_masked(value, place, v.mask(left))
+
+        with cgutils.for_range(builder, rows):
+            line = builder.load(end)
+            with cgutils.for_range_slice(builder, _const(0), width, _const(2 * v.lanes), I64) as (w, _):
+                value = v.load(builder.gep(builder.load(start), [builder.lshr(w, _const(1))]))
+                write(line, w, [builder.shuffle_vector(value, v.zero, order) for order in orders])
+                with cgutils.for_range_slice(builder, _const(1), lines, _const(1), I64) as (k, _):
+                    write(builder.gep(line, [builder.mul(k, target_line)]), w, [v.zero, v.zero])
+            builder.store(builder.gep(builder.load(start), [source_row]), start)
+            builder.store(builder.gep(line, [target_row]), end)
+        return context.get_dummy_value()
+
+    return types.void(source, i, i, i, i, target, i, i, i, i), codegen
+
+
+spread_rows = either(_spread_rows, _spread_rows_intrinsic)
 merge_row = either(_merge_row, _merge_row_intrinsic)
 phase_tile = either(_phase_tile, _phase_tile_intrinsic, literal=True)
