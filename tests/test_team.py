@@ -177,6 +177,29 @@ print(time.process_time() - before < 0.1, together(8, 2, 2))
     assert alone(program) == "2 True 2"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2, reason="threads are not told where to run here")
+def test_helpers_wake_up_on_another_processor_than_the_callers():
+    program = """
+import ctypes, os, time
+helper = team.helpers(2)[0] + team.FIRST_HELPER
+number = lambda at: ctypes.c_int64.from_address(helper + at).value
+
+def woken():
+    while not number(team.ASLEEP):
+        time.sleep(0.01)
+    return together(8, 2, 2), os.sched_getaffinity(number(team.NUMBER))
+
+every = os.sched_getaffinity(0)
+for processor in sorted(every)[:2]:          # alone there, the caller wants its helper to stay where it is
+    os.sched_setaffinity(0, every)
+    most, allowed = woken()
+    print(most, len(every - allowed), allowed < every, end=" ")
+    os.sched_setaffinity(0, {processor})
+    print(woken() == (2, allowed), end=" ")
+"""
+    assert alone(program) == "2 1 True True 2 1 True True"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_forked_while_another_thread_starts_the_first_has_its_own():
     program = """

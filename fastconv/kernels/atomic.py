@@ -1,4 +1,4 @@
-"""Memory that threads share: 64-bit integers at an address, read and written in one order that all threads agree on; and Python's locks.
+"""Memory that threads share: 64-bit integers at an address, read and written in one order that all threads agree on; Python's locks; and where threads run.
 
 Only compiled code may use these. Python's own locks (PyThread_acquire_lock_timed and PyThread_release_lock of its C interface) exist on
 every system, and may be used without the interpreter.
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -63,6 +64,29 @@ def give_way(typingctx, function):
 
 
 @intrinsic
+def here(typingctx, function):
+    """The number of this processor, or one below 0. function: the address of sched_getcpu."""
+    def codegen(context, builder, sig, args):
+        return builder.sext(builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, []).as_pointer()), []), I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def processors(typingctx, function, thread, size, mask):
+    """Read or set on which processors a thread may run (0: this thread), the bits of `size` bytes at `mask`; 0 if that was done. function: the
+    address of sched_getaffinity or sched_setaffinity."""
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(I32, [I32, I64, POINTER])
+        function, thread, size, mask = args
+        done = builder.call(builder.inttoptr(function, kind.as_pointer()), [builder.trunc(thread, I32), size, builder.inttoptr(mask, POINTER)])
+        return builder.sext(done, I64)
+
+    i = types.int64
+    return i(i, i, i, i), codegen
+
+
+@intrinsic
 def acquire(typingctx, function, lock, microseconds):
     """Wait for the lock, so long at most. function: the address of PyThread_acquire_lock_timed."""
     def codegen(context, builder, sig, args):
@@ -89,7 +113,20 @@ def functions() -> tuple[int, ...]:
     """The addresses of what `acquire`, `release` and `give_way` call."""
     api = ctypes.pythonapi
     system = ctypes.WinDLL("kernel32").SwitchToThread if sys.platform == "win32" else ctypes.CDLL(None).sched_yield
-    return tuple(ctypes.cast(f, ctypes.c_void_p).value or 0 for f in (api.PyThread_acquire_lock_timed, api.PyThread_release_lock, system))
+    return _addresses(api.PyThread_acquire_lock_timed, api.PyThread_release_lock, system)
+
+
+def places() -> tuple[int, ...]:
+    """The addresses of what `here` calls, and `processors` to read and to set; zeros where the system has no such functions: only Linux has."""
+    try:
+        system = ctypes.CDLL(None)
+        return _addresses(system.sched_getcpu, system.sched_getaffinity, system.sched_setaffinity) if sys.platform == "linux" else (0, 0, 0)
+    except (AttributeError, OSError):
+        return 0, 0, 0
+
+
+def _addresses(*found: Any) -> tuple[int, ...]:
+    return tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
 
 
 def held_lock() -> int:
