@@ -7,7 +7,8 @@ from cases import inject, layouts, norm_cases, row_norm_cases
 import fastconv
 import naive
 from fastconv.kernels import norm, norm_rows
-from fastconv.norm import known, layout
+from fastconv.kernels.tasks import crew
+from fastconv.norm import known, layout, passes
 from fastconv.testing import TOLERANCE, assert_gradient, assert_same
 
 ROW_CASES = pytest.mark.parametrize("case", row_norm_cases(), ids=str)
@@ -399,22 +400,28 @@ class Shape(tuple):
         return 0
 
 
-def test_a_large_call_is_remembered_for_one_thread_alone():
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_a_large_call_is_remembered_for_any_number_of_threads(monkeypatch, backward):
     if fastconv.runtime.max_threads() < 2:
         pytest.skip("needs two threads")
-    x, before = np.random.default_rng(0).standard_normal((2000, 512), np.float32), fastconv.get_num_threads()
+    (x, dout), crews, before = np.random.default_rng(0).standard_normal((2, 2000, 512), np.float32), [], fastconv.get_num_threads()
+    monkeypatch.setattr(passes, "crew", lambda *work: crews.append(crew(*work)) or crews[-1])
+
+    def call():
+        if backward:
+            return fastconv.batch_norm_backward(dout, x, None, None, x[0], training=True)[0]
+        return fastconv.batch_norm(x, None, None, x[0], training=True)
+
     known.SHORT.clear()
     try:
         fastconv.set_num_threads(1)
-        wanted = [fastconv.batch_norm(x, None, None, training=True) for _ in range(3)][-1]
+        wanted = [call() for _ in range(3)][-1]
         if not len(known.SHORT):
             pytest.skip("nobody hands over objects here")
-        known.SHORT._values = {key: (lambda *arrays: 1 / 0, *others) for key, (_, *others) in known.SHORT._values.items()}
-        known.SHORT.get = known.SHORT._values.get
-        with pytest.raises(ZeroDivisionError):
-            fastconv.batch_norm(x, None, None, training=True)
-        fastconv.set_num_threads(2)
-        assert np.array_equal(fastconv.batch_norm(x, None, None, training=True), wanted)
+        monkeypatch.setattr(known, "recall", None)           # nothing is looked at once more
+        for threads in (1, 2):
+            fastconv.set_num_threads(threads)
+            assert np.array_equal(call(), wanted) and crews[-1][2] == threads
     finally:
         fastconv.set_num_threads(before)
         known.SHORT.clear()

@@ -82,6 +82,12 @@ def numbers(place, size):
 
 
 @jit
+def floats(place, size):
+    """The same, float64."""
+    return carray(pointer(place), size, np.float64)
+
+
+@jit
 def fits(plan, number, place):
     """Whether the object at this address is what the plan wants as array `number`."""
     spec = plan[SPECS + number * SPEC:SPECS + (number + 1) * SPEC]

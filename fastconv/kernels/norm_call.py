@@ -1,7 +1,7 @@
 """A normalisation from its arguments to its results: what stands before the first kernel and after the last, and all of it in one call.
 
 Arrays are 1-D and of the dtype of x; what is not given is empty. steps: the job (norm.py), then the kernels' addresses and how many tasks
-each has, in pairs. After a pair of zeros src is dout, and there is no dout.
+each has, in pairs. After a pair of zeros src is dout, and there is no dout. room, helpers, threads: who does the tasks (`tasks.crew`).
 """
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from numba.extending import overload
 
 from .gemm import aligned
 from .handed import JOB as STEPS
-from .handed import NTH, SPEC, SPECS, address_of, elements, fit, numbers, share
+from .handed import KERNEL, NTH, SPEC, SPECS, address_of, elements, fit, floats, numbers, share
 from .jit import jit
 from .norm import CHANNELS, EACH, EPS, FLAGS, GIVEN, GRADIENTS, JOB, KEYS, LENGTH, MOMENTUM, PARAMETERS, RESIDUAL, RUNNING, STATS, TABLE
 from .tasks import call
+from .team import BUSY, lead
 
+SETTINGS = KERNEL                            # of a plan (handed.py): where the settings of the call stand, as float64
 DONE, SHARED, FAILED = 0, 1, 2               # SHARED: nothing was done, as an array that is written shares memory with another
 
 
@@ -81,19 +83,25 @@ def end_backward(job, table, dweight, dbias):
 
 
 @jit
-def in_turn(steps, src, dout, dst, bias, residual, table):
+def in_turn(steps, room, helpers, threads, src, dout, dst, bias, residual, table):
     """All tasks of each kernel; whether one failed."""
     job = steps[:JOB]
     for i in range(JOB, len(steps), 2):
-        if steps[i] == 0:
+        kernel, tasks, failed = steps[i], steps[i + 1], BUSY
+        if kernel == 0:
             src, dout = dout, dout[:0]
-        elif call(steps[i], 0, steps[i + 1], src, dout, dst, bias, residual, job, table):
+            continue
+        if min(tasks, threads) > 1:
+            failed = lead(room, helpers, kernel, 0, tasks, min(tasks, threads), src, dout, dst, bias, residual, job, table)
+        if failed == BUSY:
+            failed = int(call(kernel, 0, tasks, src, dout, dst, bias, residual, job, table))
+        if failed:
             return FAILED
     return DONE
 
 
 @jit
-def forward_at_once(steps, x, y, weight, bias, running_mean, running_var, mean, invstd, eps, momentum):
+def forward_at_once(steps, room, helpers, threads, x, y, weight, bias, running_mean, running_var, mean, invstd, eps, momentum):
     job = steps[:JOB]
     if share(y, x) or share(y, weight) or share(y, bias) or share(y, running_mean) or share(y, running_var):
         return SHARED
@@ -102,37 +110,37 @@ def forward_at_once(steps, x, y, weight, bias, running_mean, running_var, mean, 
     table, residual = np.empty(job[TABLE], np.int64), aligned(job[RESIDUAL], x)
     begin(job, table, eps, momentum, weight, bias, running_mean, running_var)
     left, right = columns(job, weight, 1.0), columns(job, bias, 0.0)
-    failed = in_turn(steps, x, x[:0], y, left, right if job[EACH] else residual, table)
+    failed = in_turn(steps, room, helpers, threads, x, x[:0], y, left, right if job[EACH] else residual, table)
     end_forward(job, table, running_mean, running_var, mean, invstd)
     return failed
 
 
 @jit
-def backward_at_once(steps, x, dout, dx, weight, first, second, dweight, dbias, eps):
+def backward_at_once(steps, room, helpers, threads, x, dout, dx, weight, first, second, dweight, dbias, eps):
     job = steps[:JOB]
     table, residual = np.empty(job[TABLE], np.int64), aligned(job[RESIDUAL], x)
     begin(job, table, eps, 0.0, weight, weight[:0], first, second)
-    failed = in_turn(steps, x, dout, dx, columns(job, weight, 1.0), residual, table)
+    failed = in_turn(steps, room, helpers, threads, x, dout, dx, columns(job, weight, 1.0), residual, table)
     end_backward(job, table, dweight, dbias)
     return failed
 
 
 @jit
-def handed_forward_at_once(plan_at, eps, momentum, x, y, weight, bias, running_mean, running_var, mean, invstd):
-    """The same for objects (handed.py); whether it was done."""
+def handed_forward_at_once(plan_at, room, helpers, threads, x, y, weight, bias, running_mean, running_var, mean, invstd):
+    """The same for objects (handed.py); whether it was done. Settings: eps, momentum."""
     plan = numbers(plan_at, SPECS + 8 * SPEC)
     if not fit(plan, (address_of(x), address_of(y), address_of(weight), address_of(bias), address_of(running_mean), address_of(running_var),
                       address_of(mean), address_of(invstd))):
         return False
-    steps = numbers(plan[STEPS], plan[STEPS + 1])
-    return forward_at_once(steps, elements(plan, NTH[0], x), elements(plan, NTH[1], y), elements(plan, NTH[2], weight), elements(plan, NTH[3], bias),
-                           elements(plan, NTH[4], running_mean), elements(plan, NTH[5], running_var), elements(plan, NTH[6], mean),
-                           elements(plan, NTH[7], invstd), eps, momentum) == DONE
+    steps, settings = numbers(plan[STEPS], plan[STEPS + 1]), floats(plan_at, SPECS)[SETTINGS:]
+    return forward_at_once(steps, room, helpers, threads, elements(plan, NTH[0], x), elements(plan, NTH[1], y), elements(plan, NTH[2], weight),
+                           elements(plan, NTH[3], bias), elements(plan, NTH[4], running_mean), elements(plan, NTH[5], running_var),
+                           elements(plan, NTH[6], mean), elements(plan, NTH[7], invstd), settings[0], settings[1]) == DONE
 
 
 @jit
-def handed_backward_at_once(plan_at, eps, running, x, dout, dx, weight, bias, mean, invstd, running_mean, running_var, dweight, dbias):
-    """The same for objects. running: the running statistics count, which else only have to be fit for the forward."""
+def handed_backward_at_once(plan_at, room, helpers, threads, x, dout, dx, weight, bias, mean, invstd, running_mean, running_var, dweight, dbias):
+    """The same for objects. Settings: eps; whether the running statistics count, which else only have to be fit for the forward."""
     plan = numbers(plan_at, SPECS + 11 * SPEC)
     if not fit(plan, (address_of(x), address_of(dout), address_of(dx), address_of(weight), address_of(bias), address_of(mean), address_of(invstd),
                       address_of(running_mean), address_of(running_var), address_of(dweight), address_of(dbias))):
@@ -141,8 +149,9 @@ def handed_backward_at_once(plan_at, eps, running, x, dout, dx, weight, bias, me
     moved, other = elements(plan, NTH[7], running_mean), elements(plan, NTH[8], running_var)
     if share(moved, other):
         return False
-    if running and not first.size:
+    steps, settings = numbers(plan[STEPS], plan[STEPS + 1]), floats(plan_at, SPECS)[SETTINGS:]
+    if settings[1] and not first.size:
         first, second = moved, other
-    steps = numbers(plan[STEPS], plan[STEPS + 1])
-    return backward_at_once(steps, elements(plan, NTH[0], x), elements(plan, NTH[1], dout), elements(plan, NTH[2], dx), elements(plan, NTH[3], weight),
-                            first, second, elements(plan, NTH[9], dweight), elements(plan, NTH[10], dbias), eps) == DONE
+    return backward_at_once(steps, room, helpers, threads, elements(plan, NTH[0], x), elements(plan, NTH[1], dout), elements(plan, NTH[2], dx),
+                            elements(plan, NTH[3], weight), first, second, elements(plan, NTH[9], dweight), elements(plan, NTH[10], dbias),
+                            settings[0]) == DONE

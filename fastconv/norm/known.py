@@ -8,7 +8,7 @@ import numpy as np
 from .. import check
 from ..remembered import Remembered
 
-SHORT = Remembered()                         # small calls, by all that they depend on but the values in their arrays
+SHORT = Remembered()                         # calls, by all that they depend on but the values in their arrays
 
 _calls: dict[Any, Any] = {}
 MOST = 4096
@@ -41,7 +41,7 @@ def recall(kind: type, x: Any, arrays: tuple[Any, ...], *settings: Any) -> Any:
 
 
 def key(name: Any, x: Any, arrays: tuple[Any, ...], settings: tuple[Any, ...]) -> Any:
-    """What a small call is remembered by; None where a setting is no plain number."""
+    """What a call is remembered by; None where a setting is no plain number."""
     types = tuple(map(type, settings))
     if type(x) is not np.ndarray or not PLAIN.issuperset(types):
         return None

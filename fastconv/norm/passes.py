@@ -1,7 +1,8 @@
-"""What all normalisations do once their arguments are checked: the passes over memory, in one call on one thread, or one after the other on
-several."""
+"""What all normalisations do once their arguments are checked: the passes over memory, all in one call of compiled code, or one after the other
+where that is not at hand."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from ..kernels import handed, norm
 from ..kernels import norm_call as kernels
 from ..kernels.gemm import aligned
 from ..kernels.jit import at_hand
-from ..kernels.tasks import NOTHING, address, run_tasks
+from ..kernels.tasks import NOTHING, address, crew, run_tasks
 from . import known
 from .layout import ONCE, Layout
 
 FORWARD_WORK, BACKWARD_WORK = 1.5, 2.5       # for each byte of x: worth two threads where one takes some 100 microseconds (measured)
 NONE = None, None
 DOUT = None                                  # in place of a kernel: from now on dout is what is read
+ALONE = 0, 0, 1                              # a crew of one thread
 
 
 def _program(plan: Layout, dtype: np.dtype) -> Any:
@@ -47,23 +49,19 @@ def _flat(values: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
     return NOTHING[dtype] if values is None else check.native(values, dtype).reshape(-1)
 
 
-def _one_thread(work: float) -> bool:
-    return work < runtime.SMALL_WORK or runtime.threads_for(work) == 1
+def _with_crew(run: Any, tasks: int, work: float, *arrays: Any) -> bool:
+    """A remembered call of several threads."""
+    return bool(run(*crew(tasks, work), *arrays))
 
 
-def _alone(short: tuple[Any, ...]) -> bool:
-    """Whether one thread is to do what one did when it was remembered: a large call, whose results are out of kept memory, if there is only one."""
-    return short[2] is np.empty or runtime.get_num_threads() == 1
-
-
-def _in_one_call(kernel: Any, work: float, dtype: np.dtype, numbers: int) -> bool:
-    """Whether one thread does it all, in this kernel, which takes the steps, eight arrays and so many numbers."""
-    return _one_thread(work) and at_hand(kernel, (dtype, numbers), _signature)
+def _in_one_call(kernel: Any, dtype: np.dtype, numbers: int) -> bool:
+    """Whether this kernel, which takes the steps, a crew, eight arrays and so many numbers, does it all."""
+    return at_hand(kernel, (dtype, numbers), _signature)
 
 
 def _signature(kinds: tuple[np.dtype, int]) -> tuple[Any, ...]:
     dtype, numbers = kinds
-    return (types.int64[::1], *[from_dtype(dtype)[::1]] * 8, *[types.float64] * numbers)
+    return (types.int64[::1], *[types.int64] * 3, *[from_dtype(dtype)[::1]] * 8, *[types.float64] * numbers)
 
 
 def _on_numpy(part: Any, *arguments: Any) -> Any:
@@ -83,7 +81,7 @@ def forward(kind: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[A
     weight, bias = arrays[-2:]
     key = known.key((kind, "forward"), x, arrays, (return_stats, *(flat or settings)))
     short = known.SHORT.get(key)
-    if short is not None and _alone(short):
+    if short is not None:
         run, stats, empty = short
         y = empty(x.shape, x.dtype) if out is None else out
         found = (np.empty(stats, x.dtype), np.empty(stats, x.dtype)) if return_stats else NONE
@@ -104,28 +102,29 @@ def forward(kind: Any, x: np.ndarray, arrays: tuple[Any, ...], settings: tuple[A
     for number, moved in zip(running, numbers[2:]):
         if call.moves and moved is not number:
             number[...] = moved
-    if call.plain and _one_thread(FORWARD_WORK * plan.nbytes):
+    if call.plain:
         _remember(key, FORWARD_WORK * plan.nbytes, kernels.handed_forward_at_once, (call.eps, call.momentum), plan, call.stats,
                   (x, x, weight, bias, mean, var, *(found or NONE)))
     y = check.deliver(y, given, call.dtype)
     return (y, *found) if found else y
 
 
-def _remember(key: Any, work: float, function: Any, others: tuple[Any, ...], plan: Layout, shape: tuple[int, ...], arrays: tuple[Any, ...]) -> None:
-    """Keep a call of arrays like these. others: its other arguments; shape: of the arrays that it makes beside the first."""
-    dtype = arrays[0].dtype
+def _remember(key: Any, work: float, function: Any, settings: tuple[float, ...], plan: Layout, shape: tuple[int, ...],
+              arrays: tuple[Any, ...]) -> None:
+    """Keep a call of arrays like these. settings: as the function finds them; shape: of the arrays that it makes beside the first."""
+    dtype, small = arrays[0].dtype, work < runtime.SMALL_WORK
     if key is not None:
-        kinds = *[from_dtype(np.dtype(type(other))) for other in others], *[dtype] * len(arrays)
-        steps = _program(plan, dtype)
-        run = handed.handing(function, kinds, [None if array is None else (array.shape, dtype) for array in arrays], (), {handed.JOB: steps}, *others)
+        kinds, steps = (*[types.int64] * 3, *[dtype] * len(arrays)), _program(plan, dtype)
+        run = handed.handing(function, kinds, [None if array is None else (array.shape, dtype) for array in arrays],
+                             np.array(settings, np.float64).view(np.int64), {handed.JOB: steps}, *(ALONE if small else ()))
         if run is not None:
-            known.SHORT.keep(key, (run, shape, np.empty if work < runtime.SMALL_WORK else recycling.empty), steps.nbytes)
+            known.SHORT.keep(key, (run, shape, np.empty) if small else (partial(_with_crew, run, plan.tasks, work), shape, recycling.empty), steps.nbytes)
 
 
 def _forward(plan: Layout, x: np.ndarray, y: np.ndarray, numbers: list[np.ndarray], found: list[np.ndarray], call: Any) -> None:
     work = FORWARD_WORK * plan.nbytes
-    if _in_one_call(kernels.forward_at_once, work, x.dtype, 2):
-        if kernels.forward_at_once(_program(plan, x.dtype), x, y, *numbers, *found, call.eps, call.momentum):
+    if _in_one_call(kernels.forward_at_once, x.dtype, 2):
+        if kernels.forward_at_once(_program(plan, x.dtype), *crew(plan.tasks, work), x, y, *numbers, *found, call.eps, call.momentum):
             raise _failed()
         return
     weight, bias, mean, var = numbers
@@ -143,7 +142,7 @@ def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], setti
     weight, bias = arrays[-2:]
     key = known.key((kind, "backward"), x, (*arrays, *given), (*need, *(flat or settings))) if type(need) is tuple else None
     short = known.SHORT.get(key)
-    if short is not None and _alone(short):
+    if short is not None:
         run, shape, empty = short
         dx = empty(x.shape, x.dtype)
         dweight = np.empty(shape, x.dtype) if need[1] and weight is not None else None
@@ -166,7 +165,7 @@ def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], setti
     if x.size:
         lines = check.native(x, dtype).reshape(-1), check.native(dout, dtype).reshape(-1), none if dx is None else dx.reshape(-1)
         _backward(plan, lines, [_flat(value, dtype) for value in (weight, first, second)], [into_weight.reshape(-1), into_bias.reshape(-1)], call.eps)
-        if call.plain and wanted[0] and _one_thread(BACKWARD_WORK * plan.nbytes):
+        if call.plain and wanted[0]:
             _remember(key, BACKWARD_WORK * plan.nbytes, kernels.handed_backward_at_once, (call.eps, not call.own), plan, call.parameters,
                       (x, x, x, weight, bias, *given, mean, var, dweight, dbias))
     else:
@@ -176,8 +175,8 @@ def backward(kind: Any, dout: Any, x: np.ndarray, arrays: tuple[Any, ...], setti
 
 def _backward(plan: Layout, arrays: tuple[np.ndarray, ...], numbers: list[np.ndarray], gradients: list[np.ndarray], eps: float) -> None:
     work = BACKWARD_WORK * plan.nbytes
-    if _in_one_call(kernels.backward_at_once, work, arrays[0].dtype, 1):
-        if kernels.backward_at_once(_program(plan, arrays[0].dtype), *arrays, *numbers, *gradients, eps):
+    if _in_one_call(kernels.backward_at_once, arrays[0].dtype, 1):
+        if kernels.backward_at_once(_program(plan, arrays[0].dtype), *crew(plan.tasks, work), *arrays, *numbers, *gradients, eps):
             raise _failed()
         return
     weight, first, second = numbers
