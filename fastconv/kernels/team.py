@@ -5,8 +5,9 @@ Whoever is done takes more until none is left, large shares first: so nobody wai
 waits only for those who are inside, and does everything itself where no helper comes.
 
 Helpers look for work for a while after the last, giving way to any other thread that wants their processor, then sleep until a caller wakes
-them; on Linux it wakes on another processor than theirs. All of it is compiled code without the interpreter, and needs no library. A parallel loop of Numba makes a new arena of TBB at every
-call, in which its threads have to arrive first: work of 60 microseconds gained nothing from a second thread, and takes 0.55 of its time here.
+them; on Linux, on another processor than its own. All of it is compiled code without the interpreter, and needs no library. A parallel
+loop of Numba makes a new arena of TBB at every call, in which its threads have to arrive first: work of 60 microseconds gained nothing from
+a second thread, and takes 0.55 of its time here.
 
 Memory, in integers of 8 bytes; lines that different threads write lie apart:
 

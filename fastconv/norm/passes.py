@@ -116,7 +116,7 @@ def _remember(key: Any, work: float, function: Any, settings: tuple[float, ...],
     if key is not None:
         kinds, steps = (*[types.int64] * 3, *[dtype] * len(arrays)), _program(plan, dtype)
         run = handed.handing(function, kinds, [None if array is None else (array.shape, dtype) for array in arrays],
-                             np.array(settings, np.float64).view(np.int64), {handed.JOB: steps}, *(ALONE if small else ()))
+                             np.array(settings, np.float64).view(np.int64).tolist(), {handed.JOB: steps}, *(ALONE if small else ()))
         if run is not None:
             known.SHORT.keep(key, (run, shape, np.empty) if small else (partial(_with_crew, run, plan.tasks, work), shape, recycling.empty), steps.nbytes)
 
