@@ -9,7 +9,8 @@ calls go round so many sets of arrays that each has left the caches, results too
 memory that the call before has just written). One thread is timed by its own processor time, two by the clock, both
 against np.copyto, which has one thread. A share is the median of the turns' own ratios. `<`: below what is asked.
 --mb 0: calls of 4 KiB, where only the time beside PyTorch counts, and no slower is all that is asked.
---peer: PyTorch, where installed, in the same turns on as many threads, as a multiple of its speed; its answer must be ours.
+--peer: PyTorch, where installed, in the same turns on as many threads, as a multiple of its speed; its answer must be ours. On two threads each
+call then waits until PyTorch's threads sleep: they kept the second processor from whoever came next (2 MB: 1.4 times its speed looked like 0.8).
 At the end stands one table, a line for each operation: what is asked, and the figures of every size. --table: the table of such runs
 before, of their --json files, and nothing measured.
 """
@@ -38,6 +39,7 @@ Call = Callable[[], Any]
 DTYPES = ("float32", "float64")
 CHANNELS = 8
 CACHE = 96e6                                 # bytes: what lies further back has left every cache
+SPINNING = 0.02                              # seconds: PyTorch's other thread keeps its processor busy for 8 ms after a call, whoever else wants it
 SMALL, SMALL_WIDTH = 4096, 8                 # bytes of x in the rows of small calls (--mb 0), and of their planes
 
 
@@ -282,7 +284,7 @@ def measure(operation: Operation, width: int, megabytes: float, dtype: str, thre
         peers = [problem.peer(torch) for problem in problems]
         _prove(problems[0].ours(), peers[0](), dtype, operation.name)
         calls.append(_round(peers))
-    found = harness.in_turns(calls, seconds, one_thread=threads == 1, rest=0)
+    found = harness.in_turns(calls, seconds, one_thread=threads == 1, rest=0 if torch is None else SPINNING)
     multiple = found.ratios[1] / found.ratios[2] if torch is not None else None
     asked = (operation.asked if width > 7 else min(0.5, operation.asked), operation.asked_of_peer) if megabytes else (0.0, 1.0)
     return Row(operation.name, width, megabytes, dtype, threads, cold, found.ratios[1], nbytes / found.seconds[1] / 1e9, 1e3 * found.seconds[1],
