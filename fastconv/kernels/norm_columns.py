@@ -107,15 +107,16 @@ def sum_columns(first, last, src, weight, dst, bias, residual, job, table):
         sum_some_columns(t, src, weight, residual, job, table.view(np.float64), near, room)
 
 
-@jit(views=True)
+@jit(exact=True, views=True)
 def sum_some_columns(t, src, weight, residual, job, f, near, room):
+    """A task. Exact: LLVM is not to order a column's sums differently in rows side by side and in a row alone."""
     K, P, width, lines = job[COLUMNS], job[PADDED], job[UNITS], 4 if weight.size else 2
     block, j0 = t // job[PARTS], t % job[PARTS] * width
     end, n, to = min(job[ROWS], (block + 1) * job[SPAN]), min(width, K - j0), job[SUMS] + block * lines * P + j0
     for r in range(block * job[SPAN], end, STRIP):
         at, rows = r * K + j0, min(STRIP, end - r)
         if weight.size:
-            column_gradient_sums(src, weight, at, K, rows, n, residual[j0:], P, near, room)
+            column_gradient_sums(src, weight, at, K, rows, n, residual[j0:], P, near, room, job[STREAM])
         else:
             column_moments(src, at, K, rows, n, residual[j0:], near, room)
         for k in range(lines):

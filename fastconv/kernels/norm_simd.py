@@ -23,6 +23,7 @@ WIDE = VECTOR_BYTES // 8                     # float64 lanes of a vector
 ALIGNED_FROM = 8                             # vectors of a run that is worth bringing to a line's start
 SETS = 2 if VECTOR_BYTES == 64 else 4        # chains of a sum
 CHAIN = 16                                   # float32 vectors of a chain, before it is added in float64
+SIDE_BY_SIDE = 4                             # rows of a matrix whose columns are added at a time
 PROBES = (8, 4, 2, 1)                        # values whose mean is a shift: as many of these as a run has
 LARGE, SMALL = 1e37, 1e-30                   # sums of squares of float32 beyond these are to be made again in float64
 
@@ -653,23 +654,36 @@ def emit_prefetch(builder, pointer, write=False, locality=SECOND_LEVEL):
     builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0"), arguments)
 
 
-def _emit_rows(builder, scalar, sources, row, rows, n, columns, sums, formula):
+def _emit_rows(builder, scalar, sources, row, rows, n, columns, sums, formula, far=None):
     """Add the terms (a, b or None), a * b or a, of formula(lanes, sources' values at r * row + j, columns' values at j) to those of `sums` at j, r < rows,
-    j < n. A row after the other, as memory lies: the sums stay in L1. Rows that follow are asked for meanwhile."""
+    j < n. A few rows after the other, nearly as memory lies: the sums stay in L1. Rows that follow are asked for meanwhile. far: whether to take one row
+    after the other, a value of the running kernel: memory beyond the caches gives less where several places of two arrays are read in turns."""
     v = Lanes(builder, scalar, VECTOR_BYTES // (8 if scalar == DOUBLE else 4))
     further = builder.mul(row, builder.add(builder.udiv(_const(AHEAD_BYTES // v.itemsize - 1), n), _const(1)))
-    with cgutils.for_range(builder, rows) as loop:
-        begin = builder.mul(loop.index, row)
-        line = [builder.gep(source, [begin]) for source in sources]
+
+    def some(first, count):
+        """Rows first .. first + count - 1, side by side: shifts and sums are loaded, and sums stored, once for all."""
+        begins = [builder.mul(builder.add(first, _const(r)), row) for r in range(count)]
+        lines = [[builder.gep(source, [begin]) for source in sources] for begin in begins]
 
         def at(w, j, mask=None):
-            values, fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (line, columns, sums))
-            for place in line if mask is None else ():
-                emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]), locality=ALL_LEVELS)
-            for (a, b), total, place in zip(formula(w, values, fixed), totals, sums):
-                w.store(builder.fadd(total, a) if b is None else w.fma(a, b, total), builder.gep(place, [j]), mask)
+            fixed, totals = ([w.load(builder.gep(place, [j]), mask) for place in places] for places in (columns, sums))
+            for line in lines:
+                values = [w.load(builder.gep(place, [j]), mask) for place in line]
+                for place in line if mask is None else ():
+                    emit_prefetch(builder, builder.gep(place, [builder.add(further, j)]), locality=ALL_LEVELS)
+                totals = [builder.fadd(total, a) if b is None else w.fma(a, b, total) for (a, b), total in zip(formula(w, values, fixed), totals)]
+            for total, place in zip(totals, sums):
+                w.store(total, builder.gep(place, [j]), mask)
 
         emit_run(builder, v, n, at)
+
+    together = _whole(builder, rows, SIDE_BY_SIDE)
+    together = together if far is None else builder.select(far, _const(0), together)
+    with _steps(builder, _const(0), together, SIDE_BY_SIDE) as (r, _):
+        some(r, SIDE_BY_SIDE)
+    with _steps(builder, together, rows, 1) as (r, _):
+        some(r, 1)
 
 
 def _emit_matrix(builder, scalar, sources, target, row, rows, n, columns, formula, stream):
@@ -742,10 +756,11 @@ def _column_moments_intrinsic(typingctx, x, at, row, rows, n, shifts, sums, step
     return types.void(x, i, i, i, i, shifts, sums, i), codegen
 
 
-def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, step):
+def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, step, stream):
     """Add to sums[k * step + j] the sums over r < rows of d, d * d, e and e * d (k = 0 .. 3), for j < n.
 
-    d = x[at + r * row + j] - shifts[j], e = dout[at + r * row + j] - shifts[dout_shift + j]. The rest as for `column_moments`.
+    d = x[at + r * row + j] - shifts[j], e = dout[at + r * row + j] - shifts[dout_shift + j]. stream: x and dout are in no cache. The rest as for
+    `column_moments`.
     """
     for j in range(n):
         for r in range(rows):
@@ -754,7 +769,7 @@ def _column_gradient_sums(x, dout, at, row, rows, n, shifts, dout_shift, sums, s
                 sums[k * step + j] += term
 
 
-def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts, dout_shift, sums, step):
+def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts, dout_shift, sums, step, stream):
     def formula(w, values, columns):
         d, e = (w.b.fsub(value, shift) for value, shift in zip(values, columns))
         return (d, None), (d, d), (e, None), (e, d)
@@ -764,11 +779,11 @@ def _column_gradient_sums_intrinsic(typingctx, x, dout, at, row, rows, n, shifts
         sources = [_pointer(context, builder, sig.args[i], args[i], args[2]) for i in (0, 1)]
         shifts = [_pointer(context, builder, sig.args[6], args[6], at) for at in (_const(0), args[7])]
         sums = [_pointer(context, builder, sig.args[8], args[8], builder.mul(_const(k), args[9])) for k in range(4)]
-        _emit_rows(builder, scalar, sources, *args[3:6], shifts, sums, formula)
+        _emit_rows(builder, scalar, sources, *args[3:6], shifts, sums, formula, builder.icmp_signed("!=", args[10], _const(0)))
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(x, dout, i, i, i, i, shifts, i, sums, i), codegen
+    return types.void(x, dout, i, i, i, i, shifts, i, sums, i, i), codegen
 
 
 def _scale_columns(x, y, at, row, rows, n, coefficients, step, stream):

@@ -14,6 +14,7 @@ TASK = 32768                                 # bytes of x of a task
 PART = 16384                                 # elements of a part of a long segment
 FEW = 16                                     # elements of a segment, up to which it is so many columns
 ROWS = 128                                   # rows of a task of a matrix: its sums in float64 are then a few percent of them
+FEW_ROWS = 48                                # the least of a task, where that makes tasks of whole rows
 WHOLE = 1024                                 # columns whose sums and coefficients stay in L1: so wide a matrix is taken row by row, as memory lies
 WIDTH, NARROW = 512, 128                     # most and least columns of a task of a wider one
 LEAST_TASKS = 16
@@ -74,12 +75,15 @@ def columns(N: int, C: int, S: int, itemsize: int, flags: int, backward: bool) -
     """A matrix (N, C * S), the statistics of each S columns together."""
     K, sums = C * S, 4 if backward else 2
     padded = -(-K // 16) * 16 + 32           # the first columns stand again behind the last, and the lines begin inside of a vector
-    blocks = max(1, -(-N // ROWS))
+    span = ROWS
+    if K <= WHOLE and LEAST_TASKS * FEW_ROWS <= N < LEAST_TASKS * ROWS:
+        span = -(-N // LEAST_TASKS // 16) * 16           # whole rows are faster than parts of more of them
+    blocks = max(1, -(-N // span))
     parts = max(-(-K // WIDTH) if K > WHOLE else 1, min(-(-LEAST_TASKS // blocks), K // NARROW, N * K * itemsize // TASK))
     width = -(-K // parts // 16) * 16
     parts = max(1, -(-K // max(1, width)))
     nbytes = N * K * itemsize
-    sizes = {k.LENGTH: S, k.DIV: 1, k.KEYS: C, k.CHANNELS: C, k.PARTS: parts, k.SPAN: ROWS, k.UNITS: width, k.FLAGS: flags, k.COUNT: N * S,
+    sizes = {k.LENGTH: S, k.DIV: 1, k.KEYS: C, k.CHANNELS: C, k.PARTS: parts, k.SPAN: span, k.UNITS: width, k.FLAGS: flags, k.COUNT: N * S,
              k.ROWS: N, k.COLUMNS: K, k.PADDED: padded, k.STREAM: (3 if backward else 2) * nbytes >= PAST}
     areas = [(k.PARAMETERS, 4 * C), (k.STATS, 2 * C), (k.SHIFTS, 2 * C), (k.FOLDED, sums * C), (k.GRADIENTS, 2 * C),
              (k.SUMS, max(6, sums * blocks * padded))]
