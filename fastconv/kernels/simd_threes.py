@@ -204,20 +204,23 @@ def _spread_each_intrinsic(typingctx, x, at, h, H, n, low, douts, dout_at, oh, O
     def codegen(context, builder, sig, args):
         w = Windows(context, builder, sig, args, 1)
         b, v, n, index, L = builder, w.v, w.n, w.index, w.v.lanes
-        later, earlier = ir.Constant(index, list(range(1, L + 1))), ir.Constant(index, [L, *range(L - 1)])
+        later = [ir.Constant(index, list(range(k, L + k))) for k in range(3)]
         step = max(1, L - 2)
 
         def column(m, inside):
             start = b.sub(b.mul(m, _const(step)), _const(1))     # the middle of lane 0
             j, places = b.add(start, b.sub(w.pad, _const(1))), [b.add(start, _const(k)) for k in (-1, 0, 1)]
             masks = [None if inside else w.lanes_from(place, n) for place in places]
-            stored = ir.Constant(v._bits, [0, *[1] * (L - 1)])   # what the last lane stores the next vector stores again
             if not inside:
-                stored = b.and_(masks[1], ir.Constant(v._bits, [0, *[1] * (L - 2), 0]))
+                stored = b.and_(masks[2], ir.Constant(v._bits, [*[1] * (L - 2), 0, 0]))
 
             def put(r, first, second, third):
-                total = b.fadd(b.shuffle_vector(first, v.zero, later), b.fadd(second, b.shuffle_vector(third, v.zero, earlier)))
-                v.store_masked(total, b.gep(w.target, [b.add(b.mul(r, n), start)]), stored)
+                total = b.fadd(b.shuffle_vector(first, v.zero, later[2]), b.fadd(b.shuffle_vector(second, v.zero, later[1]), third))
+                place = b.gep(w.target, [b.add(b.mul(r, n), places[2])])
+                if inside:
+                    v.store(total, place)        # the last two lanes are stored again by the next vector
+                else:
+                    v.store_masked(total, place, stored)
 
             w.down(m, j, None if inside else w.lanes_from(j, w.windows), lambda row: w.loads(row, places, masks), put)
 
