@@ -8,11 +8,11 @@ import numpy as np
 
 from .gemm import aligned
 from .jit import jit
-from .past import lines_past
+from .past import lines_past, pour_all, pour_for
 from .pool_geometry import PART, blocks, rows_of, units_of, unpack
 from .pool_max import argmax_rows
 from .rows import fill
-from .simd import AHEAD_BYTES, copy_row, settle
+from .simd import AHEAD_BYTES, LINE_BYTES, copy_row, one_of, settle
 from .simd_places import give_at
 from .simd_pool import any_low
 from .simd_threes import spread, spread_each
@@ -95,30 +95,42 @@ def max_backward_at(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx, table: the forward's indices, for planes of fewer than 2 ** BITS elements under windows of 3 rows and columns with stride
     1 or 2 along both, or side by side of 2. Units: bands of rows of each plane of dx. residual: one element, set where an index lies outside its window."""
     planes, D, H, W, OD, OH, OW, KD, K, KW, SD, S, SW, PD, PT, PL, DD, DH, DW = unpack(job)
-    bands, _, units, tasks, _ = blocks(job)
-    ahead, pitch = AHEAD_BYTES // src.itemsize, W // S + 2 * VECTOR_BYTES // src.itemsize
+    bands, _, units, tasks, past = blocks(job)
+    ahead, pitch = 0 if past else AHEAD_BYTES // src.itemsize, W // S + 2 * VECTOR_BYTES // src.itemsize
     carry, line = aligned(2 * pitch, src), np.empty(W, src.dtype)
+    part = aligned(max(2 * W, PART // src.itemsize) + 2 * LINE_BYTES // src.itemsize if past else 0, src)
+    target = one_of(past, part, dst)
     start, stop = units_of(first, last, units, tasks)
+    place = (start // bands * H + start % bands * H // bands) * W        # what comes into part[to] next, or dst[to], goes to dst[place]
+    begin = to = (dst.ctypes.data // src.itemsize + place) % (LINE_BYTES // src.itemsize) if past else place
     for unit in range(start, stop):
         plane, row0, row1, oh0, oh1 = band_of(unit, bands, H, K, S, PT, OH)
         carry[:] = 0
-        dx, h, missed = plane * H * W, row0, False
+        h, missed = row0, False
         for oh in range(oh0, oh1 + 1):
             h = oh * S - PT
-            at, to = (plane * OH + oh) * OW, dx + h * W if row0 <= h < row1 else -1
+            at, wanted = (plane * OH + oh) * OW, row0 <= h < row1
+            if past:
+                begin, to = pour_for(S * W, part, begin, to, dst, place)
+            here = to if wanted else -1
             if S == 1:
-                missed |= give_at(1, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
+                missed |= give_at(1, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, target, here, line, PL, W, ahead)
             elif K == 2:
-                missed |= give_at(2, 2, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
+                missed |= give_at(2, 2, 0, table, src, at, OW, h * W, H * W, carry, pitch, target, here, line, PL, W, ahead)
             elif PL % 2:
-                missed |= give_at(2, 3, 1, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
+                missed |= give_at(2, 3, 1, table, src, at, OW, h * W, H * W, carry, pitch, target, here, line, PL, W, ahead)
             else:
-                missed |= give_at(2, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, dst, to, line, PL, W, ahead)
+                missed |= give_at(2, 3, 0, table, src, at, OW, h * W, H * W, carry, pitch, target, here, line, PL, W, ahead)
+            to, place = to + wanted * W, place + wanted * W
             if S == 2 and row0 <= h + 1 < row1:          # not in turns with the row before: that halves the speed of memory at 224 columns
-                copy_row(1, line, 0, dst, dx + (h + 1) * W, W)
+                copy_row(1, line, 0, target, to, W)
+                to, place = to + W, place + W
             h += S
         for r in range(max(row0, h), row1):  # rows that no further windows give to
-            row, kept = dst[dx + r * W:dx + (r + 1) * W], r - h
+            if past:
+                begin, to = pour_for(W, part, begin, to, dst, place)
+            row, kept = target[to:to + W], r - h
+            to, place = to + W, place + W
             if oh1 >= oh0 and kept < K - S:
                 for q in range(S):
                     values = carry[(kept * S + q) * pitch:(kept * S + q + 1) * pitch]
@@ -128,3 +140,6 @@ def max_backward_at(first, last, src, weight, dst, bias, residual, job, table):
                 row[:] = 0
         if missed:
             residual[0] = 1
+    if past:
+        pour_all(part, begin, to, dst, place - to)
+    settle(past)

@@ -186,7 +186,8 @@ def _backward_plan(window: Window, known: bool, anywhere: bool = False) -> tuple
               and (window.kernel[1] == 3 or window.pads[1][0] % 2 == 0) and 8 <= window.x_shape[-1]
               and AT_BYTES < math.prod(window.x_shape[2:]) * window.working.itemsize < 2 ** BITS)
         if known and at and not anywhere:
-            kernel = gradient.max_backward_at
+            past = window.stride == (2, 2)       # of stride 1 the gradient is a fifth of what is touched, and one more copy costs as much
+            kernel, variant = gradient.max_backward_at, past and window.past(1, 1 + INDEX.itemsize // window.working.itemsize)
         elif known:
             kernel = kernels.max_backward_whole if bands == 1 else kernels.max_backward
         elif pairs:

@@ -126,9 +126,9 @@ class Window:
                 self._counts[key] = found
         return found
 
-    def past(self, images: int) -> int:
-        """Whether a gradient is stored past the caches: where they do not hold so many arrays like x and dout. Rows of less than a vector never are."""
-        touched = images * math.prod(self.x_shape) + math.prod(self.y_shape)
+    def past(self, images: int, results: int = 1) -> int:
+        """Whether a gradient is stored past the caches: where they do not hold so many arrays like x and like dout. Rows of less than a vector never are."""
+        touched = images * math.prod(self.x_shape) + results * math.prod(self.y_shape)
         return int(touched * self.working.itemsize >= PAST and self.x_shape[-1] * self.working.itemsize >= VECTOR_BYTES)
 
     @property
