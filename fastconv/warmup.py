@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import activation, compiling, kernels, layer, network, norm, processes, runtime
+from . import activation, compiling, kernels, layer, network, norm, pool, processes, runtime
 from .kernels import tasks
 from .kernels.burst import burst
 from .kernels.jit import name_of
@@ -57,7 +57,7 @@ def steps() -> list[Step]:
         todo += [Step(f"{name_of(kernel.py_func)} {dtype}", partial(tasks.compiled, kernel, dtype))
                  for kernel in engine()]
         todo += [Step(f"threads {dtype}", partial(tasks.compile_threads, dtype))] if threads > 1 else []
-    for several in (False, True) if threads > 1 else (False,):
+    for several in (False, True):            # on one thread, too: large poolings go another way than small ones
         for dtype in DTYPES:
             todo += [Step(f"{name} {dtype}{', threads' if several else ''}", partial(_run, call, several))
                      for name, call in _calls(dtype, 3 if several else 2)]
@@ -71,6 +71,7 @@ def _calls(dtype: np.dtype, N: int) -> list[tuple[str, Callable[[], Any]]]:
     net.add(prepared, net.x)
     return [
         ("relu", lambda: activation.relu(x)),
+        ("max_pool2d", lambda: pool.max_pool2d(x, 2)),
         ("Conv2d", lambda: prepared(x)),
         ("Network", lambda: net(x)),
         ("batch_norm", lambda: norm.batch_norm(x, None, None, C, C, True)),

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv import runtime
 from fastconv.kernels import activation, handed, norm_call
 from fastconv.kernels.tasks import NO_TABLE, NOTHING
 from fastconv.norm import passes
+from fastconv.pool import adaptive, known, unpool, window
+from fastconv.remembered import Remembered
 
 NO_JIT = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 X = np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)
@@ -84,6 +87,36 @@ def test_a_remembered_call_gives_the_same_bits_and_takes_what_the_first_took(nam
     for given in (value.astype(complex), [value]):
         with pytest.raises((TypeError, ValueError)):
             call(given)
+
+
+@pytest.fixture(params=[1, 2], ids="{} threads".format)
+def large(request, monkeypatch):
+    """Poolings of this test are large ones, whatever their size, on so many threads."""
+    monkeypatch.setattr(runtime, "SMALL_WORK", 0.0)
+    for rooms, name in ((window, "WINDOWS"), (unpool, "CALLS"), (adaptive, "CALLS")):
+        monkeypatch.setattr(rooms, name, Remembered())
+    before = fastconv.get_num_threads()
+    fastconv.set_num_threads(min(request.param, runtime.most_threads(1e9), before))
+    yield
+    fastconv.set_num_threads(before)
+
+
+POOLINGS = [name for name in CALLS if "pool" in name or name == "indices"]
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_a_remembered_large_call_gives_the_same_bits(name, large, monkeypatch):
+    call, value = CALLS[name]
+    strided, made = np.repeat(value, 2, 0)[::2], []
+    monkeypatch.setattr(known.TeamCall, "__call__", lambda self, *arrays, run=known.TeamCall.__call__: made.append(run(self, *arrays)) or made[-1])
+    wanted = results(call, strided)
+    for given in (value, value, strided, value.copy()):
+        assert all(np.array_equal(a, b) for a, b in zip(results(call, given), wanted, strict=True))
+    assert numba.config.DISABLE_JIT or sum(array is not None for array in made) >= 2
+
+
+def test_indices_that_are_none_are_found_in_a_remembered_large_call(large):
+    test_indices_that_are_none_are_found_in_a_remembered_call()
 
 
 def test_indices_that_are_none_are_found_in_a_remembered_call():

@@ -138,15 +138,14 @@ def share(a, b):
 
 
 @jit
-def run_at_once(plan_at, src, weight, dst, table):
-    """All tasks of a kernel in one thread; False if nothing was done, or the kernel met a number that it reports."""
-    plan = numbers(plan_at, SPECS + 4 * SPEC)
+def run(plan, crew, src, weight, dst, table):
+    """All tasks of a kernel; False if nothing was done, or the kernel met a number that it reports. crew: room, helpers and threads, or None."""
     if not fit(plan, (address_of(src), address_of(weight), address_of(dst), address_of(table))):
         return False
     x, other, y, places = elements(plan, NTH[0], src), elements(plan, NTH[1], weight), elements(plan, NTH[2], dst), elements(plan, NTH[3], table)
     if share(y, x) or share(y, other) or share(y, places):
         return False
-    bias, residual, job, report = known(plan, BIAS, src), known(plan, RESIDUAL, src), known(plan, JOB, table), plan[REPORT]
+    bias, residual, job, report, failed = known(plan, BIAS, src), known(plan, RESIDUAL, src), known(plan, JOB, table), plan[REPORT], BUSY
     if report >= 0:                          # what it reports is this call's own
         shared, job, residual = job, np.empty(job.size, np.int64), np.empty(1, x.dtype)
         residual[0] = 0
@@ -156,9 +155,27 @@ def run_at_once(plan_at, src, weight, dst, table):
         other = known(plan, WEIGHT, src)
     if not places.size:
         places = known(plan, TABLE, table)
-    if call(plan[KERNEL], 0, plan[TASKS], x, other, y, bias, residual, job, places):
+    if crew is not None:                     # a branch that Numba leaves out where it is
+        room, helpers, threads = crew
+        if threads > 1:
+            failed = lead(room, helpers, plan[KERNEL], plan[KEEPS], plan[TASKS], threads, x, other, y, bias, residual, job, places)
+    if failed == BUSY:
+        failed = call(plan[KERNEL], 0, plan[TASKS], x, other, y, bias, residual, job, places)
+    if failed:
         raise MemoryError("no memory for the workspace of a kernel")
     return report < 0 or (residual[0] == 0 and job[report] == 0)
+
+
+@jit
+def run_at_once(plan_at, src, weight, dst, table):
+    """`run` in one thread."""
+    return run(numbers(plan_at, SPECS + 4 * SPEC), None, src, weight, dst, table)
+
+
+@jit
+def team_at_once(plan_at, room, helpers, threads, src, weight, dst, table):
+    """`run` in so many threads."""
+    return run(numbers(plan_at, SPECS + 4 * SPEC), (room, helpers, threads), src, weight, dst, table)
 
 
 @jit
@@ -246,14 +263,15 @@ def known_parts(weight: np.ndarray, bias: np.ndarray, job: np.ndarray, table: np
 
 
 def at_once(kernel: Any, tasks: int, specs: Sequence[Any], weight: np.ndarray, bias: np.ndarray, job: np.ndarray, table: np.ndarray,
-            report: int = -1) -> Callable[..., bool] | None:
+            report: int = -1, threads: bool = False) -> Callable[..., bool] | None:
     """A function of (src, weight, dst, table) that does all tasks of the kernel in one thread, or nothing, and says which.
 
     specs: of the four; weight and table are those given here where theirs is None. report: where the kernel leaves a number in job, or it
-    does in residual, for arguments that want a message. None as for `handing`.
+    does in residual, for arguments that want a message. threads: the function takes (room, helpers, threads) first. None as for `handing`.
     """
     dtype = bias.dtype
-    return handing(run_at_once, (dtype, dtype, dtype, job.dtype), specs, (address(kernel, dtype), tasks, report),
+    function, first = (team_at_once, (types.int64,) * 3) if threads else (run_at_once, ())
+    return handing(function, (*first, dtype, dtype, dtype, job.dtype), specs, (address(kernel, dtype), tasks, report, keeps(kernel)),
                    known_parts(weight, bias, job, table))
 
 
