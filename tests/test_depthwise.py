@@ -9,8 +9,9 @@ from numba import njit
 from fastconv.blocking import depthwise
 from fastconv.blocking.shape import Shape
 from fastconv.instruction_set import isa
-from fastconv.kernels import simd, simd_depthwise
-from fastconv.kernels.simd_depthwise import LOOP, MIDDLE, ONE_TWO, RELU, RESIDUAL, SMALL, TALL, THREE, TWO_ONE
+from fastconv.kernels import simd, simd_depthwise, simd_depthwise_rolls
+from fastconv.kernels.simd_depthwise import MIDDLE, RELU, RESIDUAL
+from fastconv.kernels.simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE
 from naive.conv import conv2d, conv2d_backward
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
@@ -211,6 +212,8 @@ def test_long_sums_stay_accurate(H, W, KH, KW, dtype):
 def test_no_chain_is_longer_than_512_terms(KH, KW, M):
     shape = shape_of(1, 1, M, 40, 1300, KH, KW, (1, 1), ((1, 1), (1, 1)), (1, 1), np.float32)
     for stage in (depthwise.forward(shape), depthwise.to_input(shape)):
+        if stage.kernel is depthwise.rolls.forward:          # nine terms
+            continue
         entries = stage.table[:6 * stage.job[depthwise.kernels.JOB.index("entries")]].reshape(-1, 6)
         filters = M if stage.kernel is depthwise.kernels.to_input else 1
         assert entries[:, 4].sum() == KH * KW * filters
@@ -243,41 +246,25 @@ def test_one_image_is_work_for_all_cores():
 
 # ---------------------------------------------------------------- the intrinsics alone
 @njit
-def tall_three(args, src, weight, dst, residual, zeros):
+def tile_of_seven(args, src, weight, dst, residual, zeros):
     at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
-    simd_depthwise.row_tile(TALL, 3, 1, THREE, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid,
-                            columns, src[0], residual, flags, zeros, 200)
+    simd_depthwise.row_tile(MIDDLE, 7, 1, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid, columns,
+                            src[0], residual, flags, zeros, 200)
 
 
 @njit
-def small_loop(args, src, weight, dst, residual, zeros):
+def tile_of_five(args, src, weight, dst, residual, zeros):
     at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
-    simd_depthwise.row_tile(SMALL, 5, 2, LOOP, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid,
-                            columns, src[0], residual, flags, zeros, 200)
-
-
-@njit
-def spread_even(args, src, weight, dst, residual, zeros):
-    at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
-    simd_depthwise.row_tile(MIDDLE, 2, 1, TWO_ONE, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row,
-                            valid, columns, src[0], residual, flags, zeros, 200)
-
-
-@njit
-def spread_odd(args, src, weight, dst, residual, zeros):
-    at, height, width, row, col, taps, w_at, w_row, w_tap, to, d_row, valid, columns, flags = args
-    simd_depthwise.row_tile(MIDDLE, 1, 1, ONE_TWO, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row,
-                            valid, columns, src[0], residual, flags, zeros, 200)
+    simd_depthwise.row_tile(MIDDLE, 5, 2, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid, columns,
+                            src[0], residual, flags, zeros, 200)
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("tile, literals, taps", [(tall_three, (TALL, 3, 1, THREE), 3), (small_loop, (SMALL, 5, 2, LOOP), 4),
-                                                  (spread_even, (MIDDLE, 2, 1, TWO_ONE), 2), (spread_odd, (MIDDLE, 1, 1, ONE_TWO), 2)],
-                         ids=["tall", "loop", "two_one", "one_two"])
+@pytest.mark.parametrize("tile, literals, taps", [(tile_of_seven, (MIDDLE, 7, 1), 3), (tile_of_five, (MIDDLE, 5, 2), 4)], ids=["seven", "five"])
 def test_row_tile(tile, literals, taps, dtype):
     draw = integers(5)
     height, width = 9, 2 * LANES + 3
-    src, weight, zeros = draw(3 * height * width).astype(dtype), draw(40).astype(dtype), np.zeros(width + 400, dtype)
+    src, weight, zeros = draw(3 * height * width).astype(dtype), draw(50).astype(dtype), np.zeros(width + 400, dtype)
     for plane, missing, columns, flags in ((0, 0, width, 0), (1, 1, 3 * LANES + 1, RELU), (2, 0, 5, RELU | RESIDUAL),
                                            (1, 0, 4 * LANES, RESIDUAL)):
         for row, col in ((-2, -1), (0, 0), (height - 3, 2), (height + 1, -5)):
@@ -290,6 +277,74 @@ def test_row_tile(tile, literals, taps, dtype):
             before = args[:6], args[6:9], args[9:13]
             simd_depthwise._row_tile(*literals, src, *before[0], weight, *before[1], wanted, *before[2], src[0], residual, flags, zeros,
                                      200)
+            assert np.array_equal(dst, wanted)
+
+
+@njit
+def roll_one(args, src, weight, dst, zeros):
+    at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
+    simd_depthwise_rolls.roll_tile(1, 0, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0], flags,
+                                   zeros, 200, ahead)
+
+
+@njit
+def roll_one_more(args, src, weight, dst, zeros):
+    at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
+    simd_depthwise_rolls.roll_tile(1, 1, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0], flags,
+                                   zeros, 200, ahead)
+
+
+@njit
+def roll_two(args, src, weight, dst, zeros):
+    at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
+    simd_depthwise_rolls.roll_tile(2, 0, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0], flags,
+                                   zeros, 200, ahead)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("tile, literals", [(roll_one, (1, 0)), (roll_one_more, (1, 1)), (roll_two, (2, 0))], ids=["one", "one_more", "two"])
+def test_roll_tile(tile, literals, dtype):
+    """A row of zeros is read where a row is outside: a bit of what lies around the plane, or a result too many, would show."""
+    draw = integers(8)
+    height, width = 9, 2 * LANES + 3
+    src, weight, zeros = draw(3 * height * width).astype(dtype), draw(40).astype(dtype), np.zeros(width + 400, dtype)
+    for plane, rows, columns, flags, ahead in ((0, 1, width, 0, 0), (1, 7, 3 * LANES + 1, RELU, 5), (2, 9, 5, RELU | ADD, 0), (1, 4, 4 * LANES, ADD, 900)):
+        for row, col in ((-2, -1), (0, 0), (-1, 0), (height - 3, 2), (height + 1, -5), (1, width - 2), (0, width + 3)):
+            d_row = columns + 2
+            wanted = draw(2 + rows * d_row + LANES).astype(dtype)
+            dst = wanted.copy()
+            args = (plane * height * width, height, width, row, col, 10, 5, -1, 2, d_row, rows, columns, flags, ahead)
+            tile(args, src, weight, dst, zeros)
+            simd_depthwise_rolls._roll_tile(*literals, src, *args[:5], weight, *args[5:8], wanted, *args[8:12], src[0], flags, zeros, 200, ahead)
+            assert np.array_equal(dst, wanted)
+
+
+@njit
+def spread_even(args, src, weight, dst, zeros):
+    at, height, width, row, col, w_at, to, d_row, rows, columns, flags, ahead = args
+    simd_depthwise_rolls.spread_tile(TWO_ONE, 1, src, at, height, width, row, col, weight, w_at, dst, to, d_row, rows, columns, flags, zeros, 200, ahead)
+
+
+@njit
+def spread_odd(args, src, weight, dst, zeros):
+    at, height, width, row, col, w_at, to, d_row, rows, columns, flags, ahead = args
+    simd_depthwise_rolls.spread_tile(ONE_TWO, 0, src, at, height, width, row, col, weight, w_at, dst, to, d_row, rows, columns, flags, zeros, 200, ahead)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("tile, literals", [(spread_even, (TWO_ONE, 1)), (spread_odd, (ONE_TWO, 0))], ids=["two_one", "one_two"])
+def test_spread_tile(tile, literals, dtype):
+    draw = integers(9)
+    height, width = 5, LANES + 3
+    src, weight, zeros = draw(3 * height * width).astype(dtype), draw(40).astype(dtype), np.zeros(width + 400, dtype)
+    for plane, rows, columns, flags, ahead in ((0, 1, 2 * width, 0, 0), (1, 6, 2 * LANES + 1, 0, 5), (2, 9, 5, ADD, 0), (1, 4, 4 * LANES, ADD, 900)):
+        for row, col in ((0, -1), (1, 0), (2, 1), (2 * height - 3, 2), (2 * height + 3, -4), (1, width - 1)):
+            d_row = columns + 2
+            wanted = draw(2 + rows * d_row + LANES).astype(dtype)
+            dst = wanted.copy()
+            args = (plane * height * width, height, width, row, col, 10, 2, d_row, rows, columns, flags, ahead)
+            tile(args, src, weight, dst, zeros)
+            simd_depthwise_rolls._spread_tile(*literals, src, *args[:5], weight, 10, wanted, *args[6:10], flags, zeros, 200, ahead)
             assert np.array_equal(dst, wanted)
 
 
@@ -329,33 +384,66 @@ def test_any_tile(tile, literals, lane_step, dtype):
 
 
 @njit
-def taps_of_three(args, src, dout, sums, zeros):
-    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row, d_to = args
-    simd_depthwise.tap_tile(TALL, 3, 2, 3, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
-                            d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, 200)
+def taps_of_five(args, src, dout, sums, zeros):
+    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row = args
+    simd_depthwise.tap_tile(MIDDLE, 5, 2, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane, d_row,
+                            columns, sums, to, sums_plane, sums_row, zeros, 200)
 
 
 @njit
 def tap_of_one(args, src, dout, sums, zeros):
-    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row, d_to = args
-    simd_depthwise.tap_tile(1, 1, 0, 1, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
-                            d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, 200)
+    planes, at, src_plane, height, width, row, col, row_step, lane_step, d_at, d_plane, d_row, columns, to, sums_plane, sums_row = args
+    simd_depthwise.tap_tile(1, 1, 0, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane, d_row,
+                            columns, sums, to, sums_plane, sums_row, zeros, 200)
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("tile, literals, steps", [(taps_of_three, (TALL, 3, 2, 3), (2, 2)), (tap_of_one, (1, 1, 0, 1), (1, 3))],
-                         ids=["three", "one"])
+@pytest.mark.parametrize("tile, literals, steps", [(taps_of_five, (MIDDLE, 5, 2), (2, 2)), (tap_of_one, (1, 1, 0), (1, 3))], ids=["five", "one"])
 def test_tap_tile(tile, literals, steps, dtype):
     draw, lanes = integers(7), simd.lanes(dtype)
     height, width, columns = 11, 2 * LANES + 3, LANES + 2
     src, dout, zeros = draw(2 * height * width).astype(dtype), draw(2 * 9 * columns).astype(dtype), np.zeros(width + 400, dtype)
     for row, col in ((-1, -1), (0, 0), (3, 4), (-20, 0), (2, width - 2)):
-        sums = draw(3 + 22 * lanes).astype(dtype)
+        sums = draw(3 + 36 * lanes).astype(dtype)
         wanted = sums.copy()
-        args = (2, 0, height * width, height, width, row, col, *steps), (0, 9 * columns, columns, columns), (3, 10 * lanes, 3, 3 + 20 * lanes)
+        args = (2, 0, height * width, height, width, row, col, *steps), (0, 9 * columns, columns, columns), (3, 16 * lanes, 3)
         tile((*args[0], *args[1], *args[2]), src, dout, sums, zeros)
         simd_depthwise._tap_tile(*literals, args[0][0], src, *args[0][1:], dout, *args[1], wanted, *args[2], zeros, 200)
         assert np.array_equal(sums, wanted)
+
+
+@njit
+def sums_of_one(args, src, dout, sums, zeros):
+    planes, at, src_plane, height, width, row, col, d_at, d_plane, d_row, rows, columns, to, d_to, ahead = args
+    simd_depthwise_rolls.roll_sums(1, planes, src, at, src_plane, height, width, row, col, dout, d_at, d_plane, d_row, rows, columns, sums, to, d_to,
+                                   zeros, 200, ahead)
+
+
+@njit
+def sums_of_two(args, src, dout, sums, zeros):
+    planes, at, src_plane, height, width, row, col, d_at, d_plane, d_row, rows, columns, to, d_to, ahead = args
+    simd_depthwise_rolls.roll_sums(2, planes, src, at, src_plane, height, width, row, col, dout, d_at, d_plane, d_row, rows, columns, sums, to, d_to,
+                                   zeros, 200, ahead)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("tile, stride", [(sums_of_one, 1), (sums_of_two, 2)], ids=["one", "two"])
+def test_roll_sums(tile, stride, dtype):
+    """A pixel that no output reads is inf: times a lane of dout that is not there it would be NaN."""
+    draw, lanes = integers(7), simd.lanes(dtype)
+    height, width = 11, 3 * LANES + 3
+    src, zeros = draw(2 * height * width).astype(dtype).reshape(2, height, width), np.zeros(width + 400, dtype)
+    for row, col, rows, columns, ahead in ((-1, -1, 5, LANES + 2, 0), (0, 0, 1, 1, 0), (3, 4, 2, LANES, 7), (-20, 0, 4, 5, 0), (2, width - 2, 9, 3, 900)):
+        dout = draw(2 * rows * columns).astype(dtype)
+        x = src.copy()
+        x[:, :, max(0, col + (columns - 1) * stride + 3):] = np.inf
+        x[:, max(0, row + (rows - 1) * stride + 3):] = np.inf
+        sums = draw(3 + 22 * lanes).astype(dtype)
+        wanted = sums.copy()
+        args = (2, 0, height * width, height, width, row, col), (0, rows * columns, columns, rows, columns), (3, 3 + 19 * lanes)
+        tile((*args[0], *args[1], *args[2], ahead), x.reshape(-1), dout, sums, zeros)
+        simd_depthwise_rolls._roll_sums(stride, 2, x.reshape(-1), *args[0][1:], dout, *args[1], wanted, *args[2], zeros, 200, ahead)
+        assert np.isfinite(wanted).all() and np.array_equal(sums, wanted)
 
 
 @njit
@@ -383,9 +471,9 @@ def test_drain(dtype):
 
 def test_the_tile_is_vector_multiply_adds():
     """A tile that fell back to scalars, or to library calls, would pass every test of its values."""
-    values = np.zeros(500, np.float32)
-    tall_three((0, 1, 1, 0, 0, 3, 0, 3, 1, 0, 1, 1, 1, 0), values, values, values.copy(), values, values)
+    values = np.zeros(900, np.float32)
+    roll_one((0, 1, 1, 0, 0, 0, 3, 1, 0, 1, 1, 1, 0, 0), values, values, values.copy(), values)
     register, instruction = {"avx512": ("zmm", "vfmadd"), "avx2": ("ymm", "vfmadd"), "avx": ("ymm", "vmulps"), "neon": ("v", "fmla")}.get(
         isa(), ("xmm", "mulps"))
-    lines = [line for assembly in tall_three.inspect_asm().values() for line in assembly.splitlines()]
-    assert len([line for line in lines if instruction in line and register in line]) >= 9 * TALL
+    lines = [line for assembly in roll_one.inspect_asm().values() for line in assembly.splitlines()]
+    assert len([line for line in lines if instruction in line and register in line]) >= 18

@@ -11,14 +11,16 @@ import numpy as np
 
 from ..kernels import depthwise as kernels
 from ..kernels import depthwise_planes as planes
-from ..kernels.depthwise import ANY, ANY_1, ANY_2, CHAIN, FIVE_1, FIVE_2, SEVEN_1, THREE_1, THREE_2
-from ..kernels.simd_depthwise import MIDDLE, TALL
+from ..kernels import depthwise_rolls as rolls
+from ..kernels.depthwise import ANY, ANY_1, ANY_2, CHAIN, FIVE_1, FIVE_2, SEVEN_1
+from ..kernels.simd_depthwise import MIDDLE
 from ..kernels.tiles import VECTOR_BYTES
 from .parts import TASK_FLOPS, TASKS, split
 from .shape import Shape
 
 PLANES_BYTES = 40 * 1024                     # of planes side by side, as they are and as they are laid out: they are to stay in L1
 WEIGHT_BYTES = 60 * 1024                     # the same for the gradient to the weights, which gains more by them
+BAND_ROWS = 7                                # of a result, at least
 MOST_FILTERS = 64                            # of one channel, whose gradients to the input are added up filter by filter
 
 Tap = tuple[int, int]
@@ -59,11 +61,11 @@ def forward(shape: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     beside = _planes(planes.FORWARD, shape, [rows], [columns], relu)
     if beside is not None:
         return beside
-    table, entries = _table([_entries([(0, 0)], rows, columns, shape.KW)])
+    table, entries = _table([] if _rolls(shape) else [_entries([(0, 0)], rows, columns, shape.KW)])
     bands = _bands(shape, shape.N * shape.F, shape.OH)
     units = shape.N * shape.F * bands
     workspace = (shape.W + 2 * _slack(shape)) * shape.size
-    return _stage(kernels.forward, shape, _variant(shape), bands, units, _tasks(shape, units), 1, relu, entries, table, workspace)
+    return _stage(rolls.forward if _rolls(shape) else kernels.forward, shape, _variant(shape), bands, units, _tasks(shape, units), 1, relu, entries, table, workspace)
 
 
 def to_input(shape: Shape) -> Stage:
@@ -72,20 +74,20 @@ def to_input(shape: Shape) -> Stage:
     beside = _planes(planes.TO_INPUT, shape, rows, columns)
     if beside is not None:
         return beside
-    variant = _variant(shape)
+    variant, rolling = _variant(shape), _rolls(shape)
     if variant == FIVE_2:
         variant = ANY_2
     elif shape.F > MOST_FILTERS * shape.C:   # filter by filter the other tiles add to dx: a chain as long as there are filters
-        variant = _any_variant(shape)
+        variant, rolling = _any_variant(shape), False
     common = math.gcd(shape.SW, shape.DW)
     sources = [(m * shape.OH * shape.OW, m * shape.KH * shape.KW) for m in range(shape.F // shape.C)]
-    sums = [_entries(sources, some_rows, some_columns, shape.KW) for some_rows in rows for some_columns in columns]
+    sums = [_entries(sources, some_rows, some_columns, shape.KW) for some_rows in rows for some_columns in columns] if not rolling else []
     table, entries = _table(sums, -shape.DW // common, shape.SW // common)
     A = -(-shape.H // shape.SH)
     bands = _bands(shape, shape.N * shape.C, A)
     units = shape.N * shape.C * bands
     block = MIDDLE * -(-shape.W // shape.SW) if variant == ANY else 0
-    return _stage(kernels.to_input, shape, variant, bands, units, _tasks(shape, units), 1, False, entries, table,
+    return _stage(rolls.to_input if rolling else kernels.to_input, shape, variant, bands, units, _tasks(shape, units), 1, False, entries, table,
                   (shape.OW + 2 * _slack(shape) + block) * shape.size)
 
 
@@ -101,9 +103,9 @@ def to_weight(shape: Shape) -> Stage:
     sums = max(kernels.SUMS_BYTES, (taps + 1) * VECTOR_BYTES) * 2
     workspace = (shape.W + 2 * _slack(shape)) * shape.size + sums + 8 * sums // VECTOR_BYTES
     tasks, table = groups * parts, np.zeros(1, np.int64)
-    variant = _variant(shape)
-    stage = _stage(kernels.to_weight, shape, variant, 1, tasks, tasks, parts, False, 0, table, workspace)
-    return stage._replace(bias=variant in (THREE_1, THREE_2))
+    rolling = _rolls(shape)
+    stage = _stage(rolls.to_weight if rolling else kernels.to_weight, shape, _variant(shape), 1, tasks, tasks, parts, False, 0, table, workspace)
+    return stage._replace(bias=rolling)
 
 
 def _planes(variant: int, shape: Shape, rows: list[list[Tap]], columns: list[list[Tap]], relu: bool = False) -> Stage | None:
@@ -159,9 +161,14 @@ def _stage(kernel: Any, shape: Shape, variant: int, bands: int, units: int, task
     return Stage(kernel, np.array([sizes[name] for name in kernels.JOB], np.int64), table, tasks, workspace, parts)
 
 
+def _rolls(shape: Shape) -> bool:
+    """Whether planes are gone down row by row."""
+    return shape.KH == shape.KW == 3 and shape.SH == shape.SW <= 2 and shape.DH == shape.DW == 1
+
+
 def _variant(shape: Shape) -> int:
     """The tiles of this kernel and stride."""
-    known = {(3, 1): THREE_1, (3, 2): THREE_2, (5, 1): FIVE_1, (5, 2): FIVE_2, (7, 1): SEVEN_1}
+    known = {(5, 1): FIVE_1, (5, 2): FIVE_2, (7, 1): SEVEN_1}
     square = shape.KH == shape.KW and shape.SH == shape.SW and shape.DH == shape.DW == 1
     if square and (shape.KH, shape.SH) in known:
         return known[shape.KH, shape.SH]
@@ -174,8 +181,8 @@ def _any_variant(shape: Shape) -> int:
 
 
 def _bands(shape: Shape, planes: int, rows: int) -> int:
-    """Into how many bands of rows to cut each plane of a result: whole tiles, at least."""
-    return max(1, min(rows // TALL, split(max(1, planes), shape.flops)))
+    """Into how many bands of rows to cut each plane of a result: of no fewer rows than that: at each end some are read twice."""
+    return max(1, min(rows // BAND_ROWS, split(max(1, planes), shape.flops)))
 
 
 def _tasks(shape: Shape, units: int) -> int:

@@ -4,8 +4,9 @@
     dx[n, c, h, w]     = sum over the filters of c, outputs and taps that read (h, w) of dout[n, f, oh, ow] * weight[f, kh, kw]
     dweight[f, kh, kw] = sum over n, oh, ow of dout[n, f, oh, ow] * x[n, c, oh * SH - PT + kh * DH, ow * SW - PL + kw * DW]
 
-All three read their planes in place, vectors along the rows (`simd_depthwise`). Square kernels of 3, 5 and 7 without dilation have tiles
+All three read their planes in place, vectors along the rows (`simd_depthwise`). Square kernels of 5 and 7 without dilation have tiles
 that load a row of the image once for all rows of the result that it touches; any other shape goes tap by tap, through a table of entries.
+Those of 3 with stride 1 or 2 have kernels of their own (depthwise_rolls.py).
 A task owns bands of rows of its result, or filters of one part of the batch; kernels have the signature of `tasks`.
 """
 from __future__ import annotations
@@ -14,13 +15,13 @@ import numpy as np
 
 from .jit import jit
 from .simd import AHEAD_BYTES, integers, lanes_of, prefetch
-from .simd_depthwise import LOOP, MIDDLE, ONE_TWO, RELU, RESIDUAL, SMALL, TALL, THREE, TWO_ONE, any_tile, drain, row_tile, tap_tile
+from .simd_depthwise import MIDDLE, RELU, RESIDUAL, any_tile, drain, row_tile, tap_tile
 
 JOB = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW",
        "variant", "bands", "units", "tasks", "parts", "relu", "entries")
 SIZES = len(JOB)
 # variant: which tiles
-THREE_1, THREE_2, FIVE_1, FIVE_2, SEVEN_1, ANY_1, ANY_2, ANY = range(8)
+FIVE_1, FIVE_2, SEVEN_1, ANY_1, ANY_2, ANY = range(6)
 CHAIN = 512                                  # terms of one chain of a sum
 SUMS_BYTES = 64 * 1024                       # sums of the taps of some filters, a vector each
 FAR_BYTES = 3 * 2**19                        # of both images, from which on rows to read and to write are asked for ahead of time: they are beyond L2
@@ -59,34 +60,18 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
         oh, stop = part_of(band, bands, OH)
         while oh < stop:
             rows, row, to = stop - oh, oh * SH - PT, (plane * OH + oh) * OW
-            tall = rows > SMALL and not TALL < rows <= 2 * SMALL
-            take = MIDDLE if variant > THREE_2 else TALL if tall else SMALL
-            take = min(take, rows)
+            take = min(rows, MIDDLE)
             if far:
                 prefetch(src, at + row * W + ahead, take * min(H, SH) * W)
                 prefetch(dst, to + ahead, take * OW)
-            if variant == THREE_1:
-                if tall:
-                    row_tile(TALL, 3, 1, THREE, src, at, H, W, row, -PL, 3, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
-                             flags, zeros, slack)
-                else:
-                    row_tile(SMALL, 3, 1, THREE, src, at, H, W, row, -PL, 3, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
-                             flags, zeros, slack)
-            elif variant == THREE_2:
-                if tall:
-                    row_tile(TALL, 3, 2, THREE, src, at, H, W, row, -PL, 3, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
-                             flags, zeros, slack)
-                else:
-                    row_tile(SMALL, 3, 2, THREE, src, at, H, W, row, -PL, 3, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
-                             flags, zeros, slack)
-            elif variant == FIVE_1:
-                row_tile(MIDDLE, 5, 1, LOOP, src, at, H, W, row, -PL, KW, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
+            if variant == FIVE_1:
+                row_tile(MIDDLE, 5, 1, src, at, H, W, row, -PL, KW, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
                          flags, zeros, slack)
             elif variant == FIVE_2:
-                row_tile(MIDDLE, 5, 2, LOOP, src, at, H, W, row, -PL, KW, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
+                row_tile(MIDDLE, 5, 2, src, at, H, W, row, -PL, KW, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
                          flags, zeros, slack)
             elif variant == SEVEN_1:
-                row_tile(MIDDLE, 7, 1, LOOP, src, at, H, W, row, -PL, KW, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
+                row_tile(MIDDLE, 7, 1, src, at, H, W, row, -PL, KW, weight, w_at, KW, 1, dst, to, OW, take, OW, addend, residual,
                          flags, zeros, slack)
             elif variant == ANY_1:
                 any_tile(MIDDLE, 1, 1, src, at, H, W, row, -PL, SH, SW, DW, weight, w_at, 1, table, 0, entries, 0, dst, to, OW, take, OW,
@@ -162,45 +147,20 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
             a, stop = a0, min(a1, A if p <= last_phase else A - 1)
             while a < stop:
                 rows, to = stop - a, dx_at + (SH * a + p) * W
-                tall = rows > SMALL and not TALL < rows <= 2 * SMALL
-                take = min(rows, (TALL if tall else SMALL) if variant == THREE_1 else MIDDLE)
+                take = min(rows, MIDDLE)
                 if far and p == 0:
                     prefetch(src, dout_at + a * OW + ahead, take * OW)
                     prefetch(dst, to + ahead, take * min(H, SH) * W)
-                if variant < ANY_1 and variant != THREE_2:
+                if variant < ANY_1:
                     for m in range(M):           # the sums of the filters before stand in dx
                         flags, at, w_last = (RESIDUAL if m else 0), dout_at + m * OH * OW, w_at + m * taps + taps - 1
                         row, col = a + PT - KH + 1, PL - KW + 1
-                        if variant == THREE_1:
-                            if tall:
-                                row_tile(TALL, 3, 1, THREE, src, at, OH, OW, row, col, 3, weight, w_last, -KW, -1, dst, to, W, take, W,
-                                         none, dst, flags, zeros, slack)
-                            else:
-                                row_tile(SMALL, 3, 1, THREE, src, at, OH, OW, row, col, 3, weight, w_last, -KW, -1, dst, to, W, take, W,
-                                         none, dst, flags, zeros, slack)
-                        elif variant == FIVE_1:
-                            row_tile(MIDDLE, 5, 1, LOOP, src, at, OH, OW, row, col, KW, weight, w_last, -KW, -1, dst, to, W, take, W, none,
+                        if variant == FIVE_1:
+                            row_tile(MIDDLE, 5, 1, src, at, OH, OW, row, col, KW, weight, w_last, -KW, -1, dst, to, W, take, W, none,
                                      dst, flags, zeros, slack)
                         else:
-                            row_tile(MIDDLE, 7, 1, LOOP, src, at, OH, OW, row, col, KW, weight, w_last, -KW, -1, dst, to, W, take, W, none,
+                            row_tile(MIDDLE, 7, 1, src, at, OH, OW, row, col, KW, weight, w_last, -KW, -1, dst, to, W, take, W, none,
                                      dst, flags, zeros, slack)
-                elif variant == THREE_2:
-                    two, col = (p + PT) % 2 == 0, PL // 2 - 1 + PL % 2      # of the kernel's rows two, or the middle one
-                    row = a + (p + PT) // 2 - 1 if two else a + (p + PT - 1) // 2
-                    for m in range(M):
-                        flags, at, w0 = (RESIDUAL if m else 0), dout_at + m * OH * OW, w_at + m * taps
-                        if two and PL % 2:
-                            row_tile(MIDDLE, 2, 1, ONE_TWO, src, at, OH, OW, row, col, 2, weight, w0 + 6, -6, 1, dst, to, 2 * W, take, W,
-                                     none, dst, flags, zeros, slack)
-                        elif two:
-                            row_tile(MIDDLE, 2, 1, TWO_ONE, src, at, OH, OW, row, col, 2, weight, w0 + 6, -6, 1, dst, to, 2 * W, take, W,
-                                     none, dst, flags, zeros, slack)
-                        elif PL % 2:
-                            row_tile(MIDDLE, 1, 1, ONE_TWO, src, at, OH, OW, row, col, 2, weight, w0 + 3, 0, 1, dst, to, 2 * W, take, W,
-                                     none, dst, flags, zeros, slack)
-                        else:
-                            row_tile(MIDDLE, 1, 1, TWO_ONE, src, at, OH, OW, row, col, 2, weight, w0 + 3, 0, 1, dst, to, 2 * W, take, W,
-                                     none, dst, flags, zeros, slack)
                 elif variant == ANY_1:
                     any_tile(MIDDLE, 1, 1, src, dout_at, OH, OW, a, 0, 1, 1, tap_step, weight, w_at, w_tap, table, starts[p], starts[p + 1],
                              0, dst, to, SH * W, take, W, none, dst, 0, zeros, slack)
@@ -228,7 +188,6 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
 def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     """src: x (N, C, H, W), weight: dout (N, F, OH, OW), dst: (parts, F, KH, KW), to be added up in float64 where parts is more than 1.
 
-    bias: where it is not empty, the gradient to the bias goes there, (parts, F): tiles of 3 x 3 have it on the way (THREE_1, THREE_2).
     A task takes some filters, and of all rows of the batch, (n, oh), one part. Each lane sums at most CHAIN terms, then the lanes are
     added up, and such sums in float64.
     """
@@ -241,11 +200,10 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     stack = 1                                # small planes that one tile goes through
     if M == 1:
         stack = max(1, min(together, STACK_BYTES // ((x_plane + d_plane) * src.itemsize)))
-    biases = together * taps                 # behind the sums of the taps, those of dout
-    room = biases + together + lanes         # `drain` takes `lanes` sums at once
+    room = together * taps + lanes           # `drain` takes `lanes` sums at once
     zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(room * lanes, src.dtype), np.zeros(room, np.float64)
-    most = TALL if variant < FIVE_1 else MIDDLE if variant < ANY else 1
-    segment = CHAIN // TALL * lanes
+    most = MIDDLE if variant < ANY else 1
+    segment = CHAIN // most * lanes
     groups = tasks // parts
     for task in range(first, last):
         part, group = task % parts, task // parts
@@ -259,7 +217,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                 for f in range(f0, f1, stack):
                     planes, oh, terms = min(stack, f1 - f), oh_begin, terms_before
                     at, tap0 = (n * C + (f if M == 1 else f // M)) * x_plane, (f - f0) * taps
-                    s0, d0 = tap0 * lanes, (biases + f - f0) * lanes
+                    s0 = tap0 * lanes
                     while oh < oh_end:
                         take, row = most if oh_end - oh >= most else 1, oh * SH - PT
                         if far and planes == 1:
@@ -274,63 +232,43 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                             chain = take * ((columns + lanes - 1) // lanes)
                             if terms + chain > CHAIN:
                                 drain(sums, s0, planes * taps, total, tap0)
-                                drain(sums, d0, planes, total, biases + f - f0)
                                 terms = 0
                             terms += chain
-                            if variant == THREE_1:
-                                if take > 1:
-                                    tap_tile(TALL, 3, 1, 3, planes, src, at, x_plane, H, W, row, col, 1, 1, weight, d_at, d_plane, OW,
-                                             columns, sums, s0, s_plane, 3, d0, zeros, slack)
-                                else:
-                                    tap_tile(1, 3, 1, 3, planes, src, at, x_plane, H, W, row, col, 1, 1, weight, d_at, d_plane, OW, columns,
-                                             sums, s0, s_plane, 3, d0, zeros, slack)
-                            elif variant == THREE_2:
-                                if take > 1:
-                                    tap_tile(TALL, 3, 2, 3, planes, src, at, x_plane, H, W, row, col, 2, 2, weight, d_at, d_plane, OW,
-                                             columns, sums, s0, s_plane, 3, d0, zeros, slack)
-                                else:
-                                    tap_tile(1, 3, 2, 3, planes, src, at, x_plane, H, W, row, col, 2, 2, weight, d_at, d_plane, OW, columns,
-                                             sums, s0, s_plane, 3, d0, zeros, slack)
-                            elif variant <= SEVEN_1 and take > 1:
+                            if variant <= SEVEN_1 and take > 1:
                                 for kw in range(KW):
                                     if variant == FIVE_1:
-                                        tap_tile(MIDDLE, 5, 1, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
-                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, d0, zeros, slack)
+                                        tap_tile(MIDDLE, 5, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
+                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, zeros, slack)
                                     elif variant == FIVE_2:
-                                        tap_tile(MIDDLE, 5, 2, 1, planes, src, at, x_plane, H, W, row, col + kw, 2, 2, weight, d_at,
-                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, d0, zeros, slack)
+                                        tap_tile(MIDDLE, 5, 2, planes, src, at, x_plane, H, W, row, col + kw, 2, 2, weight, d_at,
+                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, zeros, slack)
                                     else:
-                                        tap_tile(MIDDLE, 7, 1, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
-                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, d0, zeros, slack)
+                                        tap_tile(MIDDLE, 7, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
+                                                 d_plane, OW, columns, sums, s0 + kw * lanes, s_plane, KW, zeros, slack)
                             else:
                                 for tap in range(taps):
                                     h, w, to = row + tap // KW * DH, col + tap % KW * DW, s0 + tap * lanes
                                     if SW == 1:
                                         if take > 1:
-                                            tap_tile(MIDDLE, 1, 1, 1, planes, src, at, x_plane, H, W, h, w, SH, 1, weight, d_at, d_plane,
-                                                     OW, columns, sums, to, s_plane, 1, d0, zeros, slack)
+                                            tap_tile(MIDDLE, 1, 1, planes, src, at, x_plane, H, W, h, w, SH, 1, weight, d_at, d_plane,
+                                                     OW, columns, sums, to, s_plane, 1, zeros, slack)
                                         else:
-                                            tap_tile(1, 1, 1, 1, planes, src, at, x_plane, H, W, h, w, SH, 1, weight, d_at, d_plane, OW,
-                                                     columns, sums, to, s_plane, 1, d0, zeros, slack)
+                                            tap_tile(1, 1, 1, planes, src, at, x_plane, H, W, h, w, SH, 1, weight, d_at, d_plane, OW,
+                                                     columns, sums, to, s_plane, 1, zeros, slack)
                                     elif SW == 2:
                                         if take > 1:
-                                            tap_tile(MIDDLE, 1, 2, 1, planes, src, at, x_plane, H, W, h, w, SH, 2, weight, d_at, d_plane,
-                                                     OW, columns, sums, to, s_plane, 1, d0, zeros, slack)
+                                            tap_tile(MIDDLE, 1, 2, planes, src, at, x_plane, H, W, h, w, SH, 2, weight, d_at, d_plane,
+                                                     OW, columns, sums, to, s_plane, 1, zeros, slack)
                                         else:
-                                            tap_tile(1, 1, 2, 1, planes, src, at, x_plane, H, W, h, w, SH, 2, weight, d_at, d_plane, OW,
-                                                     columns, sums, to, s_plane, 1, d0, zeros, slack)
+                                            tap_tile(1, 1, 2, planes, src, at, x_plane, H, W, h, w, SH, 2, weight, d_at, d_plane, OW,
+                                                     columns, sums, to, s_plane, 1, zeros, slack)
                                     else:
-                                        tap_tile(1, 1, 0, 1, planes, src, at, x_plane, H, W, h, w, SH, SW, weight, d_at, d_plane, OW,
-                                                 columns, sums, to, s_plane, 1, d0, zeros, slack)
+                                        tap_tile(1, 1, 0, planes, src, at, x_plane, H, W, h, w, SH, SW, weight, d_at, d_plane, OW,
+                                                 columns, sums, to, s_plane, 1, zeros, slack)
                         oh += take
                 line, n, oh_begin = line + oh_end - oh_begin, n + 1, 0
             drain(sums, 0, (f1 - f0) * taps, total, 0)
-            drain(sums, biases * lanes, f1 - f0, total, biases)
             line, found = dst[(part * F + f0) * taps:(part * F + f1) * taps], total[:(f1 - f0) * taps]
             for i in range((f1 - f0) * taps):
                 line[i] = found[i]
-            if bias.size:
-                line, found = bias[part * F + f0:part * F + f1], total[biases:biases + f1 - f0]
-                for i in range(f1 - f0):
-                    line[i] = found[i]
             total[:] = 0

@@ -16,18 +16,9 @@ from .simd_weight import add_lanes
 from .tiles import REGISTERS, VECTOR_BYTES
 
 RESIDUAL, RELU = 1, 2                        # flags: add the residual; negative results become 0
-TALL, SMALL = (7, 4) if REGISTERS >= 32 else (4, 2)       # rows of the tiles: weights, sums and one vector of pixels fit the registers
-MIDDLE = 4                                   # where the kernel is larger than 3 x 3
+MIDDLE = 4                                   # rows of the tiles
 ENTRY = 6                                    # integers of one entry of `any_tile`'s table
 MASKS = isa() in ("avx512", "avx2", "avx")   # elsewhere LLVM would make a branch for each lane of a mask
-
-# How a tile's columns of the kernel are laid out: so many one after the other in a loop; three, unrolled; or the gradient of stride 2,
-# where pixels 2 * j and 2 * j + 1 of the result lie between the same sources and get one tap and two, or two and one.
-LOOP, THREE, ONE_TWO, TWO_ONE = 1, 3, 12, 21
-# (column of the source, [(which of the two results, column of the kernel)])
-FORMS = {THREE: ((0, ((0, 0),)), (1, ((0, 1),)), (2, ((0, 2),))),
-         ONE_TWO: ((0, ((0, 1), (1, 2))), (1, ((1, 0),))),
-         TWO_ONE: ((0, ((0, 2),)), (1, ((0, 0), (1, 1))))}
 
 
 def _const(n):
@@ -56,6 +47,7 @@ class Columns:
         self.v, self.b, self.mode, self.stride, self.width = v, v.b, mode, stride, width
         self.index = ir.VectorType(I32, v.lanes)
         self._known = {}                     # masks by column: one serves all rows
+        self._from = {}                      # columns by another and how far behind: what is added last needs no register
 
     def forget(self):
         """The masks made so far do not exist in the code that follows: a loop begins or ends."""
@@ -78,7 +70,8 @@ class Columns:
         """Lane j: column c + j."""
         if self.mode == "lanes":
             return self._gathered(row, c, 1, limit)
-        place = self.b.gep(row, [c])
+        before, n = self._from.get(c, (c, 0))
+        place = self.b.gep(self.b.gep(row, [before]), [_const(n)])
         if self.mode == "masked":
             return self.v.load_masked(place, self._mask(c, 1, limit))
         value = self.v.load(place)
@@ -97,9 +90,16 @@ class Columns:
             value = b.insert_element(value, b.load(b.gep(row, [at])), ir.Constant(I32, j))
         return value if self.mode == "whole" else b.select(self._mask(c, stride, limit), value, v.zero)
 
+    def after(self, c, n):
+        """Column c + n."""
+        before, gone = self._from.get(c, (c, 0))
+        column = self.b.add(before, _const(gone + n))
+        self._from[column] = before, gone + n
+        return column
+
     def halves(self, c):
         """The two columns that the vectors of a pair start loading at."""
-        return c, self.b.add(c, _const(self.v.lanes))
+        return c, self.after(c, self.v.lanes)
 
     def pair(self, row, halves, limit):
         """Of stride 2: the vectors that start at column c and at c + 1."""
@@ -247,55 +247,48 @@ def _finish(builder, v, sums, dst, residual, to, row, valid, n, addend, flags):
 
 
 # ---------------------------------------------------------------- whole columns of the kernel at once
-def _row_tile(rows, column, stride, form, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid,
-              columns, addend, residual, flags, zeros, zero_at):
+def _row_tile(rows, column, stride, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row, valid, columns, addend,
+              residual, flags, zeros, zero_at):
     """`valid` <= `rows` rows of `columns` results, from a column of `column` weights for each of `taps` columns of the kernel:
 
         dst[to + r * d_row + j] = addend + sum over k < column, t < taps of pixel(row + r * stride + k, col + j * stride + t) * w(k, t)
 
     pixel(h, w) = src[at + h * width + w], 0 outside the plane (height, width); w(k, t) = weight[w_at + k * w_row + t * w_tap].
     flags: RESIDUAL: add residual, laid out as dst; RELU. zeros: at least `width` of them from zero_at on, and slack around.
-
-    form: LOOP; THREE: taps is 3; ONE_TWO, TWO_ONE: stride and taps stand for 1 and 2, and result 2 * j + p is the sum over
-    FORMS[form] = (t, ((p, kernel column), ..)) of pixel(.., col + j + t) * w(k, kernel column).
-    rows, column, stride and form: integer literals. One chain for each result.
+    rows, column and stride: integer literals. One chain for each result.
     """
     zero = src.dtype.type(0)
-    uses = FORMS[form] if form > THREE else [(t, ((0, t),)) for t in range(taps)]
     for r in range(valid):
-        for i in range(columns):
-            j, result = (i // 2, i % 2) if form > THREE else (i, 0)
+        for j in range(columns):
             value = zero
-            for t, sums in uses:
-                for p, kernel_column in sums:
-                    for k in range(column):
-                        h, w = row + r * stride + k, col + j * stride + t
-                        pixel = src[at + h * width + w] if 0 <= h < height and 0 <= w < width else zero
-                        if p == result:
-                            value += pixel * weight[w_at + k * w_row + kernel_column * w_tap]
+            for t in range(taps):
+                for k in range(column):
+                    h, w = row + r * stride + k, col + j * stride + t
+                    pixel = src[at + h * width + w] if 0 <= h < height and 0 <= w < width else zero
+                    value += pixel * weight[w_at + k * w_row + t * w_tap]
             value += addend
-            place = to + r * d_row + i
+            place = to + r * d_row + j
             if flags & RESIDUAL:
                 value += residual[place]
             dst[place] = zero if flags & RELU and value < 0 else value
 
 
-def _row_tile_intrinsic(typingctx, rows, column, stride, form, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to,
-                        d_row, valid, columns, addend, residual, flags, zeros, zero_at):
-    literals = (rows, column, stride, form)
+def _row_tile_intrinsic(typingctx, rows, column, stride, src, at, height, width, row, col, taps, weight, w_at, w_row, w_tap, dst, to, d_row,
+                        valid, columns, addend, residual, flags, zeros, zero_at):
+    literals = (rows, column, stride)
     if not all(isinstance(literal, types.IntegerLiteral) for literal in literals):
         return None
-    R, K, S, FORM = (literal.literal_value for literal in literals)
-    P, i = 2 if FORM > THREE else 1, types.int64
+    R, K, S = (literal.literal_value for literal in literals)
+    i = types.int64
     sig = types.void(*literals, src, i, i, i, i, i, i, weight, i, i, i, dst, i, i, i, i, src.dtype, residual, i, zeros, i)
 
     def codegen(context, builder, sig, args):
         b, zero = builder, _const(0)
-        _, at, height, width, row, col, taps, _, _, w_row, w_tap, _, to, d_row, valid, columns, addend, _, flags, _, zero_at = args[4:]
-        v = Vector(context, b, sig.args[4].dtype)
-        src0, w0, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (4, 11, 23))
-        dst0, residual0 = _pointer(context, b, sig.args[15], args[15], zero), _pointer(context, b, sig.args[21], args[21], zero)
-        size = context.make_array(sig.args[4])(context, b, args[4]).nitems
+        _, at, height, width, row, col, taps, _, _, w_row, w_tap, _, to, d_row, valid, columns, addend, _, flags, _, zero_at = args[3:]
+        v = Vector(context, b, sig.args[3].dtype)
+        src0, w0, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (3, 10, 22))
+        dst0, residual0 = _pointer(context, b, sig.args[14], args[14], zero), _pointer(context, b, sig.args[20], args[20], zero)
+        size = context.make_array(sig.args[3])(context, b, args[3]).nitems
         lines = []
         for o in range((R - 1) * S + K):
             h = b.add(row, _const(o))
@@ -305,17 +298,16 @@ def _row_tile_intrinsic(typingctx, rows, column, stride, form, src, at, height, 
             place = b.gep(w0, [b.mul(t, w_tap)])
             return [v.broadcast(b.load(b.gep(place, [b.mul(w_row, _const(k))]))) for k in range(K)]
 
-        kept = [weights_of(_const(t)) for t in range(3)] if FORM != LOOP else None
         reach = b.add(taps, _const((v.lanes - 1) * S + (S == 2)))           # columns that a vector reads, pairs and all taps
         first_line, last_line = b.select(b.icmp_signed("<", row, zero), zero, row), b.add(row, _const((R - 1) * S + K - 1))
         last_line = b.select(b.icmp_signed("<", last_line, height), last_line, b.sub(height, _const(1)))
         first_at, last_at = b.add(at, b.mul(first_line, width)), b.add(at, b.mul(last_line, width))
 
         def accumulate(plane, c, sums):
-            def add(o, pixels, taps_k, p=0):
+            def add(o, pixels, taps_k):
                 for r in range(R):
                     if 0 <= o - r * S < K:
-                        b.store(v.multiply_add(pixels, taps_k[o - r * S], b.load(sums[r][p])), sums[r][p])
+                        b.store(v.multiply_add(pixels, taps_k[o - r * S], b.load(sums[r])), sums[r])
 
             def add_pair(t, taps_k):
                 halves = plane.halves(b.add(c, t))
@@ -334,44 +326,31 @@ def _row_tile_intrinsic(typingctx, rows, column, stride, form, src, at, height, 
                 for o, line in enumerate(lines):
                     add(o, plane.at(line, c_t, width), taps_k)
 
-            if S == 2 and FORM == THREE:
-                add_pair(zero, kept[:2])
-                add_pair(_const(2), kept[2:])
-            elif S == 2:
+            if S == 2:
                 even = b.and_(taps, _const(-2))
                 looped(zero, even, 2, lambda t: add_pair(t, [weights_of(t), weights_of(b.add(t, _const(1)))]))
                 looped(even, taps, 1, lambda t: add_pair(t, [weights_of(t)]))
-            elif FORM == LOOP:
-                looped(zero, taps, 1, single)
             else:
-                for t, uses in FORMS[FORM]:
-                    c_t = b.add(c, _const(t))
-                    for o, line in enumerate(lines):
-                        pixels = plane.at(line, c_t, width)
-                        for p, kernel_column in uses:
-                            add(o, pixels, kept[kernel_column], p)
+                looped(zero, taps, 1, single)
 
-        with cgutils.for_range_slice(b, zero, columns, _const(P * v.lanes), I64) as (j, _):
-            c = b.add(col, b.mul(j, _const(S)) if P == 1 else b.udiv(j, _const(2)))
-            sums = [[cgutils.alloca_once_value(b, v.zero) for _ in range(P)] for _ in range(R)]
-            results = [[cgutils.alloca_once_value(b, v.zero) for _ in range(P)] for _ in range(R)]
+        with cgutils.for_range_slice(b, zero, columns, _const(v.lanes), I64) as (j, _):
+            c = b.add(col, b.mul(j, _const(S)))
+            sums, results = ([cgutils.alloca_once_value(b, v.zero) for _ in range(R)] for _ in range(2))
             end = b.add(c, reach)
             whole = _all(b, b.icmp_signed(">=", c, zero), b.icmp_signed("<=", end, width))
             safe = _all(b, b.icmp_signed(">=", b.add(first_at, c), zero), b.icmp_signed("<=", b.add(last_at, end), size),
                         b.icmp_signed(">=", b.add(zero_at, c), zero), b.icmp_signed("<=", end, b.add(width, zero_at)))
 
             def emit(mode):
-                for line in sums:
-                    for place in line:
-                        b.store(v.zero, place)
+                for place in sums:
+                    b.store(v.zero, place)
                 plane = Columns(v, mode, S, width)
                 accumulate(plane, c, sums)
-                for line, final in zip(sums, results):
-                    for place, place_of_all in zip(line, final):
-                        b.store(plane.sort(b.load(place)) if S == 2 else b.load(place), place_of_all)
+                for place, place_of_all in zip(sums, results):
+                    b.store(plane.sort(b.load(place)) if S == 2 else b.load(place), place_of_all)
 
             _each_mode(b, whole, safe, emit, masked=S == 1)
-            _finish(b, v, results, dst0, residual0, b.add(to, j), d_row, valid, b.sub(columns, j), addend, flags)
+            _finish(b, v, [[place] for place in results], dst0, residual0, b.add(to, j), d_row, valid, b.sub(columns, j), addend, flags)
         return context.get_dummy_value()
 
     return sig, codegen
@@ -492,58 +471,51 @@ def _any_tile_intrinsic(typingctx, rows, stride, phases, src, at, height, width,
 
 
 # ---------------------------------------------------------------- the gradient to the weights
-def _tap_tile(rows, column, stride, taps, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane,
-              d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, zero_at):
+def _tap_tile(rows, column, stride, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at, d_plane, d_row,
+              columns, sums, to, sums_plane, sums_row, zeros, zero_at):
     """Sums over pixels, one for each lane: lane l gets the outputs j with j % lanes == l. For each of so many `planes`, i:
 
-        sums[to + i * sums_plane + (k * sums_row + t) * lanes + l] += sum over r < rows, j < columns of
-            pixel(row + r * row_step + k, col + j * lane_step + t) * dout[d_at + i * d_plane + r * d_row + j]     for k < column, t < taps
+        sums[to + i * sums_plane + k * sums_row * lanes + l] += sum over r < rows, j < columns of
+            pixel(row + r * row_step + k, col + j * lane_step) * dout[d_at + i * d_plane + r * d_row + j]     for k < column
 
     pixel(h, w) = src[at + i * src_plane + h * width + w]; pixels outside take part as zeros. stride: lane_step where that is 1 or 2, else
-    0; it is row_step too where column is more than 1. taps: 1 or 3. rows, column, stride and taps: integer literals. sums: of src's
-    dtype, rows * columns / lanes terms a chain. zeros: as in `row_tile`. Where column and taps are 3, dout itself is added up as well, at
-    sums[d_to + i * lanes + l].
+    0; it is row_step too where column is more than 1. rows, column and stride: integer literals. sums: of src's dtype,
+    rows * columns / lanes terms a chain. zeros: as in `row_tile`.
     """
     lanes = VECTOR_BYTES // src.itemsize
     for i in range(planes):
-        if column == taps == 3:
+        for k in range(column):
             for r in range(rows):
                 for j in range(columns):
-                    sums[d_to + i * lanes + j % lanes] += dout[d_at + i * d_plane + r * d_row + j]
-        for k in range(column):
-            for t in range(taps):
-                for r in range(rows):
-                    for j in range(columns):
-                        h, w = row + r * row_step + k, col + j * lane_step + t
-                        pixel = src[at + i * src_plane + h * width + w] if 0 <= h < height and 0 <= w < width else src.dtype.type(0)
-                        place = to + i * sums_plane + (k * sums_row + t) * lanes + j % lanes
-                        sums[place] += pixel * dout[d_at + i * d_plane + r * d_row + j]
+                    h, w = row + r * row_step + k, col + j * lane_step
+                    pixel = src[at + i * src_plane + h * width + w] if 0 <= h < height and 0 <= w < width else src.dtype.type(0)
+                    place = to + i * sums_plane + k * sums_row * lanes + j % lanes
+                    sums[place] += pixel * dout[d_at + i * d_plane + r * d_row + j]
 
 
-def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, src_plane, height, width, row, col, row_step, lane_step,
-                        dout, d_at, d_plane, d_row, columns, sums, to, sums_plane, sums_row, d_to, zeros, zero_at):
-    literals = (rows, column, stride, taps)
+def _tap_tile_intrinsic(typingctx, rows, column, stride, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at,
+                        d_plane, d_row, columns, sums, to, sums_plane, sums_row, zeros, zero_at):
+    literals = (rows, column, stride)
     if not all(isinstance(literal, types.IntegerLiteral) for literal in literals):
         return None
-    R, K, S, T = (literal.literal_value for literal in literals)
+    R, K, S = (literal.literal_value for literal in literals)
     i = types.int64
-    sig = types.void(*literals, i, src, i, i, i, i, i, i, i, i, dout, i, i, i, i, sums, i, i, i, i, zeros, i)
+    sig = types.void(*literals, i, src, i, i, i, i, i, i, i, i, dout, i, i, i, i, sums, i, i, i, zeros, i)
 
     def codegen(context, builder, sig, args):
         b, zero = builder, _const(0)
         (planes, _, at, src_plane, height, width, row, col, row_step, lane_step, _, d_at, d_plane, d_row, columns, _, _, sums_plane,
-         sums_row, d_to, _, zero_at) = args[4:]
-        v = Vector(context, b, sig.args[5].dtype)
-        src_first, dout_first, sums_first, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (5, 14, 19, 24))
-        d_sums = _pointer(context, b, sig.args[19], args[19], d_to)
-        size, d_size = (context.make_array(sig.args[n])(context, b, args[n]).nitems for n in (5, 14))
+         sums_row, _, zero_at) = args[3:]
+        v = Vector(context, b, sig.args[4].dtype)
+        src_first, dout_first, sums_first, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (4, 13, 18, 22))
+        size, d_size = (context.make_array(sig.args[n])(context, b, args[n]).nitems for n in (4, 13))
         offsets = [_const(o) if K > 1 else b.mul(row_step, _const(o)) for o in range((R - 1) * S + K if K > 1 else R)]
         inside = [b.icmp_unsigned("<", b.add(row, offset), height) for offset in offsets]
         last_row = b.add(row, offsets[-1])
         first_line = b.select(b.icmp_signed("<", row, zero), zero, row)
         last_line = b.select(b.icmp_signed("<", last_row, height), last_row, b.sub(height, _const(1)))
         step = S or lane_step
-        reach = b.add(b.mul(lane_step, _const(v.lanes - 1)), _const(T + (S == 2)))
+        reach = b.add(b.mul(lane_step, _const(v.lanes - 1)), _const(1 + (S == 2)))
 
         def one_plane(index):
             here = b.add(at, b.mul(index, src_plane))
@@ -552,11 +524,8 @@ def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, 
             src0, dout0, sums0 = (b.gep(pointer, [b.mul(index, by)])
                                   for pointer, by in ((src_first, src_plane), (dout_first, d_plane), (sums_first, sums_plane)))
             lines = [b.select(there, b.gep(src0, [b.mul(b.add(row, offset), width)]), zero0) for there, offset in zip(inside, offsets)]
-            places = {(k, t): b.gep(sums0, [b.mul(b.add(b.mul(sums_row, _const(k)), _const(t)), _const(v.lanes))])
-                      for k in range(K) for t in range(T)}
-            if K == T == 3:
-                places[K, 0] = b.gep(d_sums, [b.mul(index, _const(v.lanes))])
-            total = {tap: cgutils.alloca_once_value(b, v.load(place)) for tap, place in places.items()}
+            places = [b.gep(sums0, [b.mul(sums_row, _const(k * v.lanes))]) for k in range(K)]
+            total = [cgutils.alloca_once_value(b, v.load(place)) for place in places]
 
             with cgutils.for_range_slice(b, zero, columns, _const(v.lanes), I64) as (j, _):
                 c, n = b.add(col, b.mul(j, lane_step)), b.sub(columns, j)
@@ -566,40 +535,24 @@ def _tap_tile_intrinsic(typingctx, rows, column, stride, taps, planes, src, at, 
                             b.icmp_signed(">=", b.add(zero_at, c), zero), b.icmp_signed("<=", end, b.add(width, zero_at)),
                             b.icmp_signed("<=", b.add(b.add(d_end, j), _const(v.lanes)), d_size))
 
-                def limit(c_t):
-                    """Where the columns end that outputs before lane n read: a pixel behind them may be inf, and inf * 0 is NaN."""
-                    last = b.add(c_t, b.mul(n, lane_step))
-                    last = b.select(b.icmp_signed("<", last, width), last, width)
-                    return b.select(b.icmp_signed(">", last, zero), last, zero)
+                # where the columns end that outputs before lane n read: a pixel behind them may be inf, and inf * 0 is NaN
+                limit = b.add(c, b.mul(n, lane_step))
+                limit = b.select(b.icmp_signed("<", limit, width), limit, width)
+                limit = b.select(b.icmp_signed(">", limit, zero), limit, zero)
 
                 def emit(mode):
                     plane, results = Columns(v, mode, step, width), Columns(v, mode, 1, columns)
-                    lines_of_dout = [results.at(b.gep(dout0, [b.mul(d_row, _const(r))]), j, columns) for r in range(R)]
-                    if (K, 0) in total:
-                        whole_sum = lines_of_dout[0]
-                        for line in lines_of_dout[1:]:
-                            whole_sum = b.fadd(whole_sum, line)
-                        b.store(b.fadd(b.load(total[K, 0]), whole_sum), total[K, 0])
-
-                    def add(o, t, pixels):
+                    lines_of_dout, halves = [results.at(b.gep(dout0, [b.mul(d_row, _const(r))]), j, columns) for r in range(R)], plane.halves(c)
+                    for o, line in enumerate(lines):
+                        pixels = plane.pair(line, halves, limit)[0] if S == 2 else plane.at(line, c, limit)
                         for r in range(R):
                             k = o - r * S if K > 1 else 0 if o == r else -1
                             if 0 <= k < K:
-                                b.store(v.multiply_add(pixels, lines_of_dout[r], b.load(total[k, t])), total[k, t])
-
-                    for t in range(0, T, 2 if S == 2 else 1):
-                        c_t = b.add(c, _const(t))
-                        halves, stop = plane.halves(c_t), limit(c_t)
-                        for o, line in enumerate(lines):
-                            if S == 2:
-                                for extra, pixels in enumerate(plane.pair(line, halves, stop)[:T - t]):
-                                    add(o, t + extra, pixels)
-                            else:
-                                add(o, t, plane.at(line, c_t, stop))
+                                b.store(v.multiply_add(pixels, lines_of_dout[r], b.load(total[k])), total[k])
 
                 _each_mode(b, whole, safe, emit)
-            for tap, place in places.items():
-                v.store(b.load(total[tap]), place)
+            for value, place in zip(total, places):
+                v.store(b.load(value), place)
 
         with cgutils.for_range(b, planes) as loop:
             one_plane(loop.index)
