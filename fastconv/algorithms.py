@@ -14,7 +14,7 @@ import numpy as np
 from . import recycling
 from .blocking import depthwise, winograd
 from .blocking.direct_weight import WeightStage
-from .kernels import conv_im2col, depthwise_planes, direct
+from .kernels import conv_im2col, depthwise_planes, depthwise_rolls, direct
 from .kernels.gemm import ALIGNMENT
 from .kernels.tasks import NOTHING, run_tasks
 from .plan import Plan
@@ -134,8 +134,8 @@ class Depthwise(Plain):
 
     @staticmethod
     def over(stage: Any) -> bool:
-        """May the result be written over the residual? Not where planes lie side by side: the sums go there before."""
-        return stage.kernel is not depthwise_planes.results
+        """May the result be written over the residual? Not where the sums go there before."""
+        return stage.kernel not in (depthwise_planes.results, depthwise_rolls.forward)
 
     @staticmethod
     def pack(stage: Any, weight: np.ndarray) -> np.ndarray:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from numba import njit
 
+import fastconv
 from fastconv.blocking import depthwise
 from fastconv.blocking.shape import Shape
 from fastconv.instruction_set import isa
 from fastconv.kernels import simd, simd_depthwise, simd_depthwise_rolls
 from fastconv.kernels.simd_depthwise import MIDDLE, RELU, RESIDUAL
 from fastconv.kernels.simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE
+from fastconv.kernels.tiles import VECTOR_BYTES
 from naive.conv import conv2d, conv2d_backward
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
@@ -244,6 +246,19 @@ def test_one_image_is_work_for_all_cores():
             assert stage.workspace < 2 ** 20
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_residual_may_be_the_result(stride):
+    """It is added when the convolution stands in the result."""
+    x, weight = integers(0)((2, 3, 14, 40)).astype(np.float32), integers(1)((3, 1, 3, 3)).astype(np.float32)
+    how = dict(stride=stride, padding=1, groups=3)
+    convolved = conv2d(x, weight, None, **how)
+    residual = integers(2)(convolved.shape).astype(np.float32)
+    layer = fastconv.Conv2d(weight, activation="relu", **how)
+    for _ in range(3):                       # the first call, and those that are remembered
+        y = residual.copy()
+        assert layer(x, y, out=y) is y and np.array_equal(y, np.maximum(convolved + residual, 0))
+
+
 # ---------------------------------------------------------------- the intrinsics alone
 @njit
 def tile_of_seven(args, src, weight, dst, residual, zeros):
@@ -316,6 +331,30 @@ def test_roll_tile(tile, literals, dtype):
             args = (plane * height * width, height, width, row, col, 10, 5, -1, 2, d_row, rows, columns, flags, ahead)
             tile(args, src, weight, dst, zeros)
             simd_depthwise_rolls._roll_tile(*literals, src, *args[:5], weight, *args[5:8], wanted, *args[8:12], src[0], flags, zeros, 200, ahead)
+            assert np.array_equal(dst, wanted)
+
+
+@njit
+def pair(args, src, weight, dst, bias, zeros):
+    planes, at, src_plane, height, width, row, w_at, w_row, w_tap, to, rows, columns, b_at, flags, ahead = args
+    simd_depthwise_rolls.pair_tile(planes, src, at, src_plane, height, width, row, weight, w_at, w_row, w_tap, dst, to, rows, columns, bias, b_at, flags,
+                                   zeros, 200, ahead)
+
+
+@EACH_DTYPE
+@pytest.mark.skipif(VECTOR_BYTES != 64, reason="only vectors of 64 bytes")
+def test_pair_tile(dtype):
+    """Also planes with more rows above than one, or none below, and of one column; nothing behind a plane is written."""
+    draw, lanes = integers(10), simd.lanes(dtype)
+    for rows, height, width, row, flags, ahead in ((7, 14, lanes - 2, -1, 0, 0), (8, 16, lanes, -1, RELU, 9), (7, 12, lanes - 3, -2, 0, 0), (8, 17, 1, 0, 0, 900)):
+        columns, size = (width - 1) // 2 + 1, height * width
+        src, weight, zeros = draw(5 * size).astype(dtype), draw(60).astype(dtype), np.zeros(width + 400, dtype)
+        for bias in (draw(9).astype(dtype), np.empty(0, dtype)):
+            wanted = draw(2 + 3 * rows * columns + lanes).astype(dtype)
+            dst = wanted.copy()
+            args = (3, size, size, height, width, row, 10, 3, 1, 2, rows, columns, 4, flags, ahead)
+            pair(args, src, weight, dst, bias, zeros)
+            simd_depthwise_rolls._pair_tile(*args[:1], src, *args[1:6], weight, *args[6:9], wanted, *args[9:12], bias, 4, flags, zeros, 200, ahead)
             assert np.array_equal(dst, wanted)
 
 

@@ -23,6 +23,12 @@ from fastconv.kernels import depthwise_planes, simd, simd_depthwise_planes
 from fastconv.kernels.simd_depthwise_planes import COLUMNS, TAPS
 from naive.conv import conv2d, conv2d_backward
 
+@pytest.fixture(autouse=True)
+def side_by_side(monkeypatch):
+    """Also where two rows of a result would share a vector."""
+    monkeypatch.setattr(depthwise, "_paired", lambda shape: False)
+
+
 # N, channels beyond a vector of them, M, H, W, KH, KW, stride, padding, dilation: of the smallest vectors W is at most 2 in float64
 SHAPES = [
     (2, 1, 1, 7, 7, 3, 3, (1, 1), ((1, 1), (1, 1)), (1, 1)),

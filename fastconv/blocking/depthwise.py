@@ -14,6 +14,7 @@ from ..kernels import depthwise_planes as planes
 from ..kernels import depthwise_rolls as rolls
 from ..kernels.depthwise import ANY, ANY_1, ANY_2, CHAIN, FIVE_1, FIVE_2, SEVEN_1
 from ..kernels.simd_depthwise import MIDDLE
+from ..kernels.simd_depthwise_rolls import PAIRS
 from ..kernels.tiles import VECTOR_BYTES
 from .parts import TASK_FLOPS, TASKS, split
 from .shape import Shape
@@ -21,6 +22,7 @@ from .shape import Shape
 PLANES_BYTES = 40 * 1024                     # of planes side by side, as they are and as they are laid out: they are to stay in L1
 WEIGHT_BYTES = 60 * 1024                     # the same for the gradient to the weights, which gains more by them
 BAND_ROWS = 7                                # of a result, at least
+SMALL_PLANE = 128                            # pixels of a result, above which the gradient to the weights of 3 x 3 goes row by row
 MOST_FILTERS = 64                            # of one channel, whose gradients to the input are added up filter by filter
 
 Tap = tuple[int, int]
@@ -58,14 +60,15 @@ def describe(stage: Stage) -> str:
 def forward(shape: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """y from src x and weight, with bias and residual where they are not empty; clipped at 0 where `relu`."""
     rows, columns = ([(k * dilation, k) for k in range(kernel)] for kernel, dilation in ((shape.KH, shape.DH), (shape.KW, shape.DW)))
-    beside = _planes(planes.FORWARD, shape, [rows], [columns], relu)
+    paired = _paired(shape)
+    beside = None if paired else _planes(planes.FORWARD, shape, [rows], [columns], relu)
     if beside is not None:
         return beside
     table, entries = _table([] if _rolls(shape) else [_entries([(0, 0)], rows, columns, shape.KW)])
-    bands = _bands(shape, shape.N * shape.F, shape.OH)
+    bands = 1 if paired else _bands(shape, shape.N * shape.F, shape.OH)
     units = shape.N * shape.F * bands
     workspace = (shape.W + 2 * _slack(shape)) * shape.size
-    return _stage(rolls.forward if _rolls(shape) else kernels.forward, shape, _variant(shape), bands, units, _tasks(shape, units), 1, relu, entries, table, workspace)
+    return _stage(rolls.forward if _rolls(shape) else kernels.forward, shape, rolls.PAIRED if paired else _variant(shape), bands, units, _tasks(shape, units), 1, relu, entries, table, workspace)
 
 
 def to_input(shape: Shape) -> Stage:
@@ -94,7 +97,7 @@ def to_input(shape: Shape) -> Stage:
 def to_weight(shape: Shape) -> Stage:
     """dweight from src x and, in the place of the weights, dout: (parts, F, KH, KW), each part the sum over some rows of the batch."""
     rows, columns = ([(k * dilation, k) for k in range(kernel)] for kernel, dilation in ((shape.KH, shape.DH), (shape.KW, shape.DW)))
-    beside = _planes(planes.TO_WEIGHT, shape, [rows], [columns])
+    beside = None if _rolls(shape) and shape.OH * shape.OW > SMALL_PLANE else _planes(planes.TO_WEIGHT, shape, [rows], [columns])
     if beside is not None:
         return beside
     groups = _tasks(shape, shape.F)
@@ -164,6 +167,13 @@ def _stage(kernel: Any, shape: Shape, variant: int, bands: int, units: int, task
 def _rolls(shape: Shape) -> bool:
     """Whether planes are gone down row by row."""
     return shape.KH == shape.KW == 3 and shape.SH == shape.SW <= 2 and shape.DH == shape.DW == 1
+
+
+def _paired(shape: Shape) -> bool:
+    """Whether two rows of a result share a vector: where rows are short, and there are as many as the tile has."""
+    lanes = VECTOR_BYTES // shape.size
+    fits = shape.W <= lanes and 2 * shape.OW <= lanes and 2 * PAIRS - 1 <= shape.OH <= 2 * PAIRS
+    return VECTOR_BYTES == 64 and _rolls(shape) and shape.SH == 2 and shape.F == shape.C and shape.PL == 1 and fits
 
 
 def _variant(shape: Shape) -> int:

@@ -10,8 +10,9 @@ from .depthwise import CHAIN, FAR_BYTES, STACK_BYTES, SUMS_BYTES, add_taps, fini
 from .jit import jit
 from .simd import AHEAD_BYTES, lanes_of, prefetch
 from .simd_depthwise import RELU, drain
-from .simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE, roll_sums, roll_tile, spread_tile
+from .simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE, pair_tile, roll_sums, roll_tile, spread_tile
 
+PAIRED = 1                                   # `variant` of a job: small planes and stride 2, two rows of a result in a vector
 WIDE_BYTES = 256                             # rows from which on those of stride 2 are asked for in the order of memory, not as the tile goes down
 ROWS_BYTES = 4 * 1024                        # of the source, that a tile goes down at once: the next columns find them in L1
 
@@ -49,6 +50,15 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
     unit, stop_unit = first * units // tasks, last * units // tasks
     plane, band = unit // bands, unit % bands
     n, f = plane // F, plane % F
+    while variant == PAIRED and bands == 1 and unit < stop_unit:              # planes of an image
+        planes = min(stop_unit - unit, F - f)
+        pair_tile(planes, src, plane * H * W, H * W, H, W, -PT, weight, 9 * f, 3, 1, dst, plane * OH * OW, OH, OW, bias, f, flags, zeros, slack, near)
+        if residual.size:
+            start, stop = plane * OH * OW, (plane + planes) * OH * OW
+            add_residual(dst[start:stop], residual[start:stop], relu)
+        unit, plane, f = unit + planes, plane + planes, f + planes
+        if f == F:
+            f = 0
     for _ in range(unit, stop_unit):
         at, w_at = (n * C + (f if M == 1 else f // M)) * H * W, 9 * f
         addend = bias[f] if bias.size else src.dtype.type(0)

@@ -5,6 +5,8 @@ and a row of the result is stored as soon as its sum is complete: a plane has no
 """
 from __future__ import annotations
 
+import itertools
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -15,6 +17,7 @@ from .simd_depthwise import RELU, Columns, _all, _const, _each_mode, _load_part,
 from .tiles import REGISTERS, VECTOR_BYTES
 
 ADD = 1                                      # beside RELU, of flags: add to what stands there
+PAIRS = 4                                    # pairs of rows that a small plane of results has
 # The gradient of stride 2: results 2 * j and 2 * j + 1 of a row lie between the same sources and get one tap and two, or two and one.
 ONE_TWO, TWO_ONE = 12, 21
 # (column of the source, [(which of the two results, column of the kernel)])
@@ -223,6 +226,79 @@ def _roll_tile_intrinsic(typingctx, stride, adds, src, at, height, width, row, c
     return sig, codegen
 
 
+# ---------------------------------------------------------------- the same of small planes and stride 2
+def _pair_tile(planes, src, at, src_plane, height, width, row, weight, w_at, w_row, w_tap, dst, to, rows, columns, bias, b_at, flags, zeros,
+               zero_at, ahead):
+    """What `roll_tile` makes of `planes` planes, one behind the other, each with its own 9 weights and its own element of the bias, if there is one.
+
+    2 * PAIRS - 1 <= rows <= 2 * PAIRS, columns <= lanes / 2, width <= lanes; stride 2, and columns from -1 on. Only of vectors of 64 bytes, and without a branch: rows r and
+    r + PAIRS of a result share a vector.
+    """
+    for i in range(planes):
+        addend = bias[b_at + i] if bias.size else src.dtype.type(0)
+        _roll_tile(2, 0, src, at + i * src_plane, height, width, row, -1, weight, w_at + 9 * i, w_row, w_tap, dst, to + i * rows * columns, columns,
+                   rows, columns, addend, flags, zeros, zero_at, 0)
+
+
+def _pair_tile_intrinsic(typingctx, planes, src, at, src_plane, height, width, row, weight, w_at, w_row, w_tap, dst, to, rows, columns, bias, b_at,
+                         flags, zeros, zero_at, ahead):
+    i = types.int64
+    sig = types.void(i, src, i, i, i, i, i, weight, i, i, i, dst, i, i, i, bias, i, i, zeros, i, i)
+
+    def codegen(context, builder, sig, args):
+        b, zero = builder, _const(0)
+        planes, _, _, src_plane, height, width, row, _, _, w_row, w_tap, _, _, rows, columns, _, _, flags, _, _, ahead = args
+        v = Vector(context, b, sig.args[1].dtype)
+        src0, w0, dst0, bias0, zero0 = (_pointer(context, b, sig.args[n], args[n], args[n + 1]) for n in (1, 7, 11, 15, 18))
+        half, index = v.lanes // 2, ir.VectorType(I32, v.lanes)
+        plane = Columns(v, "masked", 1, width)
+        has_bias = b.icmp_signed(">", context.make_array(sig.args[15])(context, b, args[15]).nitems, zero)
+        relu = b.icmp_signed("!=", b.and_(flags, _const(RELU)), zero)
+        floor = v.broadcast(b.select(relu, ir.Constant(v.scalar, 0.0), ir.Constant(v.scalar, float("-inf"))))
+        offsets = [(b.add(row, _const(o)), b.add(row, _const(o + 2 * PAIRS))) for o in range(2 * PAIRS + 1)]
+        inside = [[b.icmp_unsigned("<", h, height) for h in pair] for pair in offsets]
+        starts = [[b.mul(h, width) for h in pair] for pair in offsets]
+        low = v.mask(columns)
+        high = b.and_(b.not_(v.mask(_const(half))), v.mask(b.add(columns, _const(half))))
+        last = b.and_(high, v.mask(b.select(b.icmp_signed("==", rows, _const(2 * PAIRS)), _const(v.lanes), zero)))
+        step = b.mul(rows, columns)
+
+        def shuffled(x, y, order):
+            return b.shuffle_vector(x, y, ir.Constant(index, order))
+
+        def window(one, other):
+            """The vectors of columns -1, 0 and 1 of two rows, half of a vector each."""
+            even, odd = (shuffled(one, other, [2 * q + t for q in range(v.lanes)]) for t in range(2))
+            return [shuffled(odd, v.zero, [q - 1 if q % half else v.lanes for q in range(v.lanes)]), even, odd]
+
+        with cgutils.for_range(b, planes) as loop:
+            here, there = b.gep(src0, [b.mul(loop.index, src_plane)]), b.gep(dst0, [b.mul(loop.index, step)])
+            filters = b.gep(w0, [b.mul(loop.index, _const(9))])
+            with b.if_then(b.icmp_signed("!=", ahead, zero)):
+                for at in itertools.chain(*starts):
+                    v.prefetch(b.gep(here, [b.add(at, ahead)]))
+                for r in range(PAIRS):
+                    v.prefetch(b.gep(there, [b.add(ahead, _const(r * v.lanes))]))
+            taps = [[v.broadcast(b.load(b.gep(filters, [b.add(b.mul(w_row, _const(k)), b.mul(w_tap, _const(t)))]))) for t in range(3)] for k in range(3)]
+            addend = v.broadcast(b.load(b.select(has_bias, b.gep(bias0, [loop.index]), zero0)))
+            sums = [addend] * PAIRS
+            for o, (valid, first) in enumerate(zip(inside, starts)):
+                lines = [b.select(there_is, b.gep(here, [at]), zero0) for there_is, at in zip(valid, first)]
+                pixels = window(*(plane.at(line, zero, width) for line in lines))
+                for r in range(PAIRS):
+                    if 0 <= o - 2 * r < 3:
+                        for tap, pixel in zip(taps[o - 2 * r], pixels):
+                            sums[r] = v.multiply_add(pixel, tap, sums[r])
+            for r, total in enumerate(sums):
+                total = b.select(b.fcmp_ordered("<", total, floor), floor, total)
+                v.store_masked(total, b.gep(there, [b.mul(columns, _const(r))]), low)
+                place = b.gep(there, [b.add(b.mul(columns, _const(r + PAIRS)), _const(-half))])
+                v.store_masked(total, place, last if r == PAIRS - 1 else high)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
 # ---------------------------------------------------------------- the gradient to the input of stride 2
 def _spread_tile(form, adds, src, at, height, width, row, col, weight, w_at, dst, to, d_row, rows, columns, flags, zeros, zero_at, ahead):
     """The gradient of stride 2: for r < rows and i < columns, dst[to + r * d_row + i] = the sum over the taps (k, t) of a kernel of 3 x 3 for which
@@ -421,6 +497,7 @@ def _roll_sums_intrinsic(typingctx, stride, planes, src, at, src_plane, height, 
     return sig, codegen
 
 
+pair_tile = either(_pair_tile, _pair_tile_intrinsic)
 roll_tile = either(_roll_tile, _roll_tile_intrinsic, literal=True)
 spread_tile = either(_spread_tile, _spread_tile_intrinsic, literal=True)
 roll_sums = either(_roll_sums, _roll_sums_intrinsic, literal=True)
