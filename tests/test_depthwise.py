@@ -346,7 +346,8 @@ def pair(args, src, weight, dst, bias, zeros):
 def test_pair_tile(dtype):
     """Also planes with more rows above than one, or none below, and of one column; nothing behind a plane is written."""
     draw, lanes = integers(10), simd.lanes(dtype)
-    for rows, height, width, row, flags, ahead in ((7, 14, lanes - 2, -1, 0, 0), (8, 16, lanes, -1, RELU, 9), (7, 12, lanes - 3, -2, 0, 0), (8, 17, 1, 0, 0, 900)):
+    cases = ((7, 14, lanes - 2, -1, 0, 0), (8, 16, lanes, -1, RELU, 9), (7, 12, lanes - 3, -2, 0, 0), (8, 17, 1, 0, 0, 900))
+    for rows, height, width, row, flags, ahead in cases:
         columns, size = (width - 1) // 2 + 1, height * width
         src, weight, zeros = draw(5 * size).astype(dtype), draw(60).astype(dtype), np.zeros(width + 400, dtype)
         for bias in (draw(9).astype(dtype), np.empty(0, dtype)):

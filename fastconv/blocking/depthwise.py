@@ -68,7 +68,8 @@ def forward(shape: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     bands = 1 if paired else _bands(shape, shape.N * shape.F, shape.OH)
     units = shape.N * shape.F * bands
     workspace = (shape.W + 2 * _slack(shape)) * shape.size
-    return _stage(rolls.forward if _rolls(shape) else kernels.forward, shape, rolls.PAIRED if paired else _variant(shape), bands, units, _tasks(shape, units), 1, relu, entries, table, workspace)
+    kernel, variant = rolls.forward if _rolls(shape) else kernels.forward, rolls.PAIRED if paired else _variant(shape)
+    return _stage(kernel, shape, variant, bands, units, _tasks(shape, units), 1, relu, entries, table, workspace)
 
 
 def to_input(shape: Shape) -> Stage:

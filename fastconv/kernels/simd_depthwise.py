@@ -13,7 +13,7 @@ from numba.core import cgutils
 from ..instruction_set import isa
 from .simd import I32, I64, Vector, _pointer, either
 from .simd_weight import add_lanes
-from .tiles import REGISTERS, VECTOR_BYTES
+from .tiles import VECTOR_BYTES
 
 RESIDUAL, RELU = 1, 2                        # flags: add the residual; negative results become 0
 MIDDLE = 4                                   # rows of the tiles

@@ -159,8 +159,8 @@ def _roll_tile(stride, adds, src, at, height, width, row, col, weight, w_at, w_r
             dst[place] = zero if flags & RELU and value < 0 else value
 
 
-def _roll_tile_intrinsic(typingctx, stride, adds, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, addend,
-                         flags, zeros, zero_at, ahead):
+def _roll_tile_intrinsic(typingctx, stride, adds, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns,
+                         addend, flags, zeros, zero_at, ahead):
     if not all(isinstance(literal, types.IntegerLiteral) for literal in (stride, adds)):
         return None
     S, i = stride.literal_value, types.int64
@@ -279,7 +279,8 @@ def _pair_tile_intrinsic(typingctx, planes, src, at, src_plane, height, width, r
                     v.prefetch(b.gep(here, [b.add(at, ahead)]))
                 for r in range(PAIRS):
                     v.prefetch(b.gep(there, [b.add(ahead, _const(r * v.lanes))]))
-            taps = [[v.broadcast(b.load(b.gep(filters, [b.add(b.mul(w_row, _const(k)), b.mul(w_tap, _const(t)))]))) for t in range(3)] for k in range(3)]
+            taps = [[v.broadcast(b.load(b.gep(filters, [b.add(b.mul(w_row, _const(k)), b.mul(w_tap, _const(t)))])))
+                     for t in range(3)] for k in range(3)]
             addend = v.broadcast(b.load(b.select(has_bias, b.gep(bias0, [loop.index]), zero0)))
             sums = [addend] * PAIRS
             for o, (valid, first) in enumerate(zip(inside, starts)):
