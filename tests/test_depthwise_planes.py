@@ -23,6 +23,7 @@ from fastconv.kernels import depthwise_planes, simd, simd_depthwise_planes
 from fastconv.kernels.simd_depthwise_planes import COLUMNS, TAPS
 from naive.conv import conv2d, conv2d_backward
 
+
 @pytest.fixture(autouse=True)
 def side_by_side(monkeypatch):
     """Also where two rows of a result would share a vector."""

@@ -231,8 +231,8 @@ def _pair_tile(planes, src, at, src_plane, height, width, row, weight, w_at, w_r
                zero_at, ahead):
     """What `roll_tile` makes of `planes` planes, one behind the other, each with its own 9 weights and its own element of the bias, if there is one.
 
-    2 * PAIRS - 1 <= rows <= 2 * PAIRS, columns <= lanes / 2, width <= lanes; stride 2, and columns from -1 on. Only of vectors of 64 bytes, and without a branch: rows r and
-    r + PAIRS of a result share a vector.
+    2 * PAIRS - 1 <= rows <= 2 * PAIRS, columns <= lanes / 2, width <= lanes; stride 2, and columns from -1 on. Only of vectors of 64 bytes, and
+    without a branch: rows r and r + PAIRS of a result share a vector.
     """
     for i in range(planes):
         addend = bias[b_at + i] if bias.size else src.dtype.type(0)
