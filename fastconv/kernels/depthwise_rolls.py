@@ -14,13 +14,13 @@ from .simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE, pair_tile, roll_sums, r
 
 PAIRED = 1                                   # `variant` of a job: small planes and stride 2, two rows of a result in a vector
 WIDE_BYTES = 256                             # rows from which on those of stride 2 are asked for in the order of memory, not as the tile goes down
-ROWS_BYTES = 4 * 1024                        # of the source, that a tile goes down at once: the next columns find them in L1
+ROWS_BYTES, FAR_ROWS_BYTES = 8 * 1024, 4 * 1024      # of the source, that a tile goes down at once: the next columns find them in L1
 
 
 @jit
-def rows_at_once(row_bytes):
-    """How many rows of a result a tile goes down at once, each of so many bytes of the source."""
-    return max(8, ROWS_BYTES // max(1, row_bytes))
+def rows_at_once(row_bytes, far):
+    """How many rows of a result a tile goes down at once, each of so many bytes of the source. far: they come from memory, which likes its order."""
+    return max(8, (FAR_ROWS_BYTES if far else ROWS_BYTES) // max(1, row_bytes))
 
 
 @jit
@@ -43,7 +43,8 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
     """src: x, dst: y = conv + bias (F,) + residual (as y), where these are not empty; then ReLU. A task does some bands of rows of planes of y."""
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
     M, slack = F // C, PL + 2 * (3 + 2 * lanes_of(src))
-    zeros, most, near = np.zeros(W + 2 * slack, src.dtype), rows_at_once(W * SH * src.itemsize), ahead_of(src, dst)
+    zeros, near = np.zeros(W + 2 * slack, src.dtype), ahead_of(src, dst)
+    most = rows_at_once(W * SH * src.itemsize, near)
     in_order = near if SH == 2 and W * src.itemsize > WIDE_BYTES else 0
     near -= in_order
     flags = RELU if relu and not residual.size else 0
@@ -87,7 +88,8 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
     """src: dout, dst: dx. A task does some bands of rows of planes of dx; of stride 2 of pairs of rows."""
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
     M, A, slack, none = F // C, (H + SH - 1) // SH, PL + 2 * (3 + lanes_of(src)), src.dtype.type(0)
-    zeros, most, near = np.zeros(OW + 2 * slack, src.dtype), SH * rows_at_once(OW * src.itemsize), ahead_of(src, dst)
+    zeros, near = np.zeros(OW + 2 * slack, src.dtype), ahead_of(src, dst)
+    most = SH * rows_at_once(OW * src.itemsize, near)
     all_finite, two_col = finite(weight), PL // 2 - 1 + PL % 2
     unit, stop_unit = first * units // tasks, last * units // tasks
     plane, band = unit // bands, unit % bands
@@ -134,7 +136,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     biases = together * 9                    # behind the sums of the taps, those of dout
     room = biases + together + lanes         # `drain` takes `lanes` sums at once
     zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(room * lanes, src.dtype), np.zeros(room, np.float64)
-    most = min(rows_at_once(W * SH * src.itemsize), CHAIN, OH)
+    most = min(rows_at_once(W * SH * src.itemsize, near), CHAIN, OH)
     segment, groups = CHAIN // most * lanes, tasks // parts
     for task in range(first, last):
         part, group = task % parts, task // parts
