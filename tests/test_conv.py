@@ -356,6 +356,18 @@ def test_gradient_of_one_tap_and_stride_is_spread(monkeypatch, forget, N, size, 
 
 
 @EACH_DTYPE
+@pytest.mark.parametrize("padding", [1, ((0, 2), (0, 3)), ((1, 0), (0, 0))], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (4, 6), (5, 7)])
+def test_gradient_of_one_tap_and_stride_with_padding(padding, size, dtype):
+    """Sums that are those of another phase, or of outputs behind the image's end."""
+    rng = np.random.default_rng(3)
+    x, weight = rng.integers(-4, 5, (2, 3, *size)).astype(dtype), rng.integers(-4, 5, (70, 3, 1, 1)).astype(dtype)
+    options = dict(stride=2, padding=padding, algorithm="direct")
+    dout = rng.integers(-4, 5, fastconv.conv2d(x, weight, **options).shape).astype(dtype)
+    assert_same(fastconv.conv2d_backward, naive.conv2d_backward, (dout, x, weight), options, exact=True)
+
+
+@EACH_DTYPE
 @pytest.mark.parametrize("algorithm, kernel, size", [("_filters", 3, (9, 16)), ("_pixels", 3, (9, 32)), ("_pixels", 1, (8, 16)), ("_pixels", 1, (5, 7)),
                                                      ("winograd", 3, (8, 16)), ("winograd", 3, (9, 14)), ("strassen", 1, (8, 16)), ("strassen", 1, (6, 11))])
 @pytest.mark.parametrize("off", [0, 3])

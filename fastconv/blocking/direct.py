@@ -119,7 +119,8 @@ def to_input(s: Shape) -> Stage:
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
     arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, s.flags(False)
     stages = [_filters(*arguments), _columns(s)]
-    if len(h.phases) * len(w.phases) == 1 or s.KH == s.KW == 1 and s.SW == 2 and h.inside(s.OH) and w.inside(s.OW):
+    spread = s.KH == s.KW == 1 and s.SW == 2 and s.PT == s.PL == 0 and (s.OH, s.OW) == (h.grid, w.grid)
+    if len(h.phases) * len(w.phases) == 1 or spread:
         stages.append(_pixels(*arguments))
     if s.SH == s.SW == 2:
         stages.append(_phases(s))

@@ -18,7 +18,7 @@ ROWS_BYTES, FAR_ROWS_BYTES = 8 * 1024, 4 * 1024      # of the source, that a til
 
 
 @jit
-def rows_at_once(row_bytes, far):
+def rows_down(row_bytes, far):
     """How many rows of a result a tile goes down at once, each of so many bytes of the source. far: they come from memory, which likes its order."""
     return max(8, (FAR_ROWS_BYTES if far else ROWS_BYTES) // max(1, row_bytes))
 
@@ -44,7 +44,7 @@ def forward(first, last, src, weight, dst, bias, residual, job, table):
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
     M, slack = F // C, PL + 2 * (3 + 2 * lanes_of(src))
     zeros, near = np.zeros(W + 2 * slack, src.dtype), ahead_of(src, dst)
-    most = rows_at_once(W * SH * src.itemsize, near)
+    most = rows_down(W * SH * src.itemsize, near)
     in_order = near if SH == 2 and W * src.itemsize > WIDE_BYTES else 0
     near -= in_order
     flags = RELU if relu and not residual.size else 0
@@ -89,7 +89,7 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
     M, A, slack, none = F // C, (H + SH - 1) // SH, PL + 2 * (3 + lanes_of(src)), src.dtype.type(0)
     zeros, near = np.zeros(OW + 2 * slack, src.dtype), ahead_of(src, dst)
-    most = SH * rows_at_once(OW * src.itemsize, near)
+    most = SH * rows_down(OW * src.itemsize, near)
     all_finite, two_col = finite(weight), PL // 2 - 1 + PL % 2
     unit, stop_unit = first * units // tasks, last * units // tasks
     plane, band = unit // bands, unit % bands
@@ -136,7 +136,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     biases = together * 9                    # behind the sums of the taps, those of dout
     room = biases + together + lanes         # `drain` takes `lanes` sums at once
     zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(room * lanes, src.dtype), np.zeros(room, np.float64)
-    most = min(rows_at_once(W * SH * src.itemsize, near), CHAIN, OH)
+    most = min(rows_down(W * SH * src.itemsize, near), CHAIN, OH)
     segment, groups = CHAIN // most * lanes, tasks // parts
     for task in range(first, last):
         part, group = task % parts, task // parts
