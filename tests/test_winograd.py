@@ -773,3 +773,19 @@ def test_smaller_vectors_and_plain_loops(setting):
         value = "generic"
     program = PROGRAM.replace("((1, 3, 9, 5), (2, 20, 7, 35), (1, 40, 13, 17))", "((1, 3, 6, 4),)") if name == "NUMBA_DISABLE_JIT" else PROGRAM
     run(program, **{name: value})
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("padding", [((1, 5), (1, 1)), ((1, 1), (1, 6)), ((4, 1), (1, 1))], ids=str)
+def test_gradients_of_windows_in_padding_alone_count_for_nothing(padding, dtype):
+    """However large they are: no tile mixes them with others."""
+    rng = np.random.default_rng(3)
+    x, weight = rng.standard_normal((2, 16, 9, 10)).astype(dtype), rng.standard_normal((16, 16, 3, 3)).astype(dtype)
+    dout = rng.standard_normal(fastconv.conv2d(x, weight, padding=padding).shape).astype(dtype)
+    (top, bottom), (left, right) = padding
+    dout[:, :, :max(0, top - 2)] = dout[:, :, dout.shape[2] - max(0, bottom - 2):] = 1e30
+    dout[:, :, :, dout.shape[3] - max(0, right - 2):] = 1e30
+    dx, dweight, _ = fastconv.conv2d_backward(dout, x, weight, padding=padding, algorithm="winograd")
+    one, other, _ = fastconv.conv2d_backward(np.where(dout == dout.dtype.type(1e30), 0, dout), x, weight, padding=padding, algorithm="direct")
+    tolerance = 1e-5 if dtype == "f4" else 1e-13
+    assert np.abs(dx - one).max() <= tolerance * np.abs(one).max() and np.abs(dweight - other).max() <= tolerance * np.abs(other).max()
