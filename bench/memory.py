@@ -284,7 +284,7 @@ def measure(operation: Operation, width: int, megabytes: float, dtype: str, thre
         peers = [problem.peer(torch) for problem in problems]
         _prove(problems[0].ours(), peers[0](), dtype, operation.name)
         calls.append(_round(peers))
-    found = harness.in_turns(calls, seconds, one_thread=threads == 1, rest=0 if torch is None else SPINNING)
+    found = harness.in_turns(calls, seconds, one_thread=threads == 1, rest=SPINNING if torch is not None and threads > 1 else 0)
     multiple = found.ratios[1] / found.ratios[2] if torch is not None else None
     asked = (operation.asked if width > 7 else min(0.5, operation.asked), operation.asked_of_peer) if megabytes else (0.0, 1.0)
     return Row(operation.name, width, megabytes, dtype, threads, cold, found.ratios[1], nbytes / found.seconds[1] / 1e9, 1e3 * found.seconds[1],

@@ -295,31 +295,21 @@ def test_row_tile(tile, literals, taps, dtype):
             assert np.array_equal(dst, wanted)
 
 
-@njit
-def roll_one(args, src, weight, dst, zeros):
-    at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
-    simd_depthwise_rolls.roll_tile(1, 0, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0], flags,
-                                   zeros, 200, ahead)
+def roller(stride, adds):
+    @njit
+    def roll(args, src, weight, dst, zeros):
+        at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
+        simd_depthwise_rolls.roll_tile(stride, adds, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0],
+                                       flags, zeros, 200, ahead)
 
-
-@njit
-def roll_one_more(args, src, weight, dst, zeros):
-    at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
-    simd_depthwise_rolls.roll_tile(1, 1, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0], flags,
-                                   zeros, 200, ahead)
-
-
-@njit
-def roll_two(args, src, weight, dst, zeros):
-    at, height, width, row, col, w_at, w_row, w_tap, to, d_row, rows, columns, flags, ahead = args
-    simd_depthwise_rolls.roll_tile(2, 0, src, at, height, width, row, col, weight, w_at, w_row, w_tap, dst, to, d_row, rows, columns, src[0], flags,
-                                   zeros, 200, ahead)
+    return roll
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("tile, literals", [(roll_one, (1, 0)), (roll_one_more, (1, 1)), (roll_two, (2, 0))], ids=["one", "one_more", "two"])
-def test_roll_tile(tile, literals, dtype):
+@pytest.mark.parametrize("literals", [(1, 0), (1, 1), (2, 0)], ids=["one", "one_more", "two"])
+def test_roll_tile(literals, dtype):
     """A row of zeros is read where a row is outside: a bit of what lies around the plane, or a result too many, would show."""
+    tile = roller(*literals)
     draw = integers(8)
     height, width = 9, 2 * LANES + 3
     src, weight, zeros = draw(3 * height * width).astype(dtype), draw(40).astype(dtype), np.zeros(width + 400, dtype)
@@ -359,22 +349,19 @@ def test_pair_tile(dtype):
             assert np.array_equal(dst, wanted)
 
 
-@njit
-def spread_even(args, src, weight, dst, zeros):
-    at, height, width, row, col, w_at, to, d_row, rows, columns, flags, ahead = args
-    simd_depthwise_rolls.spread_tile(TWO_ONE, 1, src, at, height, width, row, col, weight, w_at, dst, to, d_row, rows, columns, flags, zeros, 200, ahead)
+def spreader(form, adds):
+    @njit
+    def spread(args, src, weight, dst, zeros):
+        at, height, width, row, col, w_at, to, d_row, rows, columns, flags, ahead = args
+        simd_depthwise_rolls.spread_tile(form, adds, src, at, height, width, row, col, weight, w_at, dst, to, d_row, rows, columns, flags, zeros, 200, ahead)
 
-
-@njit
-def spread_odd(args, src, weight, dst, zeros):
-    at, height, width, row, col, w_at, to, d_row, rows, columns, flags, ahead = args
-    simd_depthwise_rolls.spread_tile(ONE_TWO, 0, src, at, height, width, row, col, weight, w_at, dst, to, d_row, rows, columns, flags, zeros, 200, ahead)
+    return spread
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("tile, literals", [(spread_even, (TWO_ONE, 1)), (spread_odd, (ONE_TWO, 0))], ids=["two_one", "one_two"])
-def test_spread_tile(tile, literals, dtype):
-    draw = integers(9)
+@pytest.mark.parametrize("literals", [(TWO_ONE, 1), (ONE_TWO, 0)], ids=["two_one", "one_two"])
+def test_spread_tile(literals, dtype):
+    tile, draw = spreader(*literals), integers(9)
     height, width = 5, LANES + 3
     src, weight, zeros = draw(3 * height * width).astype(dtype), draw(40).astype(dtype), np.zeros(width + 400, dtype)
     for plane, rows, columns, flags, ahead in ((0, 1, 2 * width, 0, 0), (1, 6, 2 * LANES + 1, 0, 5), (2, 9, 5, ADD, 0), (1, 4, 4 * LANES, ADD, 900)):
@@ -452,25 +439,21 @@ def test_tap_tile(tile, literals, steps, dtype):
         assert np.array_equal(sums, wanted)
 
 
-@njit
-def sums_of_one(args, src, dout, sums, zeros):
-    planes, at, src_plane, height, width, row, col, d_at, d_plane, d_row, rows, columns, to, d_to, ahead = args
-    simd_depthwise_rolls.roll_sums(1, planes, src, at, src_plane, height, width, row, col, dout, d_at, d_plane, d_row, rows, columns, sums, to, d_to,
-                                   zeros, 200, ahead)
+def summer(stride):
+    @njit
+    def add(args, src, dout, sums, zeros):
+        planes, at, src_plane, height, width, row, col, d_at, d_plane, d_row, rows, columns, to, d_to, ahead = args
+        simd_depthwise_rolls.roll_sums(stride, planes, src, at, src_plane, height, width, row, col, dout, d_at, d_plane, d_row, rows, columns, sums, to,
+                                       d_to, zeros, 200, ahead)
 
-
-@njit
-def sums_of_two(args, src, dout, sums, zeros):
-    planes, at, src_plane, height, width, row, col, d_at, d_plane, d_row, rows, columns, to, d_to, ahead = args
-    simd_depthwise_rolls.roll_sums(2, planes, src, at, src_plane, height, width, row, col, dout, d_at, d_plane, d_row, rows, columns, sums, to, d_to,
-                                   zeros, 200, ahead)
+    return add
 
 
 @EACH_DTYPE
-@pytest.mark.parametrize("tile, stride", [(sums_of_one, 1), (sums_of_two, 2)], ids=["one", "two"])
-def test_roll_sums(tile, stride, dtype):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_roll_sums(stride, dtype):
     """A pixel that no output reads is inf: times a lane of dout that is not there it would be NaN."""
-    draw, lanes = integers(7), simd.lanes(dtype)
+    tile, draw, lanes = summer(stride), integers(7), simd.lanes(dtype)
     height, width = 11, 3 * LANES + 3
     src, zeros = draw(2 * height * width).astype(dtype).reshape(2, height, width), np.zeros(width + 400, dtype)
     for row, col, rows, columns, ahead in ((-1, -1, 5, LANES + 2, 0), (0, 0, 1, 1, 0), (3, 4, 2, LANES, 7), (-20, 0, 4, 5, 0), (2, width - 2, 9, 3, 900)):
@@ -511,9 +494,9 @@ def test_drain(dtype):
 
 def test_the_tile_is_vector_multiply_adds():
     """A tile that fell back to scalars, or to library calls, would pass every test of its values."""
-    values = np.zeros(900, np.float32)
-    roll_one((0, 1, 1, 0, 0, 0, 3, 1, 0, 1, 1, 1, 0, 0), values, values, values.copy(), values)
+    values, tile = np.zeros(900, np.float32), roller(1, 0)
+    tile((0, 1, 1, 0, 0, 0, 3, 1, 0, 1, 1, 1, 0, 0), values, values, values.copy(), values)
     register, instruction = {"avx512": ("zmm", "vfmadd"), "avx2": ("ymm", "vfmadd"), "avx": ("ymm", "vmulps"), "neon": ("v", "fmla")}.get(
         isa(), ("xmm", "mulps"))
-    lines = [line for assembly in roll_one.inspect_asm().values() for line in assembly.splitlines()]
+    lines = [line for assembly in tile.inspect_asm().values() for line in assembly.splitlines()]
     assert len([line for line in lines if instruction in line and register in line]) >= 18

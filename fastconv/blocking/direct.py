@@ -108,7 +108,7 @@ def describe(stage: Stage) -> str:
 def forward(s: Shape, relu: bool = False, prepared: bool = False) -> Stage:
     """The stage of a forward pass, in the cheaper of two ways. prepared: the weights are packed beforehand, whatever it costs."""
     h, w = Axis.forward(s.OH, s.KH, s.SH, s.PT, s.DH), Axis.forward(s.OW, s.KW, s.SW, s.PL, s.DW)
-    arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, s.flags(relu)
+    arguments = s.N, s.G, s.C // s.G, s.F // s.G, (s.H, s.W), (s.OH, s.OW), h, w, s.size, True, s.flags(s.N * s.F * s.OH * s.OW, relu)
     way = max((_filters, _pixels), key=lambda way: way(*arguments).share)        # a layer's is that of a plain call, whose bits it gives
     return way(*arguments, prepared)
 
@@ -117,7 +117,7 @@ def to_input(s: Shape) -> Stage:
     """The stage of the gradient to the input, in the cheapest of four ways."""
     s = s._replace(H=max(1, s.H), W=max(1, s.W))         # of an empty image nothing runs, but its plan has blocks, too
     h, w = Axis.to_input(s.H, s.KH, s.SH, s.PT, s.DH), Axis.to_input(s.W, s.KW, s.SW, s.PL, s.DW)
-    arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, s.flags(False)
+    arguments = s.N, s.G, s.F // s.G, s.C // s.G, (s.OH, s.OW), (s.H, s.W), h, w, s.size, False, s.flags(s.N * s.C * s.H * s.W)
     stages = [_filters(*arguments), _columns(s)]
     spread = s.KH == s.KW == 1 and s.SW == 2 and s.PT == s.PL == 0 and (s.OH, s.OW) == (h.grid, w.grid)
     if len(h.phases) * len(w.phases) == 1 or spread:

@@ -33,10 +33,9 @@ class Shape(NamedTuple):
         """Of the forward pass: two for each multiply-add, padding included."""
         return 2 * self.N * self.F * self.OH * self.OW * (self.C // self.G) * self.KH * self.KW
 
-    def flags(self, relu: bool) -> int:
-        """What is done to results where they are written: past the caches, where those hold no more than the images of both sides."""
-        past = self.N * (self.C * self.H * self.W + self.F * self.OH * self.OW) * self.size >= PAST_BYTES
-        return (RELU if relu else 0) | (PAST if past else 0)
+    def flags(self, results: int, relu: bool = False) -> int:
+        """What is done to so many results where they are written: past the caches, where those do not hold them and as much that they are made of."""
+        return (RELU if relu else 0) | (PAST if 2 * results * self.size >= PAST_BYTES else 0)
 
     @property
     def meets(self) -> bool:

@@ -125,7 +125,7 @@ def _stage(s: Shape, C: int, F: int, source: Plane, target: Plane, steps: Plane,
     kept = G * group
     if prepared:
         raw_at, kept = kept, kept + G * C * F
-    job = np.array([N, G, C, F, H, W, OH, OW, *steps, in_place, rows, share, chunk, s.flags(relu), group, raw_at, *raw], np.int64)
+    job = np.array([N, G, C, F, H, W, OH, OW, *steps, in_place, rows, share, chunk, s.flags(N * G * F * OH * OW, relu), group, raw_at, *raw], np.int64)
     cost = N * G * OH / rows * (product + sums)
     cost += FETCH_COST * G * (QUARTERS * K * padded - C * F) * size
     if not prepared:

@@ -164,8 +164,8 @@ def _stage(kind: Form, s: Shape, C: int, F: int, source: tuple[int, int], target
     group = kinds * (C * direct.padded_filters(F, width, lanes) + -(-F // width) * pad)
     raw_at, kept = (G * group if prepared else -1), 0 if fresh else G * group + (G * C * F * T if prepared else 0)
     job = np.array([N, G, C, F, H, W, OH, OW, SH, SW, row0, column0, form, KH, KW, high, wide, elements, tiles_h, tiles_w, images, rows, columns, share,
-                    filters, height, chunk, s.flags(relu), v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned, len(begins) + 2 * T, fresh],
-                   np.int64)
+                    filters, height, chunk, s.flags(N * G * F * OH * OW, relu), v_block, v_step, m_row, m_step, pad, group, raw_at, *raw, turned,
+                    len(begins) + 2 * T, fresh], np.int64)
     all_tiles, size_u = N * tiles_h * tiles_w, kinds * C * round_up(F, lanes) * size
     product = elements * (C + TILE_COST) * round_up(F, lanes) / lanes * tile_rows(tiles, height) * all_tiles / tiles
     times = -(-all_tiles // tiles)           # that the filters are fetched, or made

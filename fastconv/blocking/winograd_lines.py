@@ -57,7 +57,8 @@ def forward(s: Shape, relu: bool, prepared: bool) -> Stage:
     raw_at, kept = (G * group if prepared else -1), G * group + (G * C * F * T if prepared else 0)
     numbers = dict(N=N, G=G, C=C, F=F, H=s.H, W=s.W, OH=OH, OW=OW, SH=SH, SW=SW, row0=-s.PT, column0=-s.PL, form=form, KH=KH, KW=KW, high=high, wide=wide,
                    elements=elements, tiles_h=tiles_h, tiles_w=tiles_w, images=1, rows=rows, columns=tiles_w, share=F, filters=filters, height=height,
-                   chunk=C, flags=s.flags(relu), v_block=0, v_step=v_step, m_row=m_row, m_step=m_step, panel_pad=pad, group=group, raw_at=raw_at,
+                   chunk=C, flags=s.flags(s.N * s.F * s.OH * s.OW, relu),
+                   v_block=0, v_step=v_step, m_row=m_row, m_step=m_step, panel_pad=pad, group=group, raw_at=raw_at,
                    raw_group=F * C * T, raw_filter=C * T, raw_channel=T, turned=False, places=0, fresh=False)
     job = np.array([numbers[name] for name in winograd_results.JOB], np.int64)
     all_tiles, F_vectors = N * tiles_h * tiles_w, -(-F // lanes)

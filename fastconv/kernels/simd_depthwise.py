@@ -493,6 +493,13 @@ def _tap_tile(rows, column, stride, planes, src, at, src_plane, height, width, r
                     sums[place] += pixel * dout[d_at + i * d_plane + r * d_row + j]
 
 
+def _end_of(b, c, n, step, width):
+    """Where the columns from c on end that outputs before lane n read, `step` apart: a pixel behind them may be inf, and inf * 0 is NaN."""
+    end = b.add(c, b.mul(n, step))
+    end = b.select(b.icmp_signed("<", end, width), end, width)
+    return b.select(b.icmp_signed(">", end, _const(0)), end, _const(0))
+
+
 def _tap_tile_intrinsic(typingctx, rows, column, stride, planes, src, at, src_plane, height, width, row, col, row_step, lane_step, dout, d_at,
                         d_plane, d_row, columns, sums, to, sums_plane, sums_row, zeros, zero_at):
     literals = (rows, column, stride)
@@ -535,10 +542,7 @@ def _tap_tile_intrinsic(typingctx, rows, column, stride, planes, src, at, src_pl
                             b.icmp_signed(">=", b.add(zero_at, c), zero), b.icmp_signed("<=", end, b.add(width, zero_at)),
                             b.icmp_signed("<=", b.add(b.add(d_end, j), _const(v.lanes)), d_size))
 
-                # where the columns end that outputs before lane n read: a pixel behind them may be inf, and inf * 0 is NaN
-                limit = b.add(c, b.mul(n, lane_step))
-                limit = b.select(b.icmp_signed("<", limit, width), limit, width)
-                limit = b.select(b.icmp_signed(">", limit, zero), limit, zero)
+                limit = _end_of(b, c, n, lane_step, width)
 
                 def emit(mode):
                     plane, results = Columns(v, mode, step, width), Columns(v, mode, 1, columns)

@@ -13,7 +13,7 @@ from numba.core import cgutils
 
 from ..instruction_set import isa
 from .simd import I32, I64, Vector, _pointer, either
-from .simd_depthwise import RELU, Columns, _all, _const, _each_mode, _load_part, _mixed, _store_part
+from .simd_depthwise import RELU, Columns, _all, _const, _each_mode, _end_of, _load_part, _mixed, _store_part
 from .tiles import REGISTERS, VECTOR_BYTES
 
 ADD = 1                                      # beside RELU, of flags: add to what stands there
@@ -445,13 +445,7 @@ def _roll_sums_intrinsic(typingctx, stride, planes, src, at, src_plane, height, 
             with cgutils.for_range_slice(b, zero, columns, _const(v.lanes), I64) as (j, _):
                 c, n = b.add(col, b.mul(j, _const(S))), b.sub(columns, j)
 
-                def limit(t):
-                    """Where the columns end that outputs before lane n read: a pixel behind them may be inf, and inf * 0 is NaN."""
-                    end = b.add(b.add(c, _const(t)), b.mul(n, _const(S)))
-                    end = b.select(b.icmp_signed("<", end, width), end, width)
-                    return b.select(b.icmp_signed(">", end, zero), end, zero)
-
-                limits = [limit(t) for t in range(3)]
+                limits = [_end_of(b, b.add(c, _const(t)), n, _const(S), width) for t in range(3)]
                 d_end = b.add(b.add(b.add(d_at, there), b.mul(d_row, _less(b, rows, 1))), b.add(j, _const(v.lanes)))
                 whole, safe = source.inside(c, b.add(c, reach), row, last)
                 whole = b.and_(whole, b.icmp_signed(">=", n, _const(v.lanes)))
