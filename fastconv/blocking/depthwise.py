@@ -12,7 +12,7 @@ import numpy as np
 from ..kernels import depthwise as kernels
 from ..kernels import depthwise_planes as planes
 from ..kernels import depthwise_rolls as rolls
-from ..kernels.depthwise import ANY, ANY_1, ANY_2, CHAIN, FIVE_1, FIVE_2, SEVEN_1, THREE
+from ..kernels.depthwise import ANY, ANY_1, ANY_2, CHAIN, FIVE_1, FIVE_2, SEVEN_1
 from ..kernels.simd_depthwise import MIDDLE
 from ..kernels.simd_depthwise_rolls import PAIRS
 from ..kernels.tiles import VECTOR_BYTES
@@ -108,7 +108,7 @@ def to_weight(shape: Shape) -> Stage:
     workspace = (shape.W + 2 * _slack(shape)) * shape.size + sums + 8 * sums // VECTOR_BYTES
     tasks, table = groups * parts, np.zeros(1, np.int64)
     rolling = _rolls(shape)
-    stage = _stage(kernels.to_weight, shape, THREE if rolling else _variant(shape), 1, tasks, tasks, parts, False, 0, table, workspace)
+    stage = _stage(rolls.to_weight if rolling else kernels.to_weight, shape, _variant(shape), 1, tasks, tasks, parts, False, 0, table, workspace)
     return stage._replace(bias=rolling)
 
 

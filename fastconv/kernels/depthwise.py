@@ -6,8 +6,7 @@
 
 All three read their planes in place, vectors along the rows (`simd_depthwise`). Square kernels of 5 and 7 without dilation have tiles
 that load a row of the image once for all rows of the result that it touches; any other shape goes tap by tap, through a table of entries.
-Those of 3 with stride 1 or 2 go down a plane row by row (simd_depthwise_rolls.py), and but for the gradient to the weights in kernels of
-their own (depthwise_rolls.py).
+Those of 3 with stride 1 or 2 have kernels of their own (depthwise_rolls.py).
 A task owns bands of rows of its result, or filters of one part of the batch; kernels have the signature of `tasks`.
 """
 from __future__ import annotations
@@ -17,18 +16,16 @@ import numpy as np
 from .jit import jit
 from .simd import AHEAD_BYTES, integers, lanes_of, prefetch
 from .simd_depthwise import MIDDLE, RELU, RESIDUAL, any_tile, drain, row_tile, tap_tile
-from .simd_depthwise_rolls import roll_sums
 
 JOB = ("N", "C", "H", "W", "F", "OH", "OW", "KH", "KW", "SH", "SW", "PT", "PL", "DH", "DW",
        "variant", "bands", "units", "tasks", "parts", "relu", "entries")
 SIZES = len(JOB)
 # variant: which tiles
-FIVE_1, FIVE_2, SEVEN_1, ANY_1, ANY_2, ANY, THREE = range(7)
+FIVE_1, FIVE_2, SEVEN_1, ANY_1, ANY_2, ANY = range(6)
 CHAIN = 512                                  # terms of one chain of a sum
 SUMS_BYTES = 64 * 1024                       # sums of the taps of some filters, a vector each
 FAR_BYTES = 3 * 2**19                        # of both images, from which on rows to read and to write are asked for ahead of time: they are beyond L2
 STACK_BYTES = 32 * 1024                      # planes of x and dout that one tile goes through
-ROWS_BYTES, FAR_ROWS_BYTES = 8 * 1024, 4 * 1024      # of the source, that a tile goes down at once: the next columns find them in L1
 
 
 @jit
@@ -41,18 +38,6 @@ def unpack_job(job):
 def part_of(i, parts, size):
     """Where part i of `parts` of an axis starts and ends."""
     return (i * size // parts, (i + 1) * size // parts) if parts > 1 else (0, size)
-
-
-@jit
-def rows_down(row_bytes, far):
-    """How many rows of a result a tile goes down at once, each of so many bytes of the source. far: they come from memory, which likes its order."""
-    return max(8, (FAR_ROWS_BYTES if far else ROWS_BYTES) // max(1, row_bytes))
-
-
-@jit
-def ahead_of(one, other):
-    """How many elements before their turn both images are asked for; 0: they are in L2."""
-    return AHEAD_BYTES // one.itemsize if (one.size + other.size) * one.itemsize > FAR_BYTES else 0
 
 
 @jit
@@ -204,21 +189,22 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
     """src: x (N, C, H, W), weight: dout (N, F, OH, OW), dst: (parts, F, KH, KW), to be added up in float64 where parts is more than 1.
 
     A task takes some filters, and of all rows of the batch, (n, oh), one part. Each lane sums at most CHAIN terms, then the lanes are
-    added up, and such sums in float64. bias: where it is not empty the gradient to the bias, (parts, F), which tiles of 3 x 3 have on the way.
+    added up, and such sums in float64.
     """
     (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
-    lanes, ahead = lanes_of(src), ahead_of(src, weight)
-    M, taps, slack = F // C, KH * KW, PL + 2 * (KW * DW + lanes * max(2, SW))
+    far, ahead = (src.size + weight.size) * src.itemsize > FAR_BYTES, AHEAD_BYTES // src.itemsize
+    lanes = lanes_of(src)
+    M, taps, slack = F // C, KH * KW, PL + 2 * (KW * DW + lanes * SW)
     x_plane, d_plane, s_plane = H * W, OH * OW, taps * lanes
     together = max(1, SUMS_BYTES // (s_plane * src.itemsize))                    # filters whose sums are kept from image to image
     stack = 1                                # small planes that one tile goes through
     if M == 1:
         stack = max(1, min(together, STACK_BYTES // ((x_plane + d_plane) * src.itemsize)))
-    biases = together * taps                 # behind the sums of the taps, those of dout
-    room = biases + together + lanes         # `drain` takes `lanes` sums at once
+    room = together * taps + lanes           # `drain` takes `lanes` sums at once
     zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(room * lanes, src.dtype), np.zeros(room, np.float64)
-    most = min(rows_down(W * SH * src.itemsize, ahead), CHAIN, OH) if variant == THREE else MIDDLE if variant < ANY else 1
-    segment, groups = CHAIN // most * lanes, tasks // parts
+    most = MIDDLE if variant < ANY else 1
+    segment = CHAIN // most * lanes
+    groups = tasks // parts
     for task in range(first, last):
         part, group = task % parts, task // parts
         line_begin, line_end = part_of(part, parts, N * OH)
@@ -231,14 +217,13 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                 for f in range(f0, f1, stack):
                     planes, oh, terms = min(stack, f1 - f), oh_begin, terms_before
                     at, tap0 = (n * C + (f if M == 1 else f // M)) * x_plane, (f - f0) * taps
-                    s0, d0 = tap0 * lanes, (biases + f - f0) * lanes
+                    s0 = tap0 * lanes
                     while oh < oh_end:
-                        left, row = oh_end - oh, oh * SH - PT
-                        take = min(most, left) if variant == THREE else most if left >= most else 1
-                        if ahead and variant != THREE and planes == 1:
+                        take, row = most if oh_end - oh >= most else 1, oh * SH - PT
+                        if far and planes == 1:
                             prefetch(src, at + row * W + ahead, take * min(H, SH) * W)
                             prefetch(weight, (n * F + f) * d_plane + oh * OW + ahead, take * OW)
-                        elif ahead and variant != THREE:         # as much of the next planes
+                        elif far:                # as much of the next planes
                             prefetch(src, at + planes * (x_plane + oh * x_plane // OH), planes * take * x_plane // OH)
                             prefetch(weight, (n * F + f) * d_plane + planes * (d_plane + oh * OW), planes * take * OW)
                         for ow in range(0, OW, segment):
@@ -247,16 +232,9 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                             chain = take * ((columns + lanes - 1) // lanes)
                             if terms + chain > CHAIN:
                                 drain(sums, s0, planes * taps, total, tap0)
-                                drain(sums, d0, planes, total, biases + f - f0)
                                 terms = 0
                             terms += chain
-                            if variant == THREE and SH == 1:
-                                roll_sums(1, planes, src, at, x_plane, H, W, row, col, weight, d_at, d_plane, OW, take, columns, sums, s0, d0,
-                                          zeros, slack, ahead)
-                            elif variant == THREE:
-                                roll_sums(2, planes, src, at, x_plane, H, W, row, col, weight, d_at, d_plane, OW, take, columns, sums, s0, d0,
-                                          zeros, slack, ahead)
-                            elif variant <= SEVEN_1 and take > 1:
+                            if variant <= SEVEN_1 and take > 1:
                                 for kw in range(KW):
                                     if variant == FIVE_1:
                                         tap_tile(MIDDLE, 5, 1, planes, src, at, x_plane, H, W, row, col + kw, 1, 1, weight, d_at,
@@ -290,12 +268,7 @@ def to_weight(first, last, src, weight, dst, bias, residual, job, table):
                         oh += take
                 line, n, oh_begin = line + oh_end - oh_begin, n + 1, 0
             drain(sums, 0, (f1 - f0) * taps, total, 0)
-            drain(sums, biases * lanes, f1 - f0, total, biases)
             line, found = dst[(part * F + f0) * taps:(part * F + f1) * taps], total[:(f1 - f0) * taps]
             for i in range((f1 - f0) * taps):
                 line[i] = found[i]
-            if bias.size:
-                line, found = bias[part * F + f0:part * F + f1], total[biases:biases + f1 - f0]
-                for i in range(f1 - f0):
-                    line[i] = found[i]
             total[:] = 0

@@ -6,14 +6,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from .depthwise import add_taps, ahead_of, finite, part_of, rows_down, unpack_job
+from .depthwise import CHAIN, FAR_BYTES, STACK_BYTES, SUMS_BYTES, add_taps, finite, part_of, unpack_job
 from .jit import jit
-from .simd import lanes_of, prefetch
-from .simd_depthwise import RELU
-from .simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE, pair_tile, roll_tile, spread_tile
+from .simd import AHEAD_BYTES, lanes_of, prefetch
+from .simd_depthwise import RELU, drain
+from .simd_depthwise_rolls import ADD, ONE_TWO, TWO_ONE, pair_tile, roll_sums, roll_tile, spread_tile
 
 PAIRED = 1                                   # `variant` of a job: small planes and stride 2, two rows of a result in a vector
 WIDE_BYTES = 256                             # rows from which on those of stride 2 are asked for in the order of memory, not as the tile goes down
+ROWS_BYTES, FAR_ROWS_BYTES = 8 * 1024, 4 * 1024      # of the source, that a tile goes down at once: the next columns find them in L1
+
+
+@jit
+def rows_down(row_bytes, far):
+    """How many rows of a result a tile goes down at once, each of so many bytes of the source. far: they come from memory, which likes its order."""
+    return max(8, (FAR_ROWS_BYTES if far else ROWS_BYTES) // max(1, row_bytes))
+
+
+@jit
+def ahead_of(one, other):
+    """How many elements before their turn both images are asked for; 0: they are in L2."""
+    return AHEAD_BYTES // one.itemsize if (one.size + other.size) * one.itemsize > FAR_BYTES else 0
 
 
 @jit
@@ -108,3 +121,65 @@ def to_input(first, last, src, weight, dst, bias, residual, job, table):
             band, plane, c = 0, plane + 1, c + 1
             if c == C:
                 c = 0
+
+
+@jit
+def to_weight(first, last, src, weight, dst, bias, residual, job, table):
+    """src: x, weight: dout, dst: (parts, F, 3, 3), bias: where it is not empty the gradient to the bias, (parts, F): all as `depthwise.to_weight` has it.
+
+    A kernel of its own: in one with the tiles of other kernels those of stride 2 took 4 to 10 % longer.
+    """
+    (N, C, H, W, F, OH, OW, KH, KW, SH, SW, PT, PL, DH, DW, variant, bands, units, tasks, parts, relu, entries) = unpack_job(job)
+    lanes, near = lanes_of(src), ahead_of(src, weight)
+    M, slack, x_plane, d_plane = F // C, PL + 2 * (3 + 2 * lanes), H * W, OH * OW
+    together = max(1, SUMS_BYTES // (9 * lanes * src.itemsize))                  # filters whose sums are kept from image to image
+    stack = 1                                # small planes that one tile goes through
+    if M == 1:
+        stack = max(1, min(together, STACK_BYTES // ((x_plane + d_plane) * src.itemsize)))
+    biases = together * 9                    # behind the sums of the taps, those of dout
+    room = biases + together + lanes         # `drain` takes `lanes` sums at once
+    zeros, sums, total = np.zeros(W + 2 * slack, src.dtype), np.zeros(room * lanes, src.dtype), np.zeros(room, np.float64)
+    most = min(rows_down(W * SH * src.itemsize, near), CHAIN, OH)
+    segment, groups = CHAIN // most * lanes, tasks // parts
+    for task in range(first, last):
+        part, group = task % parts, task // parts
+        line_begin, line_end = part_of(part, parts, N * OH)
+        f_begin, f_end = part_of(group, groups, F)
+        for f0 in range(f_begin, f_end, together):
+            f1, line, terms = min(f_end, f0 + together), line_begin, 0
+            n, oh_begin = line // OH, line % OH
+            while line < line_end:               # an image, or the part of it that is this task's
+                oh_end, terms_before = min(OH, oh_begin + line_end - line), terms
+                for f in range(f0, f1, stack):
+                    planes, oh, terms = min(stack, f1 - f), oh_begin, terms_before
+                    at, tap0, d_plane_at = (n * C + (f if M == 1 else f // M)) * x_plane, (f - f0) * 9, (n * F + f) * d_plane
+                    s0, d0 = tap0 * lanes, (biases + f - f0) * lanes
+                    while oh < oh_end:
+                        take, row = min(most, oh_end - oh), oh * SH - PT
+                        for ow in range(0, OW, segment):
+                            columns = min(segment, OW - ow)
+                            d_at, col = d_plane_at + oh * OW + ow, ow * SW - PL
+                            chain = take * ((columns + lanes - 1) // lanes)
+                            if terms + chain > CHAIN:
+                                drain(sums, s0, planes * 9, total, tap0)
+                                drain(sums, d0, planes, total, biases + f - f0)
+                                terms = 0
+                            terms += chain
+                            if SH == 1:
+                                roll_sums(1, planes, src, at, x_plane, H, W, row, col, weight, d_at, d_plane, OW, take, columns, sums, s0, d0,
+                                          zeros, slack, near)
+                            else:
+                                roll_sums(2, planes, src, at, x_plane, H, W, row, col, weight, d_at, d_plane, OW, take, columns, sums, s0, d0,
+                                          zeros, slack, near)
+                        oh += take
+                line, n, oh_begin = line + oh_end - oh_begin, n + 1, 0
+            drain(sums, 0, (f1 - f0) * 9, total, 0)
+            drain(sums, biases * lanes, f1 - f0, total, biases)
+            line, found = dst[(part * F + f0) * 9:(part * F + f1) * 9], total[:(f1 - f0) * 9]
+            for i in range((f1 - f0) * 9):
+                line[i] = found[i]
+            if bias.size:
+                line, found = bias[part * F + f0:part * F + f1], total[biases:biases + f1 - f0]
+                for i in range(f1 - f0):
+                    line[i] = found[i]
+            total[:] = 0
